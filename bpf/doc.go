@@ -1,0 +1,12 @@
+// Package bpf is the kernel half of the node: an XDP program, written in C, that answers ping, find_node, and
+// get_peers and get for keys that are not held here, and the typed loader through which the rest of the program
+// reaches it. Nothing outside this directory touches an eBPF object.
+//
+// The kernel half owns no truth. What it knows of the routing tables is one immutable [Snapshot], published with
+// [Program.Publish]; which keys are held here it learns from [Program.Hold]; which addresses are ours from
+// [Program.SetEndpoints]; and it answers only while a lease renewed with [Program.Renew] runs. Every datagram it
+// does not understand completely, or that user space could answer in any other way, goes up untouched.
+//
+// Not here: the wire format's definition (router/krpc), the choice of contacts (router), namespaces and fleets for
+// tests (bpf/netns), load generators (bpf/bench).
+package bpf

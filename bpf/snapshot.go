@@ -1,0 +1,15 @@
+package bpf
+
+// Snapshot is all that the kernel half knows of the routing tables. It is immutable once published.
+type Snapshot struct {
+	// ID4 and ID6 are our node IDs in the IPv4 and the IPv6 network (BEP 5, 32).
+	ID4, ID6 [20]byte
+	// Nodes4 holds contacts as compact node info (BEP 5: ID, address, port), at most [BucketSize] for each length
+	// of prefix shared with ID4. The order within one such bucket is the order in replies; the order of buckets
+	// does not matter.
+	Nodes4 [][26]byte
+	// Nodes6 holds contacts as compact node info of BEP 32, likewise with ID6.
+	Nodes6 [][38]byte
+	// Secret is the current write-token secret: the token is SipHash-2-4 of the asker's address under this key.
+	Secret [16]byte
+}
