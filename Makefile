@@ -1,0 +1,56 @@
+# KDHT: verbs for people and for CI. `make help` lists them.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# Nothing in the product needs a C compiler.
+export CGO_ENABLED ?= 0
+
+BIN   := bin/kdht
+STATE ?= var
+ARGS  ?=
+
+.PHONY: help
+help: ## list these targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/kdht
+	@go build -trimpath -o $(BIN) ./appliance/kdht
+
+.PHONY: run
+run: build ## build and run one node: UDP port 6881, page on :8080, state in ./var (STATE=, ARGS= change it)
+	@exec $(BIN) serve --state $(STATE) $(ARGS)
+
+.PHONY: setup
+setup: ## install what the tests need (Debian packages when root; otherwise say the command)
+	@.ci/setup
+
+.PHONY: test
+test: setup ## run every test (as root: also namespaces, XDP, real clients, three kernels in QEMU)
+	@KDHT_REQUIRE=$$( [ "$$(id -u)" = 0 ] && echo 1 || true ) go test -p 1 -timeout 20m ./...
+
+.PHONY: demo
+demo: build ## a fleet of 20 nodes in network namespaces, XDP on each, on one screen (root)
+	@exec go run ./appliance/fleet/demo $(ARGS)
+
+.PHONY: bench
+bench: ## ratios against a bare XDP reflector and libtorrent, as a table (root)
+	@.ci/setup && go run ./bpf/bench $(ARGS)
+
+.PHONY: fuzz
+fuzz: ## fuzz every target for FUZZTIME each (default 1m)
+	@.ci/fuzz $(or $(FUZZTIME),1m)
+
+.PHONY: generate
+generate: ## rebuild the BPF objects and their Go types (needs clang-19)
+	@go generate ./...
+
+.PHONY: lint
+lint: ## golangci-lint for Go, clang-format for C
+	@.ci/lint/run
+
+.PHONY: clean
+clean: ## remove what was built; keeps ./var
+	@rm -rf bin
