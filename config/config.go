@@ -1,0 +1,109 @@
+package config
+
+import (
+	"log/slog"
+	"net/netip"
+	"time"
+)
+
+// Config is the effective configuration of one node. The comments give what the values mean to the program; what the
+// user reads about them is in the table of keys.
+type Config struct {
+	Network    Network          // which DHT the node belongs to
+	Listen     []netip.AddrPort // UDP addresses to serve on; at least one, no two alike
+	Bootstrap  []string         // HOST:PORT of nodes to join through; empty: none
+	Interfaces []string         // names of the interfaces to attach XDP to; empty: all suitable ones
+	External   []netip.Addr     // our public addresses, at most one per family; empty: learnt from replies (BEP 42)
+	NodeIDSeed string           // node IDs are derived from it and the external address; empty: random, kept in the store
+	State      string           // directory of the database
+	HTTP       string           // ADDR:PORT of the status page; empty: no status page
+
+	XDP    XDP
+	Store  Store
+	Token  Token
+	Table  Table
+	Lookup Lookup
+	Limits Limits
+	Log    Log
+}
+
+// Network says which DHT the node belongs to.
+type Network string
+
+// Networks.
+const (
+	// Public is the Mainline DHT: only public unicast addresses, node IDs by BEP 42.
+	Public Network = "public"
+	// Private is a DHT of one's own: private addresses are nodes like any other.
+	Private Network = "private"
+)
+
+// XDPMode says where the kernel half is attached.
+type XDPMode string
+
+// Modes of attachment.
+const (
+	XDPAuto    XDPMode = "auto"    // native where the driver can, else generic
+	XDPNative  XDPMode = "native"  // in the driver, or not at all
+	XDPGeneric XDPMode = "generic" // in the network core
+	XDPOff     XDPMode = "off"     // everything is served from user space
+)
+
+// XDP configures the kernel half.
+type XDP struct {
+	Mode   XDPMode
+	Linger time.Duration // how long the kernel half goes on answering after a clean stop; 0: it is detached at the stop
+	Lease  time.Duration // how long it goes on answering after a crash
+}
+
+// Store bounds what is kept for others.
+type Store struct {
+	MaxBytes            int64         // all items and peers together
+	MaxItems            int           // BEP 44 items
+	MaxInfohashes       int           // infohashes with announced peers
+	MaxPeersPerInfohash int           // announced peers of one infohash
+	MaxBytesPerSource   int64         // what one IPv4 address or IPv6 /64 may occupy
+	ItemTTL             time.Duration // items expire so long after their last put
+	PeerTTL             time.Duration // peers expire so long after their last announce
+}
+
+// Token configures write tokens.
+type Token struct {
+	Rotation time.Duration // life of a secret; its predecessor is accepted for as long again
+}
+
+// Table configures the routing tables' maintenance.
+type Table struct {
+	Refresh time.Duration // a bucket idle for so long is refreshed, a node silent for so long is questionable
+	Save    time.Duration // the tables are saved to the store so often
+}
+
+// Lookup configures our own queries.
+type Lookup struct {
+	Alpha        int           // queries in flight per lookup and family
+	QueryTimeout time.Duration // a query without a reply has failed after so long
+	Timeout      time.Duration // a lookup ends after so long with what it has
+	Republish    time.Duration // own items and announces are put again so often
+}
+
+// Limits bounds what we send to other nodes, and the work one source can cause us.
+type Limits struct {
+	QueriesPerNode   float64 // queries per second to one address
+	QueriesPerSecond float64 // queries per second to all nodes together
+	WritesPerSource  float64 // put and announce_peer per second accepted from one IPv4 address or IPv6 /64
+}
+
+// Log configures the log.
+type Log struct {
+	Level  slog.Level
+	Format LogFormat
+}
+
+// LogFormat is the format of log lines.
+type LogFormat string
+
+// Formats of log lines.
+const (
+	LogText LogFormat = "text" // key=value pairs
+	LogJSON LogFormat = "json" // one JSON object per line
+)
