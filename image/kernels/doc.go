@@ -1,0 +1,11 @@
+// Package kernels boots the kernels that the appliance ships with, under QEMU,
+// to run Go test binaries as root inside them.
+//
+// A guest is a kernel and an initramfs; there is no disk. The initramfs holds
+// a small init (folder guest), one static test binary and its testdata. The
+// kernels are Go modules of the gokrazy project, pinned by the go.mod in
+// folder pins, so a fresh clone fetches exactly the tested ones.
+//
+// QEMU runs them in software (TCG, one thread): no KVM is needed, and a boot
+// takes seconds to tens of seconds.
+package kernels

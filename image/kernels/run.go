@@ -1,0 +1,101 @@
+package kernels
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"kdht/image/kernels/internal/protocol"
+)
+
+// ErrNoReport means that the guest stopped, or was stopped, without saying how
+// its test binary ended: a kernel panic, a hang, or a boot that never got to init.
+var ErrNoReport = errors.New("the guest ended without reporting an exit code")
+
+// Guest is what to boot and what to run in it.
+type Guest struct {
+	Kernel Kernel
+	// Image is the kernel image, from [Kernel.Image].
+	Image string
+	// Init and Test are static programs for the kernel's architecture: the
+	// built package guest, and the test binary.
+	Init, Test string
+	// Files maps paths in the guest to files or folders here.
+	Files map[string]string
+	// Args, Env and Dir are those of the test binary.
+	Args, Env []string
+	Dir       string
+	// MemoryMiB is the guest's memory in MiB.
+	MemoryMiB int
+	// Append is added to the kernel's command line.
+	Append string
+}
+
+// Run boots the guest, copies its console to w, and returns the exit code of
+// the test binary. scratch is a folder for the initramfs. The machine is
+// killed when ctx ends.
+func (g Guest) Run(ctx context.Context, scratch string, w io.Writer) (code int, err error) {
+	job, err := json.Marshal(protocol.Job{Args: g.Args, Env: g.Env, Dir: g.Dir})
+	if err != nil {
+		return 0, err
+	}
+	jobFile := filepath.Join(scratch, "guest.json")
+	if err := os.WriteFile(jobFile, job, 0o644); err != nil {
+		return 0, err
+	}
+	entries := map[string]string{"init": g.Init, "test": g.Test, "guest.json": jobFile}
+	for guest, host := range g.Files {
+		entries[guest] = host
+	}
+	archive := filepath.Join(scratch, "initramfs.cpio")
+	if err := initramfs(archive, entries); err != nil {
+		return 0, err
+	}
+
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	args := append([]string{}, g.Kernel.machine...)
+	args = append(args,
+		"-accel", "tcg,thread=single", "-smp", "1", "-m", strconv.Itoa(g.MemoryMiB),
+		"-display", "none", "-serial", "stdio", "-monitor", "none", "-nodefaults", "-no-reboot",
+		"-kernel", g.Image, "-initrd", archive,
+		"-append", strings.TrimSpace("console="+g.Kernel.console+" panic=-1 rdinit=/init loglevel=4 "+g.Append))
+	cmd := exec.CommandContext(ctx, g.Kernel.qemu, args...)
+	cmd.WaitDelay = 5 * time.Second
+	cmd.Stderr = w
+	console, err := cmd.StdoutPipe()
+	if err != nil {
+		return 0, err
+	}
+	if err := cmd.Start(); err != nil {
+		return 0, fmt.Errorf("start %s: %w", g.Kernel.qemu, err)
+	}
+	code, found := 0, false
+	lines := bufio.NewScanner(console)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		line := strings.TrimRight(lines.Text(), "\r")
+		fmt.Fprintln(w, line)
+		if rest, ok := strings.CutPrefix(line, protocol.ExitMarker); ok {
+			if n, err := strconv.Atoi(rest); err == nil {
+				code, found = n, true
+				// Some machines cannot switch themselves off.
+				cancel()
+			}
+		}
+	}
+	waitErr := cmd.Wait()
+	if found {
+		return code, nil
+	}
+	return 0, errors.Join(ErrNoReport, waitErr, lines.Err())
+}
