@@ -74,7 +74,29 @@ func AppendPeer(values []byte, a netip.AddrPort) []byte {
 
 // Peers iterates over the peers of Message.Values; elements that are no compact address are left out.
 func Peers(values []byte) iter.Seq[netip.AddrPort] {
-	return func(yield func(netip.AddrPort) bool) {}
+	return func(yield func(netip.AddrPort) bool) {
+		for s := range peerStrings(values) {
+			if a, _ := AddrFrom(s); !yield(a) {
+				return
+			}
+		}
+	}
+}
+
+// peerStrings iterates over the strings in values that are compact addresses by their length.
+func peerStrings(values []byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for i := 0; i < len(values); {
+			k, start, _, end := valueAt(values, i, 0)
+			if end < 0 {
+				return
+			}
+			if n := end - start; k == kindString && (n == Addr4Len || n == Addr6Len) && !yield(values[start:end]) {
+				return
+			}
+			i = end
+		}
+	}
 }
 
 // Samples iterates over the infohashes of Message.Samples.

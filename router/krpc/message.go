@@ -26,7 +26,7 @@ type Message struct {
 	Type    Type           // y
 	TID     []byte         // t: transaction ID, echoed verbatim
 	Method  Method         // q, classified. When encoding, MethodUnknown takes Name
-	Name    []byte         // q as sent; used to encode when Method is MethodUnknown or MethodNone
+	Name    []byte         // q as sent; used to encode when Method is MethodUnknown
 	Version []byte         // v: client and version, normally 4 bytes
 	IP      netip.AddrPort // ip: in a reply the address of the asker (BEP 42); zero = absent
 
