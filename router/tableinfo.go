@@ -1,0 +1,151 @@
+package router
+
+import (
+	"slices"
+	"time"
+)
+
+// BucketStat counts the contacts of one bucket.
+type BucketStat struct {
+	PrefixLen    int // leading bits shared with our ID
+	Good         int
+	Questionable int
+	Bad          int
+	Replacement  int // in the replacement cache
+}
+
+// Entry is what the table knows of a contact.
+type Entry struct {
+	Contact
+	State    State
+	Cached   bool          // waits in the replacement cache
+	Since    time.Time     // first answer
+	Answered time.Time     // last answer
+	Failures int           // queries unanswered since
+	RTT      time.Duration // smoothed
+}
+
+// Len returns the number of contacts, without the replacement caches.
+func (t *Table) Len() (n int) {
+	for i := range t.buckets {
+		n += t.buckets[i].len()
+	}
+	return n
+}
+
+// Good returns the number of good contacts, without the replacement caches.
+func (t *Table) Good(now time.Time) (n int) {
+	for _, s := range t.Buckets(now) {
+		n += s.Good
+	}
+	return n
+}
+
+// Buckets returns the counts of the buckets that are not empty, farthest first.
+func (t *Table) Buckets(now time.Time) (stats []BucketStat) {
+	for i := range t.buckets {
+		b := &t.buckets[i]
+		s := BucketStat{PrefixLen: i, Replacement: len(b.cache)}
+		for _, e := range b.slots {
+			if e == nil {
+				continue
+			}
+			switch e.state(now) {
+			case Good:
+				s.Good++
+			case Questionable:
+				s.Questionable++
+			default:
+				s.Bad++
+			}
+		}
+		if s != (BucketStat{PrefixLen: i}) {
+			stats = append(stats, s)
+		}
+	}
+	return stats
+}
+
+// each calls f for the contacts in slots, in table order.
+func (t *Table) each(f func(*entry)) {
+	for i := range t.buckets {
+		for _, e := range t.buckets[i].slots {
+			if e != nil {
+				f(e)
+			}
+		}
+	}
+}
+
+// Entries returns all contacts in table order, each bucket's cached ones last.
+func (t *Table) Entries(now time.Time) (all []Entry) {
+	for i := range t.buckets {
+		for _, e := range slices.Concat(t.buckets[i].slots[:], t.buckets[i].cache) {
+			if e != nil {
+				all = append(all, Entry{e.Contact, e.state(now), e.cached, e.since, e.answered, e.failures, e.rtt})
+			}
+		}
+	}
+	return all
+}
+
+// Contacts returns all contacts, those in slots first and of these the best proven, for saving. Loaded again they
+// are candidates like any other: pass them to [Table.Offer].
+func (t *Table) Contacts() (all []Contact) {
+	var slots, cached []*entry
+	t.each(func(e *entry) { slots = append(slots, e) })
+	slices.SortStableFunc(slots, func(a, b *entry) int {
+		if a.failures != b.failures {
+			return a.failures - b.failures
+		}
+		return a.since.Compare(b.since)
+	})
+	for i := range t.buckets {
+		cached = append(cached, t.buckets[i].cache...)
+	}
+	for _, e := range append(slots, cached...) {
+		all = append(all, e.Contact)
+	}
+	return all
+}
+
+// Published returns the contacts fit to hand out: those that left no query unanswered since they last answered. The
+// order, by bucket and then by slot, changes only with the contacts themselves.
+func (t *Table) Published() (fit []Contact) {
+	t.each(func(e *entry) {
+		if e.failures == 0 {
+			fit = append(fit, e.Contact)
+		}
+	})
+	return fit
+}
+
+// Closest returns the n contacts closest to target, closest first. Bad ones come last, and only to make up the
+// number.
+func (t *Table) Closest(target ID, n int) []Contact {
+	type candidate struct {
+		e    *entry
+		dist words
+		bad  bool
+	}
+	var all []candidate
+	w := wordsOf(&target)
+	t.each(func(e *entry) {
+		all = append(all, candidate{e, wordsOf(&e.ID).xor(w), e.bad()})
+	})
+	slices.SortFunc(all, func(a, b candidate) int {
+		if a.bad != b.bad {
+			if a.bad {
+				return 1
+			}
+			return -1
+		}
+		return int(b.dist.less(&a.dist)) - int(a.dist.less(&b.dist))
+	})
+	all = all[:min(n, len(all))]
+	closest := make([]Contact, len(all))
+	for i := range all {
+		closest[i] = all[i].e.Contact
+	}
+	return closest
+}
