@@ -1,0 +1,134 @@
+package config
+
+import (
+	"log/slog"
+	"net/netip"
+	"time"
+)
+
+// Defaults that depend on where the program runs are chosen by fill; in the table they are these words.
+const (
+	defaultState     = `the platform's place for state`
+	defaultBootstrap = `["router.bittorrent.com:6881", "dht.transmissionbt.com:6881", "dht.libtorrent.org:25401", "router.utorrent.com:6881"]`
+)
+
+// sections describes the objects inside the configuration, in the order in which they are printed.
+var sections = []struct{ name, doc string }{
+	{"xdp", "The kernel half, which answers most queries at the network interface."},
+	{"store", "What is kept for others, and for how long. What would exceed a bound is refused."},
+	{"token", "Write tokens: whoever wants to store something must show one that we gave to its address."},
+	{"table", "Maintenance of the routing tables."},
+	{"lookup", "The queries we send to find nodes, peers and items."},
+	{"limits", "Rates, so that we are a burden to nobody and nobody is one to us."},
+	{"log", "The log, on standard error."},
+}
+
+// keys is the table of keys: name, kind with unit and range, default, field, description.
+var keys = []*key{
+	entry("network", choice[Network]{Public, Private}, `"public"`,
+		func(c *Config) *Network { return &c.Network },
+		"Which DHT the node belongs to: the public Mainline DHT, or a private one of your own machines. "+
+			"In a private network, private and shared addresses are nodes like any other, and there are no public bootstrap nodes."),
+	entry("listen", list[netip.AddrPort]{elem: endpoint{}, what: "addresses", example: `["0.0.0.0:6881", "[::]:6881"]`, max: 64, more: bothFamilies},
+		`["0.0.0.0:6881", "[::]:6881"]`,
+		func(c *Config) *[]netip.AddrPort { return &c.Listen },
+		"UDP addresses to serve on. 0.0.0.0 is every IPv4 address of the machine, [::] every IPv6 address; \":6881\" stands for both."),
+	entry("bootstrap", list[string]{elem: remote{}, what: "nodes", example: `["router.bittorrent.com:6881"]`, none: "none", max: 64},
+		defaultBootstrap,
+		func(c *Config) *[]string { return &c.Bootstrap },
+		"Nodes to join through when the saved routing table is empty or stale. The first node of a new network has none. "+
+			"[] is none, and the default in a private network."),
+	entry("interfaces", list[string]{elem: iface{}, what: "interfaces", example: `["eth0"]`, none: "all", max: 64}, `[]`,
+		func(c *Config) *[]string { return &c.Interfaces },
+		"Network interfaces at which the kernel half answers. [] is all: every suitable one, those that appear later too."),
+	entry("external", list[netip.Addr]{elem: unicast{}, what: "addresses", example: `["198.51.100.7"]`, none: "auto", max: 2, also: onePerFamily}, `[]`,
+		func(c *Config) *[]netip.Addr { return &c.External },
+		"The addresses under which other nodes see this one, at most one per family; node IDs are derived from them (BEP 42). "+
+			"[] is auto: learnt from what other nodes report."),
+	entry("nodeIDSeed", text{what: "any text", max: 128, example: "shelf 3, box 7"}, `""`,
+		func(c *Config) *string { return &c.NodeIDSeed },
+		"The same seed at the same external address gives the same node ID, even after the state was lost. "+
+			"It must differ between nodes. Empty: random, and kept in the state directory."),
+	entry("state", text{what: "a directory", min: 1, max: 4096, example: "/var/lib/kdht"}, defaultState,
+		func(c *Config) *string { return &c.State },
+		"Directory of the database; it is made when missing. The default is $STATE_DIRECTORY if systemd sets it, /perm/kdht on gokrazy, "+
+			"/var/lib/kdht for root, else $XDG_STATE_HOME/kdht or ~/.local/state/kdht."),
+	entry("http", web{}, `":8080"`,
+		func(c *Config) *string { return &c.HTTP },
+		"TCP address of the status page, its JSON twin /status and the metrics. They show, and change nothing."),
+
+	entry("xdp.mode", choice[XDPMode]{XDPAuto, XDPNative, XDPGeneric, XDPOff}, `"auto"`,
+		func(c *Config) *XDPMode { return &c.XDP.Mode },
+		"Where the kernel half is attached: in the NIC's driver (native), in the network core (generic), native where the driver can and "+
+			"else generic (auto), or nowhere (off), and everything is served from user space. \"kdht status\" shows what came of it, and why."),
+	entry("xdp.linger", duration{0, time.Hour}, `"0s"`,
+		func(c *Config) *time.Duration { return &c.XDP.Linger },
+		"How long the kernel half goes on answering after the program was stopped, so that a restart loses no query. "+
+			"0s: it is detached when the program stops."),
+	entry("xdp.lease", duration{5 * time.Second, 10 * time.Minute}, `"1m"`,
+		func(c *Config) *time.Duration { return &c.XDP.Lease },
+		"How long the kernel half goes on answering, from what it knew last, after the program crashed or hung."),
+
+	entry("store.maxBytes", size{1 << 20, 1 << 40}, `"64MiB"`,
+		func(c *Config) *int64 { return &c.Store.MaxBytes },
+		"All items and peers together."),
+	entry("store.maxItems", whole{1, 100_000_000, "items"}, `100000`,
+		func(c *Config) *int { return &c.Store.MaxItems },
+		"Items (BEP 44), immutable and mutable together."),
+	entry("store.maxInfohashes", whole{1, 100_000_000, "infohashes"}, `20000`,
+		func(c *Config) *int { return &c.Store.MaxInfohashes },
+		"Infohashes for which peers are kept."),
+	entry("store.maxPeersPerInfohash", whole{1, 100_000, "peers"}, `500`,
+		func(c *Config) *int { return &c.Store.MaxPeersPerInfohash },
+		"Peers of one infohash, both address families together."),
+	entry("store.maxBytesPerSource", size{1 << 10, 1 << 40}, `"1MiB"`,
+		func(c *Config) *int64 { return &c.Store.MaxBytesPerSource },
+		"What one IPv4 address or IPv6 /64 may have stored here."),
+	entry("store.itemTTL", duration{time.Minute, 30 * 24 * time.Hour}, `"2h"`,
+		func(c *Config) *time.Duration { return &c.Store.ItemTTL },
+		"Items expire so long after their last put. BEP 44 suggests two hours, and publishers repeat every hour."),
+	entry("store.peerTTL", duration{time.Minute, 24 * time.Hour}, `"30m"`,
+		func(c *Config) *time.Duration { return &c.Store.PeerTTL },
+		"Peers expire so long after their last announce. Clients repeat every 15 to 30 minutes."),
+
+	entry("token.rotation", duration{time.Minute, time.Hour}, `"5m"`,
+		func(c *Config) *time.Duration { return &c.Token.Rotation },
+		"Life of the secret that tokens are made with. Its predecessor is accepted for as long again."),
+
+	entry("table.refresh", duration{time.Minute, 24 * time.Hour}, `"15m"`,
+		func(c *Config) *time.Duration { return &c.Table.Refresh },
+		"A bucket that was idle for so long is refreshed with a lookup."),
+	entry("table.save", duration{10 * time.Second, 24 * time.Hour}, `"5m"`,
+		func(c *Config) *time.Duration { return &c.Table.Save },
+		"How often the routing tables are saved, so that a restarted node needs no bootstrap nodes. They are saved at every clean stop, too."),
+
+	entry("lookup.alpha", whole{1, 16, "queries"}, `3`,
+		func(c *Config) *int { return &c.Lookup.Alpha },
+		"Queries that one lookup has in flight."),
+	entry("lookup.queryTimeout", duration{100 * time.Millisecond, time.Minute}, `"2s"`,
+		func(c *Config) *time.Duration { return &c.Lookup.QueryTimeout },
+		"A query that was not answered within this time has failed."),
+	entry("lookup.timeout", duration{time.Second, 10 * time.Minute}, `"30s"`,
+		func(c *Config) *time.Duration { return &c.Lookup.Timeout },
+		"A lookup that takes longer ends with what it has found."),
+	entry("lookup.republish", duration{time.Minute, 24 * time.Hour}, `"1h"`,
+		func(c *Config) *time.Duration { return &c.Lookup.Republish },
+		"How often what this node itself has put is put again. It should be at most half of what other nodes keep items for."),
+
+	entry("limits.queriesPerNode", rate{0.1, 1000, "queries"}, `3`,
+		func(c *Config) *float64 { return &c.Limits.QueriesPerNode },
+		"What we send to one address. Common clients ignore an address for minutes after 50 datagrams in 10 seconds."),
+	entry("limits.queriesPerSecond", rate{1, 100_000, "queries"}, `250`,
+		func(c *Config) *float64 { return &c.Limits.QueriesPerSecond },
+		"What we send to all nodes together."),
+	entry("limits.writesPerSource", rate{0.1, 100_000, "writes"}, `20`,
+		func(c *Config) *float64 { return &c.Limits.WritesPerSource },
+		"Puts and announces accepted from one IPv4 address or IPv6 /64."),
+
+	entry("log.level", level{}, `"info"`,
+		func(c *Config) *slog.Level { return &c.Log.Level },
+		"The least severity that is logged."),
+	entry("log.format", choice[LogFormat]{LogText, LogJSON}, `"text"`,
+		func(c *Config) *LogFormat { return &c.Log.Format },
+		"Lines of key=value pairs, or one JSON object per line."),
+}
