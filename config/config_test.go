@@ -1,0 +1,247 @@
+package config_test
+
+import (
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"kdht/config"
+)
+
+var equate = cmp.Options{cmpopts.EquateEmpty(), cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
+	cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })}
+
+// everything is a file that gives each key a value other than its default.
+const everything = `// a comment
+{
+	"network": "private",
+	"listen": ["192.0.2.1:7000", "[2001:db8::1]:7000"],
+	"bootstrap": ["node.example.org:7000", "[2001:db8::2]:7001"],
+	"interfaces": ["eth0", "wlan0"],
+	"external": ["192.0.2.1", "2001:db8::1"],
+	"nodeIDSeed": "seed \"quoted\" ü",
+	"state": "./var",
+	"http": "off", /* no page */
+	"xdp": {"mode": "generic", "linger": "90s", "lease": "1m30s"},
+	"store": {
+		"maxBytes": "1.5GiB", "maxItems": 7, "maxInfohashes": 8, "maxPeersPerInfohash": 9,
+		"maxBytesPerSource": 4096, "itemTTL": "3d", "peerTTL": "45m",
+	},
+	"token": {"rotation": "10m"},
+	"table": {"refresh": "20m", "save": "1m"},
+	"lookup": {"alpha": 5, "queryTimeout": "1500ms", "timeout": "1m", "republish": "30m"},
+	"limits": {"queriesPerNode": 2.5, "queriesPerSecond": 100, "writesPerSource": 0.5},
+	"log": {"level": "debug", "format": "json"},
+}`
+
+func everythingParsed() config.Config {
+	return config.Config{
+		Network:    config.Private,
+		Listen:     []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:7000"), netip.MustParseAddrPort("[2001:db8::1]:7000")},
+		Bootstrap:  []string{"node.example.org:7000", "[2001:db8::2]:7001"},
+		Interfaces: []string{"eth0", "wlan0"},
+		External:   []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")},
+		NodeIDSeed: `seed "quoted" ü`,
+		State:      "./var",
+		XDP:        config.XDP{Mode: config.XDPGeneric, Linger: 90 * time.Second, Lease: 90 * time.Second},
+		Store: config.Store{
+			MaxBytes: 3 << 29, MaxItems: 7, MaxInfohashes: 8, MaxPeersPerInfohash: 9,
+			MaxBytesPerSource: 4096, ItemTTL: 72 * time.Hour, PeerTTL: 45 * time.Minute,
+		},
+		Token:  config.Token{Rotation: 10 * time.Minute},
+		Table:  config.Table{Refresh: 20 * time.Minute, Save: time.Minute},
+		Lookup: config.Lookup{Alpha: 5, QueryTimeout: 1500 * time.Millisecond, Timeout: time.Minute, Republish: 30 * time.Minute},
+		Limits: config.Limits{QueriesPerNode: 2.5, QueriesPerSecond: 100, WritesPerSource: 0.5},
+		Log:    config.Log{Level: slog.LevelDebug, Format: config.LogJSON},
+	}
+}
+
+func TestParseEveryKey(t *testing.T) {
+	got, err := config.Parse("kdht.hujson", []byte(everything))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(everythingParsed(), got, equate); diff != "" {
+		t.Error(diff)
+	}
+	// The test is complete: no field has its default.
+	def, err := config.Default()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameFields(t, "", reflect.ValueOf(got), reflect.ValueOf(def))
+}
+
+func sameFields(t *testing.T, path string, a, b reflect.Value) {
+	for i := range a.NumField() {
+		name := path + a.Type().Field(i).Name
+		if a.Field(i).Kind() == reflect.Struct {
+			sameFields(t, name+".", a.Field(i), b.Field(i))
+		} else if reflect.DeepEqual(a.Field(i).Interface(), b.Field(i).Interface()) {
+			t.Errorf("%s has its default: has it a key?", name)
+		}
+	}
+}
+
+func TestShowParsesBack(t *testing.T) {
+	for name, file := range map[string]string{
+		"defaults":   ``,
+		"everything": everything,
+		"private":    `{"network": "private"}`,
+		"shorthands": `{"listen": ":7000", "bootstrap": "none", "interfaces": "all", "external": "auto", "http": "off"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := config.New()
+			if err := b.Parse("kdht.hujson", []byte(file)); err != nil {
+				t.Fatal(err)
+			}
+			want, err := b.Config()
+			if err != nil {
+				t.Fatal(err)
+			}
+			shown, err := b.Show()
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := config.Parse("shown", shown)
+			if err != nil {
+				t.Fatalf("%v\n%s", err, shown)
+			}
+			if diff := cmp.Diff(want, got, equate); diff != "" {
+				t.Error(diff)
+			}
+			for i, line := range strings.Split(string(shown), "\n") {
+				if strings.HasPrefix(strings.TrimSpace(line), "//") && len(line) > 120 {
+					t.Errorf("line %d is %d characters long: %s", i+1, len(line), line)
+				}
+			}
+		})
+	}
+}
+
+func TestShowDocumentsEveryKey(t *testing.T) {
+	b := config.New()
+	if err := b.Parse("my.hujson", []byte("{\n\t\"http\": \":80\",\n}")); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Set("--xdp", "xdp.mode", "off"); err != nil {
+		t.Fatal(err)
+	}
+	shown, err := b.Show()
+	if err != nil {
+		t.Fatal(err)
+	}
+	flat := strings.Join(strings.Fields(strings.ReplaceAll(string(shown), "//", " ")), " ")
+	for _, k := range config.Keys() {
+		if k.Doc == "" || k.Range == "" || k.Default == "" {
+			t.Errorf("%s lacks documentation: %+v", k.Name, k)
+		}
+		for _, s := range []string{k.Doc, "Default: " + k.Default + "."} {
+			if !strings.Contains(flat, strings.Join(strings.Fields(s), " ")) {
+				t.Errorf("%s: not shown: %s", k.Name, s)
+			}
+		}
+	}
+	for _, s := range []string{"Set by my.hujson:2. \"http\": \":80\"", "Set by --xdp. \"mode\": \"off\""} {
+		if !strings.Contains(flat, s) {
+			t.Errorf("not shown: %s", s)
+		}
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	got, err := config.Default()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Listen) != 2 || got.Listen[0].String() != "0.0.0.0:6881" || got.Listen[1].String() != "[::]:6881" {
+		t.Errorf("listen: %v", got.Listen)
+	}
+	if got.HTTP != ":8080" || got.Network != config.Public || got.XDP.Mode != config.XDPAuto || got.XDP.Linger != 0 {
+		t.Errorf("%+v", got)
+	}
+	if len(got.Bootstrap) != 4 || got.Bootstrap[0] != "router.bittorrent.com:6881" {
+		t.Errorf("bootstrap: %v", got.Bootstrap)
+	}
+}
+
+func TestPrivateNetworkHasNoPublicBootstrap(t *testing.T) {
+	for file, want := range map[string]int{
+		`{"network": "private"}`:                               0,
+		`{"network": "private", "bootstrap": "a.example:1"}`:   1,
+		`{"bootstrap": ["a.example:1"], "network": "private"}`: 1,
+		`{"network": "public", "bootstrap": []}`:               0,
+		`{"network": "public", "bootstrap": ["none"]}`:         0,
+	} {
+		c, err := config.Parse("f", []byte(file))
+		if err != nil || len(c.Bootstrap) != want {
+			t.Errorf("%s: %v, %v", file, c.Bootstrap, err)
+		}
+	}
+}
+
+func TestFlagsOverrideTheFile(t *testing.T) {
+	b := config.New()
+	if err := b.Parse("f", []byte(everything)); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range [][]string{
+		{"listen", "127.0.0.1:1", "[::1]:2"}, {"http", ":9"}, {"bootstrap", "none"}, {"store.maxItems", "70"},
+		{"store.maxBytes", "1 GiB"}, {"table.save", "2m"}, {"log.level", "warn"}, {"state", "12"}, {"limits.queriesPerNode", "1.5"},
+	} {
+		if err := b.Set("--"+f[0], f[0], f[1:]...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := b.Config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := everythingParsed()
+	want.Listen = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:1"), netip.MustParseAddrPort("[::1]:2")}
+	want.HTTP, want.Bootstrap, want.State, want.Log.Level = ":9", nil, "12", slog.LevelWarn
+	want.Store.MaxItems, want.Store.MaxBytes, want.Table.Save, want.Limits.QueriesPerNode = 70, 1<<30, 2*time.Minute, 1.5
+	if diff := cmp.Diff(want, got, equate); diff != "" {
+		t.Error(diff)
+	}
+	if o := b.Origin("listen"); o != "--listen" {
+		t.Errorf("origin %q", o)
+	}
+	if o := b.Origin("network"); o != "f:3" {
+		t.Errorf("origin %q", o)
+	}
+}
+
+func TestFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "kdht.hujson")
+	err := config.New().File(path)
+	if want := path + ": no such file or directory; write one with: kdht config show > " + path; err == nil || err.Error() != want {
+		t.Errorf("got %v\nwant %s", err, want)
+	}
+	if err := os.WriteFile(path, []byte(everything), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := config.New().File(path); err != nil {
+		t.Error(err)
+	}
+	if err := os.WriteFile(path, make([]byte, 300<<10), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	err = config.New().File(path)
+	if want := path + ": the file is larger than 256 KiB; is it a kdht configuration?"; err == nil || err.Error() != want {
+		t.Errorf("got %v\nwant %s", err, want)
+	}
+	err = config.New().File(dir)
+	if want := dir + ": is a directory; give --config a readable file"; err == nil || err.Error() != want {
+		t.Errorf("got %v\nwant %s", err, want)
+	}
+}
