@@ -59,7 +59,7 @@
 //	empty-ish d1:y1:qe                           silent     as above; it has no t
 //	bs=1 first                                   answer     the first query of libtorrent when it bootstraps
 //	negative string length                       silent     not bencoding
-//	nested depth 60                              silent     deeper than 10, of which known messages use 4
+//	nested depth 60                              silent     deeper than 10, which no message in use comes near
 //	padding 1400                                 answer     unknown keys may be long
 //
 // Further rules:
