@@ -1,0 +1,112 @@
+package store
+
+import (
+	"errors"
+	"os"
+
+	"go.etcd.io/bbolt"
+)
+
+// A suspect is a database in which a transaction failed.
+type suspect struct {
+	db    *bbolt.DB
+	fault *fault
+}
+
+// suspect has the writer inspect the file after a reader's transaction failed.
+func (s *Store) suspect(db *bbolt.DB, f *fault) {
+	q := &s.queue
+	q.mu.Lock()
+	// One is as good as many: inspect looks at the file, not at the transaction.
+	if len(q.faults) == 0 {
+		q.faults = append(q.faults, &suspect{db, f})
+	}
+	q.mu.Unlock()
+	q.poke()
+}
+
+func (q *queue) takeFaults() []*suspect {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	f := q.faults
+	q.faults = nil
+	return f
+}
+
+// inspect decides what a fault means. If the file is damaged a new one is begun; if it
+// is sound, the fault is a programming error, which must not cost anybody data.
+func (s *Store) inspect(db *bbolt.DB, f *fault) {
+	if s.db.Load() != db {
+		return // a new file was begun meanwhile
+	}
+	if err := verifyFile(s.path, s.opt); err != nil {
+		_ = s.renew(db, err)
+		return
+	}
+	s.log.Error("store: transaction failed though the file is sound", "cause", f.cause, "stack", string(f.stack))
+	if err := guarded(func() error { return s.load(db) }); err != nil {
+		_ = s.renew(db, err)
+	}
+}
+
+func verifyFile(path string, o Options) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	_, err = verify(f, fi.Size(), o.CheckTimeout)
+	return err
+}
+
+// renew sets the file aside while the store runs, and begins a new one with the
+// identity and secrets, which are in memory. If even that fails, the next write
+// tries again.
+func (s *Store) renew(db *bbolt.DB, cause error) error {
+	old := s.index
+	s.db.Store(nil)
+	if db != nil {
+		closeBolt(db)
+		if err := s.putAside("damaged", cause); err != nil && !errors.Is(err, os.ErrNotExist) {
+			s.log.Error("store: cannot set the damaged file aside", "error", err)
+			return err
+		}
+	}
+	s.mu.Lock()
+	s.index = newIndex()
+	s.mu.Unlock()
+	next, err := s.openFile()
+	if err == nil {
+		err = s.transact(next, []*request{{op: func(b *batch) error {
+			b.putState(old.state)
+			return nil
+		}}})
+	}
+	if err != nil {
+		s.log.Error("store: cannot begin a new file", "error", err)
+		return err
+	}
+	s.db.Store(next)
+	s.releaseAll(old)
+	return nil
+}
+
+// releaseAll reports every key of a lost index as released.
+func (s *Store) releaseAll(old index) {
+	fn := s.onRelease.Load()
+	if fn == nil {
+		return
+	}
+	for k := range old.items {
+		(*fn)(k)
+	}
+	for k := range old.swarms {
+		if _, ok := old.items[k]; !ok {
+			(*fn)(k)
+		}
+	}
+}

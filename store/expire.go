@@ -1,0 +1,95 @@
+package store
+
+import "time"
+
+const (
+	// expireStep is how many entries of a kind one operation removes at most, so
+	// that others share its transaction.
+	expireStep = 512
+	// reclaimStep is that of the removal on behalf of a write that met a quota.
+	reclaimStep = 1024
+)
+
+// Expire removes what has expired by now and returns how many items and peers that
+// were. Nothing expired is ever returned, swept or not; sweeping frees the space and
+// tells OnRelease. Call it every few seconds.
+func (s *Store) Expire(now time.Time) (n int, err error) {
+	at := clamp(now.Unix())
+	for {
+		step := 0
+		err := s.submit(func(b *batch) error {
+			step = b.expireItems(at, expireStep) + b.expirePeers(at, expireStep)
+			return nil
+		}, false)
+		n += step
+		if err != nil || step == 0 {
+			s.trim()
+			return n, err
+		}
+	}
+}
+
+// reclaim makes room by removing what has expired, once per batch. It reports
+// whether it removed anything.
+func (b *batch) reclaim() bool {
+	if b.reclaimed {
+		return false
+	}
+	b.reclaimed = true
+	return b.expireItems(b.now, reclaimStep)+b.expirePeers(b.now, reclaimStep) > 0
+}
+
+func (b *batch) expireItems(now uint32, limit int) int {
+	var due []Key
+	c := b.bucket(bucketExpiry).Cursor()
+	for k, _ := c.First(); k != nil && len(due) < limit; k, _ = c.Next() {
+		expires, target := parseExpiryKey(k)
+		if expires > now {
+			break
+		}
+		due = append(due, target)
+	}
+	for _, target := range due {
+		b.removeItem(target)
+	}
+	b.s.counts.expired.Add(int64(len(due)))
+	return len(due)
+}
+
+func (b *batch) expirePeers(now uint32, limit int) int {
+	type entry struct {
+		infohash Key
+		peer     peer
+	}
+	var due []entry
+	c := b.bucket(bucketPeers).Cursor()
+	for k, v := c.First(); k != nil && len(due) < limit; k, v = c.Next() {
+		ih, p, err := parsePeer(k, v)
+		if err != nil {
+			b.err = err
+			return 0
+		}
+		if p.expires > now {
+			break
+		}
+		due = append(due, entry{ih, p})
+	}
+	for _, e := range due {
+		b.delete(bucketPeers, e.peer.key())
+	}
+	if len(due) == 0 {
+		return 0
+	}
+	b.change(func(x *index) {
+		for _, e := range due {
+			if p := x.swarm(e.infohash).find(e.peer.addr, e.peer.port); p != nil {
+				x.removePeer(e.infohash, p)
+			}
+			if x.swarm(e.infohash) == nil {
+				b.gone[e.infohash] = struct{}{}
+			}
+		}
+	})
+	b.s.counts.expired.Add(int64(len(due)))
+	return len(due)
+}

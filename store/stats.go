@@ -1,0 +1,53 @@
+package store
+
+import (
+	"os"
+	"sync/atomic"
+	"time"
+)
+
+// Stats is a store's state at one moment, what has expired but is not swept included.
+type Stats struct {
+	Items      int   // items, own ones included
+	OwnItems   int   // items to republish
+	Infohashes int   // infohashes with peers
+	Peers      int   // peers of all infohashes
+	Bytes      int64 // cost of all items and peers, as MaxBytes bounds it
+	Sources    int   // source addresses that are charged for something
+	FileBytes  int64 // size of the file
+
+	Writes  int64 // operations committed since Open
+	Commits int64 // transactions that took
+	Expired int64 // items and peers removed since Open
+	// CommitTime is the time spent in commits since Open.
+	CommitTime time.Duration
+}
+
+type counters struct {
+	writes, commits, expired, nanoseconds atomic.Int64
+}
+
+func (c *counters) committed(writes int, d time.Duration) {
+	c.writes.Add(int64(writes))
+	c.commits.Add(1)
+	c.nanoseconds.Add(int64(d))
+}
+
+// Stats returns the present numbers.
+func (s *Store) Stats() Stats {
+	s.mu.RLock()
+	x := &s.index
+	st := Stats{
+		Items: len(x.items), OwnItems: len(x.own),
+		Infohashes: len(x.swarms), Peers: x.peers,
+		Bytes: x.bytes, Sources: len(x.sources),
+	}
+	s.mu.RUnlock()
+	if fi, err := os.Stat(s.path); err == nil {
+		st.FileBytes = fi.Size()
+	}
+	st.Writes, st.Commits = s.counts.writes.Load(), s.counts.commits.Load()
+	st.Expired = s.counts.expired.Load()
+	st.CommitTime = time.Duration(s.counts.nanoseconds.Load())
+	return st
+}
