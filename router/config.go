@@ -1,0 +1,51 @@
+package router
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+
+	"kdht/bpf"
+)
+
+// Config is what a [Node] is made from. Only Conns is required.
+type Config struct {
+	// Conns are the sockets, one or more of either family; [Listen] opens UDP ones. The node owns and closes them.
+	Conns []Conn
+	// Store keeps items, peers, known nodes, IDs and token secrets. A node without one stores nothing for others
+	// and forgets everything at its end.
+	Store Storage
+	// Kernel is the half of the node in the kernel, if there is one. See also [Node.SetKernel].
+	Kernel Kernel
+	// Bootstrap are nodes to begin with, host:port. An empty list makes the first node of a network.
+	Bootstrap []string
+	// Resolver turns the host names in Bootstrap into addresses. Default: the system's.
+	Resolver Resolver
+	// Private says that this is a network of our own: private and loopback addresses are nodes like any others, and
+	// node IDs are not bound to addresses (BEP 42).
+	Private bool
+	// ReadOnly makes a client: it queries with "ro" (BEP 43), answers nobody, and keeps no table up to date.
+	ReadOnly bool
+	// External are our addresses as others see them, at most one per family. A family that has none here learns its
+	// address from the nodes that we query (BEP 42).
+	External []netip.Addr
+	// QueryRate bounds all queries that the node sends, per second. Default 250.
+	QueryRate int
+	// Logger is where the node says what it does. Default: nowhere.
+	Logger *slog.Logger
+}
+
+// Kernel is the half of a node in the kernel, as far as the router needs it; *bpf.Program is one.
+type Kernel interface {
+	// Publish replaces what the kernel answers from.
+	Publish(*bpf.Snapshot) error
+	// Hold makes the kernel pass queries for a key up, because something is stored under it here.
+	Hold(key [20]byte) error
+	// Release ends what Hold began.
+	Release(key [20]byte) error
+}
+
+// Resolver looks up host names; *net.Resolver is one.
+type Resolver interface {
+	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
+}
