@@ -1,0 +1,69 @@
+// Command bench measures what an answered query costs, against a bare XDP
+// reflector and other nodes, in one run on one machine.
+//
+// Two network namespaces are joined by a veth pair: the node on one core, an
+// AF_XDP load generator on the other. The subjects take turns, round by round,
+// so that a drift of the machine's speed meets them all alike; the table shows
+// medians. It needs root and two cores.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"time"
+
+	"github.com/alecthomas/kong"
+)
+
+var cli struct {
+	Rounds    int           `help:"Rounds in which every subject takes a turn." default:"3"`
+	Duration  time.Duration `help:"How long each figure is measured." default:"2s"`
+	Neighbors int           `help:"Nodes that fill the routing tables." default:"600"`
+	Binary    string        `help:"kdht program to measure; built from ./appliance/kdht when empty." type:"existingfile"`
+	Only      []string      `help:"Names of subjects to measure (reflector, 'kdht, kernel', 'kdht, user space', libtorrent)."`
+}
+
+func main() {
+	kong.Parse(&cli, kong.Description("Measures what an answered DHT query costs, against a bare XDP reflector and libtorrent."))
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) (err error) {
+	r, err := newRig()
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if closeErr := r.close(); err == nil {
+			err = closeErr
+		}
+	}()
+	if r.binary = cli.Binary; r.binary == "" {
+		dir, err := os.MkdirTemp("", "kdht-bench-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+		r.binary = filepath.Join(dir, "kdht")
+		if out, err := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", r.binary, "./appliance/kdht").CombinedOutput(); err != nil {
+			return fmt.Errorf("build kdht: %w\n%s", err, out)
+		}
+	}
+	if r.swarm, err = r.newSwarm(cli.Neighbors); err != nil {
+		return err
+	}
+	results, err := r.rounds(ctx)
+	if err != nil {
+		return err
+	}
+	return results.print(os.Stdout)
+}
