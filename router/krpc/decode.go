@@ -35,6 +35,9 @@ func Decode(b []byte, m *Message) error {
 	if m.Type != TypeError {
 		m.Err = Error{}
 	}
+	if m.Type != TypeQuery {
+		m.Method, m.Name = MethodNone, nil
+	}
 	switch m.Type {
 	case TypeQuery:
 		return d.query()

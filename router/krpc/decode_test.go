@@ -22,7 +22,13 @@ func query(method, args string) string {
 
 func str(s string) string { return fmt.Sprintf("%d:%s", len(s), s) }
 
-func TestRefused(t *testing.T) {
+// refusal is a datagram and the error that Decode has for it.
+type refusal struct {
+	in   string
+	want error
+}
+
+func refusals() map[string]refusal {
 	ping := query("ping", "")
 	hash := "9:info_hash20:" + target20
 	mutable := "1:k32:" + strings.Repeat("k", 32)
@@ -33,10 +39,7 @@ func TestRefused(t *testing.T) {
 		}
 		return "1:zi0e" + keys + "1:bi0e"
 	}
-	for name, c := range map[string]struct {
-		in   string
-		want error
-	}{
+	return map[string]refusal{
 		"empty":                        {"", krpc.ErrSyntax},
 		"text":                         {"hello", krpc.ErrSyntax},
 		"list":                         {"l" + ping + "e", krpc.ErrSyntax},
@@ -123,7 +126,11 @@ func TestRefused(t *testing.T) {
 		"put, cas 2^64":                {query("put", "3:casi18446744073709551616e"+mutable+"3:seqi1e"+sig+"5:token1:x1:v1:x"), krpc.ErrArgCAS},
 		"put, salt of 65 bytes":        {query("put", mutable+"4:salt"+str(strings.Repeat("s", 65))+"3:seqi1e"+sig+"5:token1:x1:v1:x"), krpc.ErrSaltSize},
 		"put, salt a number":           {query("put", mutable+"4:salti1e3:seqi1e"+sig+"5:token1:x1:v1:x"), krpc.ErrArgSalt},
-	} {
+	}
+}
+
+func TestRefused(t *testing.T) {
+	for name, c := range refusals() {
 		t.Run(name, func(t *testing.T) {
 			var m krpc.Message
 			err := krpc.Decode([]byte(c.in), &m)
@@ -162,17 +169,20 @@ func TestTruncated(t *testing.T) {
 	}
 }
 
-func TestAccepted(t *testing.T) {
+// acceptance is a datagram that Decode accepts and what it has to make of it.
+type acceptance struct {
+	in string
+	ok func(m *krpc.Message) bool
+}
+
+func acceptances() map[string]acceptance {
 	hash := "9:info_hash20:" + target20
 	mutable := "1:k32:" + strings.Repeat("k", 32)
 	sig := "3:sig64:" + strings.Repeat("s", 64)
 	ids := func(key, s string) string { return str(key) + str(s) }
 	response := func(r string) string { return "d1:rd2:id20:" + id20 + r + "e1:t2:aa1:y1:re" }
 	filter := strings.Repeat("f", 256)
-	for name, c := range map[string]struct {
-		in string
-		ok func(m *krpc.Message) bool
-	}{
+	return map[string]acceptance{
 		"depth 10": {query("ping", "1:z"+strings.Repeat("l", 8)+strings.Repeat("e", 8)),
 			func(m *krpc.Message) bool { return m.Method == krpc.MethodPing }},
 		"unsorted with an integer too large": {query("ping", "1:zi99999999999999999999999e1:bi0e"),
@@ -250,7 +260,11 @@ func TestAccepted(t *testing.T) {
 		"error without code": {"d1:el3:fooe1:t2:aa1:y1:ee", func(m *krpc.Message) bool { return m.Err == krpc.Error{Text: "foo"} }},
 		"error, huge code": {"d1:eli9999999999ei5e3:fooe1:t2:aa1:y1:ee",
 			func(m *krpc.Message) bool { return m.Err == krpc.Error{Code: 5, Text: "foo"} }},
-	} {
+	}
+}
+
+func TestAccepted(t *testing.T) {
+	for name, c := range acceptances() {
 		t.Run(name, func(t *testing.T) {
 			var m krpc.Message
 			if err := krpc.Decode([]byte(c.in), &m); err != nil {

@@ -22,6 +22,7 @@ func diffMessages(a, b *krpc.Message) string {
 		cmp.Diff(peers(a), peers(b), cmpopts.EquateComparable(netip.AddrPort{}))
 }
 
+// addSeeds adds every datagram of the other tests.
 func addSeeds(f *testing.F) {
 	v := theVectors(f)
 	for _, d := range append(v.Datagrams, v.Replies...) {
@@ -29,6 +30,12 @@ func addSeeds(f *testing.F) {
 	}
 	for _, c := range v.Tolerance.Cases {
 		f.Add([]byte(c.Hex))
+	}
+	for _, c := range refusals() {
+		f.Add([]byte(c.in))
+	}
+	for _, c := range acceptances() {
+		f.Add([]byte(c.in))
 	}
 }
 
