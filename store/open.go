@@ -69,13 +69,13 @@ func (s *Store) tryFile(f *os.File) (_ *bbolt.DB, why string, err error) {
 		f.Close()
 		return nil, "", err
 	}
+	var found verdict
 	if fi.Size() > 0 {
-		complete, err := verify(f, fi.Size(), s.opt.CheckTimeout)
-		if err != nil {
+		if found, err = verify(f, fi.Size(), s.opt.CheckTimeout); err != nil {
 			f.Close()
 			return nil, "damaged", err
 		}
-		if !complete {
+		if !found.complete {
 			s.log.Warn("store: integrity check not finished in time", "file", s.path, "limit", s.opt.CheckTimeout)
 		}
 	}
@@ -89,6 +89,9 @@ func (s *Store) tryFile(f *os.File) (_ *bbolt.DB, why string, err error) {
 	}
 	db.AllocSize = allocSize
 	err = s.loadFile(db)
+	if err == nil && found.torn {
+		err = mend(db)
+	}
 	if err == nil {
 		if fi.Size() == 0 {
 			err = syncDir(s.path)
@@ -115,6 +118,17 @@ func (s *Store) loadFile(db *bbolt.DB) error {
 			return err
 		}
 		return s.load(db)
+	})
+}
+
+// mend writes both meta pages, by two commits.
+func mend(db *bbolt.DB) error {
+	return guarded(func() error {
+		nothing := func(*bbolt.Tx) error { return nil }
+		if err := db.Update(nothing); err != nil {
+			return err
+		}
+		return db.Update(nothing)
 	})
 }
 

@@ -25,6 +25,7 @@ const (
 
 	pageBranch   = 0x01
 	pageLeaf     = 0x02
+	pageMeta     = 0x04
 	pageFreelist = 0x10
 
 	pageHeader   = 16 // id(8) flags(2) count(2) overflow(4)
@@ -44,9 +45,9 @@ const (
 var native = binary.NativeEndian
 
 type boltMeta struct {
-	pageSize            int64
-	root, freelist, hwm uint64
-	txid                uint64
+	pageSize                      int64
+	id, root, freelist, hwm, txid uint64
+	headed                        bool // the page's header is that of a meta page
 }
 
 type verifier struct {
@@ -60,41 +61,63 @@ type verifier struct {
 
 var errDeadline = errors.New("deadline")
 
-// verify checks the structure of a bbolt file of the given size. complete is false
-// when the limit ran out first; what was seen until then was sound.
-func verify(f io.ReaderAt, size int64, limit time.Duration) (complete bool, err error) {
+// A verdict is what verify says of a file in which it found no damage.
+type verdict struct {
+	// complete is false when the time limit ran out before everything was seen.
+	complete bool
+	// torn says that one of the two meta pages is not whole: what a power failure
+	// leaves, and what there are two for. The next commits write it anew.
+	torn bool
+}
+
+// verify checks the structure of a bbolt file of the given size, for as long as the
+// limit allows.
+func verify(f io.ReaderAt, size int64, limit time.Duration) (verdict, error) {
 	v := &verifier{f: f, deadline: time.Now().Add(limit)}
-	if v.meta, err = readMeta(f, size); err != nil {
-		return false, err
+	var (
+		out verdict
+		err error
+	)
+	if v.meta, out.torn, err = readMeta(f, size); err != nil {
+		return out, err
 	}
 	v.used, v.free = newBitmap(v.meta.hwm), newBitmap(v.meta.hwm)
 	v.used.set(0)
 	v.used.set(1)
 	if err := v.freelist(); err != nil {
-		return false, fmt.Errorf("free list: %w", err)
+		return out, fmt.Errorf("free list: %w", err)
 	}
 	switch err := v.tree(v.meta.root, 0, nil, nil); {
 	case errors.Is(err, errDeadline):
-		return false, nil
+		return out, nil
 	case err != nil:
-		return false, err
+		return out, err
 	}
 	for id := range v.meta.hwm {
 		if v.used.get(id) == v.free.get(id) {
-			return false, fmt.Errorf("page %d: used %v, free %v", id, v.used.get(id), v.free.get(id))
+			return out, fmt.Errorf("page %d: used %v, free %v", id, v.used.get(id), v.free.get(id))
 		}
 	}
-	return true, nil
+	out.complete = true
+	return out, nil
 }
 
-// readMeta finds the meta page of the last transaction. One of the two may be torn:
-// that is what a power failure leaves, and what there are two for.
-func readMeta(f io.ReaderAt, size int64) (boltMeta, error) {
-	best, found := boltMeta{}, false
+// readMeta finds the meta page of the last transaction. torn says that not both are
+// whole.
+func readMeta(f io.ReaderAt, size int64) (best boltMeta, torn bool, err error) {
+	valid, whole := 0, 0
 	consider := func(off int64) {
 		m, err := parseMeta(f, off)
-		if err == nil && (off == 0 || off == m.pageSize) && (!found || m.txid > best.txid) {
-			best, found = m, true
+		if err != nil || off != 0 && off != m.pageSize {
+			return
+		}
+		// bbolt goes by the meta data alone, so the choice is made without looking at
+		// the page's header.
+		if valid++; valid == 1 || m.txid > best.txid {
+			best = m
+		}
+		if m.headed && m.id == uint64(off/m.pageSize) {
+			whole++
 		}
 	}
 	consider(0)
@@ -103,13 +126,13 @@ func readMeta(f io.ReaderAt, size int64) (boltMeta, error) {
 	for off := int64(1024); off <= 1024<<14 && off < size; off <<= 1 {
 		consider(off)
 	}
-	if !found {
-		return best, errors.New("no valid meta page")
+	if valid == 0 {
+		return best, false, errors.New("no valid meta page")
 	}
 	if best.hwm < 4 || best.hwm > uint64(size/best.pageSize) {
-		return best, fmt.Errorf("%d pages of %d bytes in a file of %d bytes", best.hwm, best.pageSize, size)
+		return best, false, fmt.Errorf("%d pages of %d bytes in a file of %d bytes", best.hwm, best.pageSize, size)
 	}
-	return best, nil
+	return best, whole < 2, nil
 }
 
 func parseMeta(f io.ReaderAt, off int64) (boltMeta, error) {
@@ -121,6 +144,8 @@ func parseMeta(f io.ReaderAt, off int64) (boltMeta, error) {
 	h := fnv.New64a()
 	h.Write(p[:56])
 	m := boltMeta{
+		headed:   native.Uint16(b[8:]) == pageMeta,
+		id:       native.Uint64(b[:]),
 		pageSize: int64(native.Uint32(p[8:])),
 		root:     native.Uint64(p[16:]),
 		freelist: native.Uint64(p[32:]),
