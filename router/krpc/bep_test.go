@@ -245,6 +245,27 @@ func TestNegativePuts(t *testing.T) {
 	}
 }
 
+// CheckPut does not rely on Decode: what a program is about to send can be checked with it too.
+func TestCheckPutAlone(t *testing.T) {
+	v := []byte("1:x")
+	for name, c := range map[string]struct {
+		m    krpc.Message
+		want error
+	}{
+		"no v":        {krpc.Message{}, krpc.ErrArgV},
+		"large v":     {krpc.Message{V: make([]byte, 1001)}, krpc.ErrValueSize},
+		"v not sound": {krpc.Message{V: []byte("x")}, krpc.ErrValueForm},
+		"short k":     {krpc.Message{V: v, K: v}, krpc.ErrArgK},
+		"short sig":   {krpc.Message{V: v, K: make([]byte, 32), Sig: v}, krpc.ErrArgSig},
+		"no seq":      {krpc.Message{V: v, K: make([]byte, 32), Sig: make([]byte, 64)}, krpc.ErrArgSeq},
+		"immutable":   {krpc.Message{V: v}, nil},
+	} {
+		if _, err := krpc.CheckPut(&c.m); err != c.want { //nolint:errorlint // the very value is promised
+			t.Errorf("%s: %v, want %v", name, err, c.want)
+		}
+	}
+}
+
 func TestCheckValue(t *testing.T) {
 	nested := func(n int) string { return strings.Repeat("l", n) + strings.Repeat("e", n) }
 	for v, want := range map[string]error{

@@ -1,7 +1,7 @@
 package krpc
 
 import (
-	"crypto/sha1" //nolint:gosec // BEP 33 prescribes SHA-1
+	"crypto/sha1" // BEP 33 prescribes SHA-1
 	"encoding/binary"
 	"math"
 	"math/bits"

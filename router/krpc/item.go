@@ -2,7 +2,7 @@ package krpc
 
 import (
 	"crypto/ed25519"
-	"crypto/sha1" //nolint:gosec // BEP 44 prescribes SHA-1 for targets
+	"crypto/sha1" // BEP 44 prescribes SHA-1 for targets
 	"strconv"
 )
 
