@@ -16,7 +16,7 @@ func (s *Store) Check() error {
 	return s.submit(func(b *batch) error {
 		// bbolt's check looks at pages in a goroutine of its own, which dies on a bad
 		// one and takes the process with it.
-		if err := verifyFile(s.path, s.opt); err != nil {
+		if err := verifyFile(s.path); err != nil {
 			return fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
 		if b.dirty {

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"os"
+	"time"
 
 	"go.etcd.io/bbolt"
 )
@@ -39,7 +40,7 @@ func (s *Store) inspect(db *bbolt.DB, f *fault) {
 	if s.db.Load() != db {
 		return // a new file was begun meanwhile
 	}
-	if err := verifyFile(s.path, s.opt); err != nil {
+	if err := verifyFile(s.path); err != nil {
 		_ = s.renew(db, err)
 		return
 	}
@@ -49,7 +50,8 @@ func (s *Store) inspect(db *bbolt.DB, f *fault) {
 	}
 }
 
-func verifyFile(path string, o Options) error {
+// verifyFile checks a file for as long as it takes.
+func verifyFile(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -59,7 +61,7 @@ func verifyFile(path string, o Options) error {
 	if err != nil {
 		return err
 	}
-	_, err = verify(f, fi.Size(), o.CheckTimeout)
+	_, err = verify(f, fi.Size(), time.Hour)
 	return err
 }
 

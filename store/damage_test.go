@@ -63,9 +63,14 @@ func sample(t testing.TB) (file []byte, items []*store.Item) {
 // and that the store works. It reports whether the file was set aside.
 func use(t testing.TB, file []byte, items []*store.Item) bool {
 	t.Helper()
+	return useChecked(t, file, items, 0)
+}
+
+func useChecked(t testing.TB, file []byte, items []*store.Item, limit time.Duration) bool {
+	t.Helper()
 	c, path := newClock(), tempPath(t)
 	must(t, os.WriteFile(path, file, 0o600))
-	s, err := store.Open(path, store.Options{Now: c.Now})
+	s, err := store.Open(path, store.Options{Now: c.Now, CheckTimeout: limit})
 	must(t, err)
 	defer s.Close()
 	for _, it := range items {
@@ -216,7 +221,12 @@ func TestDamagedPages(t *testing.T) {
 }
 
 // Patches of random bytes, small and large.
-func TestDamagedBytes(t *testing.T) {
+func TestDamagedBytes(t *testing.T) { testDamagedBytes(t, 0) }
+
+// The same without time for a check at open, so that the damage shows in use.
+func TestDamagedBytesUnchecked(t *testing.T) { testDamagedBytes(t, time.Nanosecond) }
+
+func testDamagedBytes(t *testing.T, limit time.Duration) {
 	file, items := sample(t)
 	aside := 0
 	for seed := range uint64(150) {
@@ -231,7 +241,7 @@ func TestDamagedBytes(t *testing.T) {
 				b[off+i] = byte(r.Uint32() >> (8 * r.IntN(4)))
 			}
 		}
-		if use(t, b, items) {
+		if useChecked(t, b, items, limit) {
 			aside++
 		}
 	}

@@ -179,3 +179,12 @@ func parallel(n int, fn func(int)) {
 	}
 	wg.Wait()
 }
+
+// parallelWorkers calls fn in so many goroutines and waits.
+func parallelWorkers(workers int, fn func()) {
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(fn)
+	}
+	wg.Wait()
+}
