@@ -1,0 +1,55 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"kdht/router"
+)
+
+type announceCmd struct {
+	Infohash string `arg:"" help:"Infohash, 40 hexadecimal digits."`
+
+	PeerPort uint16 `required:"" placeholder:"PORT" help:"TCP or UDP port on which this machine serves peers of the infohash."`
+	Seed     bool   `help:"This peer has everything (BEP 33)."`
+
+	clientFlags
+}
+
+func (announceCmd) Help() string {
+	return `Tells the nodes closest to the infohash that this machine's address, with the port given, is a peer. Nodes forget
+peers after about 30 minutes, so repeat it in time.
+
+Examples:
+
+  kdht announce d3f1bd8086cf17b5907f47ae0b8dcbda4da64e7e --peer-port 51413
+  kdht announce d3f1bd8086cf17b5907f47ae0b8dcbda4da64e7e --peer-port 51413 --seed --json`
+}
+
+// Run announces a peer.
+func (c *announceCmd) Run(s *system) error {
+	infohash, err := parseID("infohash", c.Infohash)
+	if err != nil {
+		return err
+	}
+	if c.PeerPort == 0 {
+		return usage("write 1 to 65535", "0 is no port for peers to connect to")
+	}
+	var res *router.StoreResult
+	err = c.with(s, func(ctx context.Context, n *router.Node) (err error) {
+		p := s.newProgress("announce", "")
+		defer p.end()
+		res, err = n.Announce(ctx, infohash, c.PeerPort, c.Seed, p.option())
+		return err
+	})
+	if c.JSON && res != nil {
+		return errors.Join(err, s.printJSON(storeJSON(res)))
+	}
+	if err != nil {
+		return err
+	}
+	s.sayStored(res)
+	_, err = fmt.Fprintln(s.stdout, infohash)
+	return err
+}

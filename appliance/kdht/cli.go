@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"kdht/config"
+)
+
+// system is what the program touches of its surroundings, so that tests can stand in for them.
+type system struct {
+	ctx    context.Context //nolint:containedctx // one per process; commands get it from here
+	args   []string
+	stdin  io.Reader
+	stdout io.Writer
+	stderr io.Writer
+
+	stdoutIsTerminal, stderrIsTerminal bool
+
+	serve func(context.Context, config.Config, *slog.Logger) error
+}
+
+// say prints a line for people, which is no part of the result.
+func (s *system) say(format string, args ...any) {
+	_, _ = fmt.Fprintf(s.stderr, format+"\n", args...) // nobody is left to tell
+}
+
+// commands is the command line.
+type commands struct {
+	Serve    serveCmd    `cmd:"" group:"node" help:"Run a node until it is told to stop."`
+	Status   statusCmd   `cmd:"" group:"node" help:"Show what a running node does."`
+	Config   configCmd   `cmd:"" group:"node" help:"Show or check the configuration."`
+	Get      getCmd      `cmd:"" group:"client" help:"Get an item from the DHT."`
+	Put      putCmd      `cmd:"" group:"client" help:"Put an item into the DHT."`
+	Announce announceCmd `cmd:"" group:"client" help:"Announce this machine as a peer."`
+	Peers    peersCmd    `cmd:"" group:"client" help:"Find the peers of an infohash."`
+	Ping     pingCmd     `cmd:"" group:"client" help:"Ask one node whether it is there."`
+	Find     findCmd     `cmd:"" group:"client" help:"Find the nodes closest to a target."`
+	Keygen   keygenCmd   `cmd:"" group:"tool" help:"Make a key for mutable items."`
+	Decode   decodeCmd   `cmd:"" group:"tool" help:"Show datagrams as JSON."`
+	Version  versionCmd  `cmd:"" group:"tool" help:"Print the version."`
+}
+
+const description = "A node of a Kademlia DHT that speaks the Mainline protocol (BitTorrent's), answers from the kernel, and stores in a " +
+	"database; and clients for any such DHT."
+
+// exitNow unwinds the parser when it has printed help.
+type exitNow int
+
+// run runs one command line and returns the exit code.
+func run(s *system) (code int) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case exitNow:
+			code = int(r)
+		default:
+			panic(r)
+		}
+	}()
+	var cli commands
+	parser, err := kong.New(&cli,
+		kong.Name("kdht"),
+		kong.Description(description),
+		kong.Writers(s.stdout, s.stderr),
+		kong.Exit(func(c int) { panic(exitNow(c)) }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 100}),
+		kong.Help(printHelp),
+		kong.ExplicitGroups([]kong.Group{
+			{Key: "node", Title: "A node of one's own:"},
+			{Key: "client", Title: "Asking any DHT:"},
+			{Key: "tool", Title: "Tools:"},
+			{Key: "dht", Title: "Which DHT to ask:"},
+		}),
+	)
+	if err != nil {
+		panic(err) // the tags above are wrong, and every test says so
+	}
+	if len(s.args) == 0 {
+		_, _ = parser.Parse([]string{"--help"}) // unwinds
+	}
+	ctx, err := parser.Parse(s.args)
+	if err != nil {
+		return s.complain(parseFailure(err))
+	}
+	ctx.BindTo(s.ctx, (*context.Context)(nil))
+	if err := ctx.Run(s); err != nil {
+		return s.complain(classify(err))
+	}
+	return exitOK
+}
+
+// printHelp prints the help of the program, or of one command.
+func printHelp(options kong.HelpOptions, ctx *kong.Context) error {
+	if err := kong.DefaultHelpPrinter(options, ctx); err != nil {
+		return err
+	}
+	if ctx.Selected() == nil {
+		_, err := fmt.Fprint(ctx.Stdout, "\n"+exitHelp())
+		return err
+	}
+	return nil
+}
+
+// parseFailure turns the parser's complaint into ours, with the help that would have avoided it.
+func parseFailure(err error) *failure {
+	var f *failure
+	if errors.As(err, &f) {
+		return f
+	}
+	command := "kdht"
+	var pe *kong.ParseError
+	if errors.As(err, &pe) && pe.Context != nil {
+		if n := pe.Context.Selected(); n != nil {
+			command = n.FullPath()
+		}
+	}
+	return usage(fmt.Sprintf("%q shows how to write it, with examples", command+" --help"), "%s", err)
+}
+
+// complain prints an error and what to do next, and returns the exit code.
+func (s *system) complain(f *failure) int {
+	var faults config.Errors
+	if errors.As(f.err, &faults) && f.msg == "" {
+		for _, e := range faults { // FILE:LINE:COL first, as editors and people expect
+			s.say("%s", e)
+		}
+		return f.code
+	}
+	s.say("kdht: %s", strings.TrimSpace(f.Error()))
+	if f.hint != "" {
+		s.say("  %s", f.hint)
+	}
+	return f.code
+}

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"kdht/router"
+)
+
+// redraw is the least time between two states of the progress line.
+const redraw = 50 * time.Millisecond
+
+// progress shows a lookup on one line of the terminal. Without a terminal it shows nothing.
+type progress struct {
+	s     *system
+	what  string
+	found string // what is found, as in "peers"
+
+	mu    sync.Mutex
+	shown time.Time
+}
+
+// newProgress begins a progress line. what names the lookup, found the things it looks for ("" for none).
+func (s *system) newProgress(what, found string) *progress {
+	return &progress{s: s, what: what, found: found}
+}
+
+// option makes a lookup report to the line.
+func (p *progress) option() router.Option {
+	return router.WithProgress(p.update)
+}
+
+func (p *progress) update(r router.Progress) {
+	if !p.s.stderrIsTerminal {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now := time.Now(); now.Sub(p.shown) >= redraw {
+		p.shown = now
+		_, _ = fmt.Fprint(p.s.stderr, "\r\x1b[K"+p.line(r)) // decoration only
+	}
+}
+
+// line is the state of a lookup in words, short enough for 80 columns.
+func (p *progress) line(r router.Progress) string {
+	line := fmt.Sprintf("%s: queried %d, answered %d, in flight %d", p.what, r.Queried, r.Answered, r.InFlight)
+	if r.Answered > 0 {
+		line += fmt.Sprintf(", closest %d bits", r.Bits)
+	}
+	if r.Stored+r.Refused > 0 {
+		return line + fmt.Sprintf(", stored %d, refused %d", r.Stored, r.Refused)
+	}
+	if p.found != "" {
+		line += fmt.Sprintf(", %s %d", p.found, r.Found)
+	}
+	return line
+}
+
+// end removes the line.
+func (p *progress) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.shown.IsZero() {
+		_, _ = fmt.Fprint(p.s.stderr, "\r\x1b[K") // decoration only
+	}
+}

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+
+	"kdht/router"
+	"kdht/router/krpc"
+)
+
+type putCmd struct {
+	Value *string `arg:"" optional:"" help:"Value, a byte string."`
+
+	File     string `placeholder:"FILE" help:"Read the value from a file; - for standard input."`
+	Bencoded bool   `help:"The value is bencoded already; it need not be a byte string."`
+	KeyFile  string `placeholder:"FILE" help:"Sign the value with this key (see keygen): a mutable item."`
+	Salt     string `help:"Salt of the mutable item, so that one key can have many."`
+	Seq      *int64 `help:"Sequence number of the mutable item. Default: one more than the version found, or 1."`
+	CAS      *int64 `name:"cas" help:"Write only where the present version has this sequence number."`
+
+	clientFlags
+}
+
+func (putCmd) Help() string {
+	return `Stores a value at the nodes closest to its target, which is printed on standard output: the target is what
+"kdht get" needs for an immutable item; a mutable one is found by its public key. Nodes forget items two hours after
+the last put, so repeat it every hour. At most 996 bytes fit into an item.
+
+Examples:
+
+  kdht put "Hello World!"
+  kdht put --file message.txt
+  kdht keygen my.key && kdht put --key-file my.key --salt weather "sunny"
+  kdht put --key-file my.key --salt weather --seq 7 --cas 6 "rainy"
+  kdht put --bencoded d3:cow3:mooe`
+}
+
+// Run puts an item.
+func (c *putCmd) Run(s *system) error {
+	v, err := c.value(s)
+	if err != nil {
+		return err
+	}
+	salt, err := parseSalt(c.Salt)
+	if err != nil {
+		return err
+	}
+	if c.KeyFile == "" {
+		if c.Salt != "" || c.Seq != nil || c.CAS != nil {
+			return usage("give the key with --key-file (see \"kdht keygen\"), or leave them out", "--salt, --seq and --cas are for mutable items")
+		}
+		return c.put(s, nil, func(ctx context.Context, n *router.Node, opt router.Option) (*router.StoreResult, error) {
+			return n.PutImmutable(ctx, v, opt)
+		})
+	}
+	if c.Seq != nil && *c.Seq < 0 || c.CAS != nil && *c.CAS < 0 {
+		return usage("write 0 or more", "sequence numbers are not negative")
+	}
+	key, err := readKey(c.KeyFile)
+	if err != nil {
+		return err
+	}
+	it := &router.Item{V: v, Mutable: true, K: [32]byte(key.Public().(ed25519.PublicKey)), Salt: salt}
+	it.Target = krpc.MutableTarget(it.K[:], salt)
+	return c.put(s, it, func(ctx context.Context, n *router.Node, opt router.Option) (*router.StoreResult, error) {
+		if c.Seq != nil {
+			sign(it, key, *c.Seq)
+			return n.PutMutable(ctx, *it, c.CAS, opt)
+		}
+		return n.UpdateMutable(ctx, it.K, salt, func(current *router.Item) (router.Item, error) {
+			return c.next(it, key, current)
+		}, opt)
+	})
+}
+
+// next makes the version that follows the current one, which is nil if there is none.
+func (c *putCmd) next(it *router.Item, key ed25519.PrivateKey, current *router.Item) (router.Item, error) {
+	seq := int64(1)
+	if current != nil {
+		if c.CAS != nil && *c.CAS != current.Seq {
+			return router.Item{}, &failure{code: exitRejected, msg: fmt.Sprintf("the present version has sequence number %d, not %d as --cas says", current.Seq, *c.CAS), hint: refusalHint(krpc.ErrCodeCAS)}
+		}
+		if current.Seq == math.MaxInt64 {
+			return router.Item{}, failed(nil, "use another salt", "the item has the highest sequence number there is, and can never be changed again")
+		}
+		seq = current.Seq + 1
+	}
+	sign(it, key, seq)
+	return *it, nil
+}
+
+// sign completes a mutable item.
+func sign(it *router.Item, key ed25519.PrivateKey, seq int64) {
+	it.Seq = seq
+	copy(it.Sig[:], krpc.Sign(key, it.Salt, seq, it.V))
+}
+
+// value reads the value and gives it bencoded.
+func (c *putCmd) value(s *system) ([]byte, error) {
+	var raw []byte
+	switch {
+	case (c.Value == nil) == (c.File == ""):
+		return nil, usage(`write for example: kdht put "Hello World!"`, "give either a value or --file")
+	case c.Value != nil:
+		raw = []byte(*c.Value)
+	default:
+		var in io.Reader = s.stdin
+		if c.File != "-" {
+			f, err := os.Open(c.File)
+			if err != nil {
+				return nil, failed(err, "name a readable file, or - for standard input", "cannot read the value")
+			}
+			defer f.Close()
+			in = f
+		}
+		// A little more than fits, so that the message can tell.
+		b, err := io.ReadAll(io.LimitReader(in, 1<<20))
+		if err != nil {
+			return nil, failed(err, "name a readable file, or - for standard input", "cannot read the value")
+		}
+		raw = b
+	}
+	if !c.Bencoded {
+		raw = encodeValue(raw)
+	}
+	return raw, checkValue(raw)
+}
+
+// put runs the lookup and prints its outcome. it is nil for an immutable item.
+func (c *putCmd) put(s *system, it *router.Item, do func(context.Context, *router.Node, router.Option) (*router.StoreResult, error)) error {
+	var res *router.StoreResult
+	err := c.with(s, func(ctx context.Context, n *router.Node) (err error) {
+		p := s.newProgress("put", "")
+		defer p.end()
+		res, err = do(ctx, n, p.option())
+		return err
+	})
+	if c.JSON && res != nil {
+		j := storeJSON(res)
+		if it != nil {
+			j.K, j.Salt, j.Seq = hex.EncodeToString(it.K[:]), hex.EncodeToString(it.Salt), &it.Seq
+		}
+		return errors.Join(err, s.printJSON(j))
+	}
+	if err != nil {
+		return err
+	}
+	s.sayStored(res)
+	if it != nil {
+		s.say("public key %x, sequence number %d", it.K, it.Seq)
+	}
+	_, err = fmt.Fprintln(s.stdout, res.Target)
+	return err
+}

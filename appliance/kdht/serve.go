@@ -1,0 +1,113 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"strings"
+
+	"kdht/config"
+)
+
+// configFlags are the flags that make a configuration: a file, and what overrides it.
+type configFlags struct {
+	Config    string   `placeholder:"FILE" help:"Configuration file (HuJSON). Without one everything has its default."`
+	State     string   `placeholder:"DIR" help:"Directory of the database."`
+	Listen    []string `placeholder:"ADDR:PORT" help:"UDP address to serve on, IPv4 or IPv6; repeatable."`
+	HTTP      string   `name:"http" placeholder:"ADDR:PORT" help:"TCP address of the status page; \"off\" for none."`
+	Bootstrap []string `placeholder:"HOST:PORT" env:"KDHT_BOOTSTRAP" help:"Node to join through; repeatable; \"none\" for the first node of a network."`
+	Network   string   `placeholder:"public|private" env:"KDHT_NETWORK" help:"Which DHT the node belongs to."`
+	Interface []string `placeholder:"NAME" help:"Interface at which the kernel half answers; repeatable; all suitable ones if not given."`
+	XDP       string   `name:"xdp" placeholder:"auto|native|generic|off" help:"Where the kernel half is attached."`
+	LogLevel  string   `placeholder:"LEVEL" help:"Least severity that is logged: debug, info, warn or error."`
+	LogFormat string   `placeholder:"text|json" help:"Format of log lines."`
+	Set       []string `sep:"none" placeholder:"KEY=VALUE" help:"Any other key of the configuration, as in store.maxBytes=1GiB; repeatable."`
+}
+
+// builder gathers the configuration from file and flags.
+func (f *configFlags) builder() (*config.Builder, error) {
+	b := config.New()
+	if f.Config != "" {
+		if err := b.File(f.Config); err != nil {
+			return nil, err
+		}
+	}
+	var faults config.Errors
+	set := func(flag, key string, values ...string) {
+		if len(values) == 0 || len(values) == 1 && values[0] == "" {
+			return
+		}
+		var e config.Errors
+		if err := b.Set(flag, key, values...); errors.As(err, &e) {
+			faults = append(faults, e...)
+		}
+	}
+	set("--state", "state", f.State)
+	set("--listen", "listen", f.Listen...)
+	set("--http", "http", f.HTTP)
+	set("--bootstrap", "bootstrap", f.Bootstrap...)
+	set("--network", "network", f.Network)
+	set("--interface", "interfaces", f.Interface...)
+	set("--xdp", "xdp.mode", f.XDP)
+	set("--log-level", "log.level", f.LogLevel)
+	set("--log-format", "log.format", f.LogFormat)
+	for _, s := range f.Set {
+		key, value, ok := strings.Cut(s, "=")
+		if !ok || value == "" {
+			return nil, usage("write KEY=VALUE, as in --set store.maxBytes=1GiB; \"kdht config show\" lists the keys", "--set %s: there is no value", s)
+		}
+		set("--set "+key, key, strings.Split(value, ",")...)
+	}
+	if faults != nil {
+		return nil, faults
+	}
+	return b, nil
+}
+
+type serveCmd struct {
+	configFlags
+}
+
+func (serveCmd) Help() string {
+	return `Runs a node of the public DHT on UDP port 6881, unless told otherwise, with a status page on port 8080.
+
+Examples:
+
+  kdht serve
+  kdht serve --state ./var --listen 0.0.0.0:7000 --http off
+  kdht serve --network private --bootstrap none            # the first node
+  kdht serve --network private --bootstrap 10.0.0.1:6881   # every other one
+  kdht serve --config /etc/kdht.hujson --xdp off
+
+SIGTERM or SIGINT stop it cleanly; a second one stops it at once.`
+}
+
+// Run runs the node.
+func (c *serveCmd) Run(s *system) error {
+	b, err := c.builder()
+	if err != nil {
+		return err
+	}
+	cfg, err := b.Config()
+	if err != nil {
+		return err
+	}
+	err = s.serve(s.ctx, cfg, newLogger(s.stderr, cfg.Log))
+	if s.ctx.Err() != nil && (err == nil || errors.Is(err, s.ctx.Err())) {
+		return nil // it was asked to stop
+	}
+	if err == nil {
+		// Success would keep gokrazy from starting it again.
+		return failed(nil, "this is a fault of the program; its last log lines say more", "the node stopped without being told to")
+	}
+	return &failure{code: exitFailure, msg: "the node stopped", err: err, hint: "the log lines above say more; \"kdht config check\" checks the configuration"}
+}
+
+// newLogger returns the logger that the configuration asks for.
+func newLogger(w io.Writer, c config.Log) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: c.Level}
+	if c.Format == config.LogJSON {
+		return slog.New(slog.NewJSONHandler(w, opts))
+	}
+	return slog.New(slog.NewTextHandler(w, opts))
+}
