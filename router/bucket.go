@@ -15,12 +15,17 @@ type bucket struct {
 	pings   int       // newcomers that Offer let through in that second
 }
 
-func (b *bucket) len() (n int) {
+// each calls f for the contacts in slots.
+func (b *bucket) each(f func(*entry)) {
 	for _, e := range b.slots {
 		if e != nil {
-			n++
+			f(e)
 		}
 	}
+}
+
+func (b *bucket) len() (n int) {
+	b.each(func(*entry) { n++ })
 	return n
 }
 

@@ -35,7 +35,8 @@ func (r *recent) add(a netip.Addr, now time.Time) bool {
 	if r.epoch.IsZero() {
 		r.epoch = now.Add(-recentFor)
 	}
-	sum, at := maphash.Comparable(r.seed, a), now.Sub(r.epoch)
+	b := a.As16()
+	sum, at := maphash.Bytes(r.seed, b[:]), now.Sub(r.epoch)
 	p := &r.places[sum%uint64(len(r.places))]
 	if p.sum == sum && at-p.at < recentFor {
 		return false

@@ -55,13 +55,7 @@ func (t *Table) SetSelf(id ID) {
 		return
 	}
 	var all []*entry
-	for i := range t.buckets {
-		for _, e := range t.buckets[i].slots {
-			if e != nil {
-				all = append(all, e)
-			}
-		}
-	}
+	t.each(func(e *entry) { all = append(all, e) })
 	slices.SortStableFunc(all, func(a, b *entry) int {
 		switch {
 		case lessProven(b, a):
@@ -238,12 +232,11 @@ func (t *Table) place(b *bucket, e *entry, now time.Time) bool {
 	return true
 }
 
-// enqueue puts a contact into the cache of its bucket, or drops it.
+// enqueue puts a contact that is in neither into the cache of its bucket, if there is room or one to give up.
 func (t *Table) enqueue(b *bucket, e *entry, now time.Time) {
 	if len(b.cache) == bucketSize {
 		spare := b.spare(e.secure, now)
 		if spare == nil {
-			delete(t.byAddr, e.key)
 			return
 		}
 		b.uncache(spare)

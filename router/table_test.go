@@ -430,19 +430,39 @@ func TestTablesRefuseStrangers(t *testing.T) {
 func TestBEP42IsPreferred(t *testing.T) {
 	g := newTableRig(t, false)
 	insecure := g.fill(0, 8, false)
-	if g.Responded(g.contact(0, false), time.Millisecond, g.now) {
+	waiting := g.contact(0, false)
+	if g.Responded(waiting, time.Millisecond, g.now) {
 		t.Error("one without a valid ID took the place of another")
 	}
 	secure := g.fill(0, 3, true)
 	g.wantContacts("the youngest without a valid ID gave way", slices.Concat(insecure[:5], secure))
+	g.wantCached("and waits for another place", append(insecure[5:], waiting))
 	secure = append(secure, g.fill(0, 20, true)...)
 	g.wantContacts("those with valid IDs stay", secure[:8])
 	g.wantCached("the cache prefers valid IDs too", secure[8:16])
+
+	g = newTableRig(t, false)
+	secure = g.fill(0, 9, true)
+	g.fill(0, 1, false)
+	g.fail(secure[0], 2)
+	g.wantContacts("a valid ID is promoted before a later answer", secure[1:])
 
 	g = newTableRig(t, true)
 	insecure = g.fill(0, 8, false)
 	g.fill(0, 3, true)
 	g.wantContacts("private network", insecure)
+}
+
+func TestStaleSpareGivesWay(t *testing.T) {
+	g := newTableRig(t, false)
+	g.fill(0, 8, false)
+	spare := g.fill(0, 1, false)[0]
+	port := router.Contact{ID: sharing(g.r, g.Self(), 0), Addr: netip.AddrPortFrom(spare.Addr.Addr(), 7000)}
+	g.Responded(port, time.Millisecond, g.now)
+	g.wantCached("another port of a fresh spare", []router.Contact{spare})
+	g.now = g.now.Add(16 * time.Minute)
+	g.Responded(port, time.Millisecond, g.now)
+	g.wantCached("another port of a stale spare", []router.Contact{port})
 }
 
 func TestOfferToFullBucket(t *testing.T) {
@@ -460,6 +480,12 @@ func TestOfferToFullBucket(t *testing.T) {
 	g.now = g.now.Add(14*time.Minute + 50*time.Second) // members are questionable, spares are not yet
 	g.wantOffer("the least recently heard of is checked first", g.contact(0, false), members[0])
 	g.wantOffer("then the next", g.contact(0, false), members[1])
+
+	g = newTableRig(t, false)
+	g.fill(0, 8, false)
+	g.now = g.now.Add(16 * time.Minute)
+	c = g.contact(0, false)
+	g.wantOffer("a spare is found before the old are checked", c, c)
 }
 
 func TestQuestionable(t *testing.T) {
@@ -594,6 +620,53 @@ func TestSetSelf(t *testing.T) {
 	// The one that is gone leaves no trace that would keep its address out.
 	c := router.Contact{ID: randomID(g.r), Addr: oldest[0].Addr}
 	g.wantOffer("its address under another ID", c, c)
+}
+
+func TestSetSelfKeepsSpares(t *testing.T) {
+	g := newTableRig(t, false)
+	members := g.fill(0, 8, false)
+	var stale, fresh []router.Contact
+	for _, bucket := range []int{2, 3} { // of the new ID
+		for range 2 {
+			id := withBit(sharing(g.r, g.Self(), 0), 0, !bit(g.Self(), 0))
+			for i := 1; i < bucket; i++ {
+				id = withBit(id, i, bit(g.Self(), i))
+			}
+			c := router.Contact{ID: withBit(id, bucket, !bit(g.Self(), bucket)), Addr: g.addr()}
+			g.Responded(c, time.Millisecond, g.now)
+			stale = append(stale, c)
+		}
+		g.now = g.now.Add(time.Second)
+	}
+	g.now = g.now.Add(16 * time.Minute)
+	fresh = append(fresh, stale[1], stale[3])
+	stale = []router.Contact{stale[0], stale[2]}
+	for _, c := range slices.Concat(members, fresh) {
+		g.Responded(c, time.Millisecond, g.now)
+	}
+	g.wantCached("before", slices.Concat(stale, fresh))
+	g.SetSelf(withBit(g.Self(), 0, !bit(g.Self(), 0)))
+	g.wantContacts("spares that answered lately take the slots there are", slices.Concat(members, fresh))
+	g.wantCached("others wait", stale)
+	if got := g.Questionable(g.now); !slices.Equal(got, stale) {
+		t.Errorf("to be pinged: %v, want the spares %v", got, stale)
+	}
+
+	// Two buckets become one, and its cache gives up the stalest first, whatever bucket it came from.
+	g = newTableRig(t, false)
+	late := g.fill(1, 8, false)
+	g.now = g.now.Add(time.Minute)
+	early := g.fill(2, 8, false)
+	for _, c := range late {
+		g.now = g.now.Add(time.Second)
+		g.Responded(c, time.Millisecond, g.now)
+	}
+	g.fail(early[3], 1)
+	g.SetSelf(withBit(g.Self(), 0, !bit(g.Self(), 0)))
+	g.wantContacts("known for longest", late)
+	g.wantCached("known for less, unless failing", slices.Concat(early[:3], early[4:]))
+	g.fail(late[0], 2)
+	g.wantContacts("the latest is promoted", slices.Concat(late[1:], early[7:]))
 }
 
 func TestSaveAndLoad(t *testing.T) {

@@ -69,21 +69,19 @@ func (t *Table) Buckets(now time.Time) (stats []BucketStat) {
 // each calls f for the contacts in slots, in table order.
 func (t *Table) each(f func(*entry)) {
 	for i := range t.buckets {
-		for _, e := range t.buckets[i].slots {
-			if e != nil {
-				f(e)
-			}
-		}
+		t.buckets[i].each(f)
 	}
 }
 
 // Entries returns all contacts in table order, each bucket's cached ones last.
 func (t *Table) Entries(now time.Time) (all []Entry) {
+	add := func(e *entry) {
+		all = append(all, Entry{e.Contact, e.state(now), e.cached, e.since, e.answered, e.failures, e.rtt})
+	}
 	for i := range t.buckets {
-		for _, e := range slices.Concat(t.buckets[i].slots[:], t.buckets[i].cache) {
-			if e != nil {
-				all = append(all, Entry{e.Contact, e.state(now), e.cached, e.since, e.answered, e.failures, e.rtt})
-			}
+		t.buckets[i].each(add)
+		for _, e := range t.buckets[i].cache {
+			add(e)
 		}
 	}
 	return all
