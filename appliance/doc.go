@@ -1,0 +1,11 @@
+// Package appliance is the process and its life: it opens the store and the sockets, runs the node, its kernel half
+// and the status page as tasks under one supervisor, and stops them in order.
+//
+//	appliance/link    the host's network interfaces, by netlink
+//	appliance/kernel  the kernel half's life: attach, follow links, lease, hand-over between processes
+//	appliance/status  the status page, its JSON twin, metrics, health endpoints
+//	appliance/kdht    the program
+//
+// Not here: the protocol and the routing tables (router), eBPF objects (bpf), the database (store), the meaning of
+// configuration keys (config).
+package appliance
