@@ -1,0 +1,142 @@
+package status
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Report is the state of the process at one moment: what the status page shows, and what it gives as JSON. Times are
+// RFC 3339, durations seconds, counts since the process began unless said otherwise.
+type Report struct {
+	Version string    `json:"version"` // of the program
+	Time    time.Time `json:"time"`    // of this report
+	Started time.Time `json:"started"`
+	PID     int       `json:"pid"`
+	Host    Host      `json:"host"`
+
+	// Ready says that the node serves and has found its place in the network.
+	Ready bool `json:"ready"`
+	// Problems is what the owner should know, one sentence each: fallbacks, failures, a store that was set aside.
+	Problems []string `json:"problems"`
+	Tasks    []Task   `json:"tasks"`
+
+	Network  string    `json:"network"` // "public" or "private"
+	Families []Family  `json:"families"`
+	Lookups  int       `json:"lookups"`  // lookups under way
+	InFlight int       `json:"inFlight"` // our queries that wait for an answer
+	Node     []Counter `json:"node"`     // counters of the user-space half
+
+	XDP   XDP   `json:"xdp"`
+	Store Store `json:"store"`
+}
+
+// Host is the machine.
+type Host struct {
+	Name   string `json:"name"`
+	Kernel string `json:"kernel"` // release, as uname -r has it
+	Arch   string `json:"arch"`
+	// BPF says how BPF programs run: "JIT", "interpreter", or "unknown".
+	BPF string `json:"bpf"`
+}
+
+// Task is a part of the process.
+type Task struct {
+	Name     string `json:"name"`
+	Running  bool   `json:"running"`
+	Restarts int    `json:"restarts"`        // since the process began
+	Error    string `json:"error,omitempty"` // that stopped it, while it does not run
+}
+
+// Family is the node in the DHT of one address family.
+type Family struct {
+	Family   string           `json:"family"` // "IPv4" or "IPv6"
+	ID       string           `json:"id"`     // our node ID, hex
+	Listen   []netip.AddrPort `json:"listen"`
+	External *netip.Addr      `json:"external,omitempty"` // as others see us
+	Votes    int              `json:"votes"`              // of others for that address
+	Secure   bool             `json:"secure"`             // the ID follows BEP 42
+
+	Contacts     int      `json:"contacts"`
+	Good         int      `json:"good"`
+	Buckets      []Bucket `json:"buckets"`      // those that are not empty
+	RTT          float64  `json:"rtt"`          // mean of our queries, seconds
+	EstimatedNet float64  `json:"estimatedNet"` // nodes in the network, 0 if unknown
+}
+
+// Bucket is one k-bucket.
+type Bucket struct {
+	PrefixLen    int `json:"prefixLen"` // leading bits that its contacts share with our ID
+	Good         int `json:"good"`
+	Questionable int `json:"questionable"`
+	Bad          int `json:"bad"`
+	Replacement  int `json:"replacement"` // in the replacement cache
+}
+
+// Counter is one counter of the user-space half.
+type Counter struct {
+	Group string `json:"group"`
+	Name  string `json:"name"`
+	Value uint64 `json:"value"`
+}
+
+// XDP is the state of the kernel half.
+type XDP struct {
+	Mode   string `json:"mode"`   // as configured: "auto", "native", "generic" or "off"
+	Active bool   `json:"active"` // loaded, and attached somewhere
+	// Reason says why it is not active; empty if it is.
+	Reason string `json:"reason,omitempty"`
+	// Pinned says that links and maps survive the process; PinReason why they do not.
+	Pinned    bool   `json:"pinned"`
+	PinDir    string `json:"pinDir,omitempty"`
+	PinReason string `json:"pinReason,omitempty"`
+	// TakenOver says that a predecessor's links and maps were found.
+	TakenOver bool             `json:"takenOver"`
+	Lease     float64          `json:"lease"`  // seconds that it answers on after a crash
+	Linger    float64          `json:"linger"` // seconds that it answers on after a stop
+	Endpoints []netip.AddrPort `json:"endpoints"`
+	NICs      []NIC            `json:"nics"`
+	Counters  []KernelCounter  `json:"counters"` // since its maps were made, by whatever process
+}
+
+// NIC is a network interface, as far as the kernel half is concerned.
+type NIC struct {
+	Name   string `json:"name"`
+	Index  int    `json:"index"`
+	Kind   string `json:"kind,omitempty"` // of a virtual interface
+	Driver string `json:"driver,omitempty"`
+	Up     bool   `json:"up"`
+	MTU    int    `json:"mtu"`
+	Wanted string `json:"wanted"` // mode asked for: "auto", "native", "generic", or "none" for an unsuitable interface
+	Mode   string `json:"mode"`   // mode got: "native", "generic" or "none"
+	// Reason says why the mode got is not the best or not the one wanted; empty if it is.
+	Reason string `json:"reason,omitempty"`
+	// ProgramID is the kernel's ID of the attached XDP program, ours or another; 0 if there is none.
+	ProgramID uint32 `json:"programID"`
+}
+
+// KernelCounter counts datagrams that left the XDP program for one reason.
+type KernelCounter struct {
+	Reason  string `json:"reason"`
+	Query   string `json:"query,omitempty"` // method, of those that were answered
+	Packets uint64 `json:"packets"`
+}
+
+// Store is the state of the database.
+type Store struct {
+	Path       string  `json:"path"`
+	Items      int     `json:"items"`
+	OwnItems   int     `json:"ownItems"`
+	Infohashes int     `json:"infohashes"`
+	Peers      int     `json:"peers"`
+	Sources    int     `json:"sources"`   // addresses that are charged for something
+	Bytes      int64   `json:"bytes"`     // of items and peers
+	MaxBytes   int64   `json:"maxBytes"`  // bound of that
+	FileBytes  int64   `json:"fileBytes"` // size of the file
+	Writes     int64   `json:"writes"`
+	Commits    int64   `json:"commits"`
+	CommitTime float64 `json:"commitTime"` // seconds, all commits together
+	Expired    int64   `json:"expired"`
+	// SetAside is where an unusable file was moved, and SetAsideReason what was wrong with it.
+	SetAside       string `json:"setAside,omitempty"`
+	SetAsideReason string `json:"setAsideReason,omitempty"`
+}
