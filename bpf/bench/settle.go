@@ -23,7 +23,7 @@ var errNotReady = errors.New("not ready")
 
 // settle waits until every find_node is answered with eight contacts and the
 // contacts handed out become no more.
-func (r *rig) settle(exited <-chan error) error {
+func (r *rig) settle(exited <-chan struct{}) error {
 	var conn net.Conn
 	err := r.gen.Do(func() (err error) {
 		local := net.UDPAddrFromAddrPort(netip.AddrPortFrom(genAddr.Addr(), 0))
@@ -51,8 +51,8 @@ func (r *rig) settle(exited <-chan error) error {
 			return fmt.Errorf("its table did not fill within %v: %w (best %d contacts)", settleTime, err, best)
 		}
 		select {
-		case err := <-exited:
-			return fmt.Errorf("it exited: %w", errors.Join(err, errNotReady))
+		case <-exited:
+			return errors.New("it exited")
 		case <-time.After(500 * time.Millisecond):
 		}
 	}

@@ -80,8 +80,11 @@ func (r *rig) spawn(cmd *exec.Cmd) (stop func() error, err error) {
 		return func() error { return nil }, fmt.Errorf("start %s: %w", cmd.Path, err)
 	}
 	r.process = cmd.Process
-	exited := make(chan error, 1)
-	go func() { exited <- cmd.Wait() }()
+	exited := make(chan struct{})
+	go func() {
+		defer close(exited)
+		_ = cmd.Wait() // its output says more than its exit code
+	}()
 	stop = func() error {
 		r.process = nil
 		if err := cmd.Process.Signal(unix.SIGTERM); err != nil {

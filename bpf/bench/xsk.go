@@ -125,14 +125,13 @@ func (s *xsk) queue(i, n int) {
 func (s *xsk) kick() error {
 	for atomic.LoadUint32(s.tx.consumer) != *s.tx.producer {
 		_, _, errno := unix.Syscall6(unix.SYS_SENDTO, uintptr(s.fd), 0, 0, unix.MSG_DONTWAIT, 0, 0)
+		s.reap()
 		switch errno {
-		case 0, unix.EAGAIN, unix.EBUSY, unix.ENOBUFS:
+		case 0:
+		case unix.EAGAIN, unix.EBUSY, unix.ENOBUFS:
+			return nil // the next call goes on
 		default:
 			return fmt.Errorf("send: %w", errno)
-		}
-		s.reap()
-		if errno != 0 {
-			return nil // the next call goes on
 		}
 	}
 	return nil
