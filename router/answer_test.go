@@ -66,7 +66,7 @@ func query(r *rand.Rand, s *bpf.Snapshot, method krpc.Method) *krpc.Message {
 		m.TID[i] = byte(r.Uint32())
 	}
 	switch method {
-	case krpc.MethodFindNode, krpc.MethodGet:
+	case krpc.MethodFindNode, krpc.MethodGet, krpc.MethodUnknown:
 		m.Target, m.HasTarget = targetFor(r, self, table), true
 	case krpc.MethodGetPeers:
 		m.InfoHash, m.HasInfoHash = targetFor(r, self, table), true
@@ -74,7 +74,7 @@ func query(r *rand.Rand, s *bpf.Snapshot, method krpc.Method) *krpc.Message {
 	return m
 }
 
-var answered = []krpc.Method{krpc.MethodPing, krpc.MethodFindNode, krpc.MethodGetPeers, krpc.MethodGet}
+var answered = []krpc.Method{krpc.MethodPing, krpc.MethodFindNode, krpc.MethodGetPeers, krpc.MethodGet, krpc.MethodUnknown}
 
 func TestAnswerBytes(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 1))

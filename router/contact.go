@@ -39,12 +39,12 @@ type Contact struct {
 
 // Sizes of compact node info in bytes: ID, address, port (BEP 5, BEP 32).
 const (
-	compact4 = 26
-	compact6 = 38
+	compactLen4 = 26
+	compactLen6 = 38
 )
 
-// compact returns c as the compact node info of BEP 5. The address must be IPv4.
-func (c *Contact) compact4() (n [compact4]byte) {
+// compact4 returns c as the compact node info of BEP 5. The address must be IPv4.
+func (c *Contact) compact4() (n [compactLen4]byte) {
 	a := c.Addr.Addr().As4()
 	copy(n[:20], c.ID[:])
 	copy(n[20:24], a[:])
@@ -53,7 +53,7 @@ func (c *Contact) compact4() (n [compact4]byte) {
 }
 
 // compact6 returns c as the compact node info of BEP 32. The address must be IPv6.
-func (c *Contact) compact6() (n [compact6]byte) {
+func (c *Contact) compact6() (n [compactLen6]byte) {
 	a := c.Addr.Addr().As16()
 	copy(n[:20], c.ID[:])
 	copy(n[20:36], a[:])

@@ -474,9 +474,8 @@ func TestOfferToFullBucket(t *testing.T) {
 	g.now = g.now.Add(time.Second)
 	g.fill(0, 8, false)
 	g.wantOffer("the cache is full", g.contact(0, false), nobody)
-	if c := g.contact(0, true); true {
-		g.wantOffer("an ID that follows BEP 42", c, c)
-	}
+	c = g.contact(0, true)
+	g.wantOffer("an ID that follows BEP 42", c, c)
 	g.now = g.now.Add(14*time.Minute + 50*time.Second) // members are questionable, spares are not yet
 	g.wantOffer("the least recently heard of is checked first", g.contact(0, false), members[0])
 	g.wantOffer("then the next", g.contact(0, false), members[1])

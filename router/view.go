@@ -23,11 +23,11 @@ func NewView(s *bpf.Snapshot) (*View, error) {
 		secret:   secretWords(s.Secret),
 	}
 	var err error
-	v.sides[IPv4], err = newSide(s.ID4, "5:nodes", compact4, len(s.Nodes4), func(i int) []byte { return s.Nodes4[i][:] })
+	v.sides[IPv4], err = newSide(s.ID4, "5:nodes", compactLen4, len(s.Nodes4), func(i int) []byte { return s.Nodes4[i][:] })
 	if err != nil {
 		return nil, err
 	}
-	v.sides[IPv6], err = newSide(s.ID6, "6:nodes6", compact6, len(s.Nodes6), func(i int) []byte { return s.Nodes6[i][:] })
+	v.sides[IPv6], err = newSide(s.ID6, "6:nodes6", compactLen6, len(s.Nodes6), func(i int) []byte { return s.Nodes6[i][:] })
 	if err != nil {
 		return nil, err
 	}
