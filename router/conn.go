@@ -36,5 +36,5 @@ type Conn interface {
 // out, until the context ends or two seconds are over. An IPv6 address on a host without IPv6 gives an error that
 // [errors.Is] ErrFamilyUnavailable; the caller decides whether that matters.
 func Listen(ctx context.Context, addrs ...netip.AddrPort) ([]Conn, error) {
-	return nil, ErrFamilyUnavailable
+	return listen(ctx, addrs)
 }

@@ -3,50 +3,116 @@ package router
 import (
 	"context"
 	"net/netip"
+
+	"kdht/router/krpc"
 )
 
 // Ping sends one ping.
-func (n *Node) Ping(ctx context.Context, addr netip.AddrPort) (Pong, error) { return Pong{}, ErrClosed }
+func (n *Node) Ping(ctx context.Context, addr netip.AddrPort) (Pong, error) {
+	r, err := n.query(ctx, Contact{Addr: addr}, krpc.Message{Method: krpc.MethodPing}, nil)
+	if err != nil {
+		return Pong{}, err
+	}
+	if r.Type == krpc.TypeError {
+		return Pong{}, &r.Err
+	}
+	return Pong{ID: r.ID, RTT: r.rtt, Version: r.Version, IP: r.IP}, nil
+}
 
 // FindNode looks up the nodes closest to a target. ErrNoNodes if none answered.
 func (n *Node) FindNode(ctx context.Context, target ID, opts ...Option) (*NodesResult, error) {
-	return nil, ErrClosed
+	l := n.newLookup(target, krpc.Message{Method: krpc.MethodFindNode, Target: target, HasTarget: true}, opts)
+	if err := l.run(ctx); err != nil {
+		return nil, err
+	}
+	r := &NodesResult{Nodes: l.closest(), Stats: l.stats()}
+	if len(r.Nodes) == 0 {
+		return r, ErrNoNodes
+	}
+	return r, nil
 }
 
-// Peers looks up the peers of an infohash. No peers is no error; ErrNoNodes if no node answered.
+// Peers looks up the peers of an infohash. No peers is no error; ErrNoNodes if no node answered and none are known
+// here.
 func (n *Node) Peers(ctx context.Context, infohash ID, opts ...Option) (*PeersResult, error) {
-	return nil, ErrClosed
+	l, found := n.peersLookup(infohash, opts)
+	if err := l.run(ctx); err != nil {
+		return nil, err
+	}
+	r := &PeersResult{Peers: found.list, Nodes: l.closest(), Stats: l.stats()}
+	if len(r.Nodes) == 0 && len(r.Peers) == 0 {
+		return r, ErrNoNodes
+	}
+	return r, nil
+}
+
+// maxPeers bounds how many peers one lookup collects.
+const maxPeers = 4096
+
+// peerSet is a set of peers in the order of their finding.
+type peerSet struct {
+	list  []netip.AddrPort
+	known map[netip.AddrPort]bool
+}
+
+func (s *peerSet) add(a netip.AddrPort) {
+	if a.Port() == 0 || !a.Addr().IsValid() || a.Addr().IsUnspecified() || s.known[a] || len(s.list) == maxPeers {
+		return
+	}
+	s.known[a] = true
+	s.list = append(s.list, a)
+}
+
+// peersLookup prepares a get_peers lookup, which begins with the peers known here.
+func (n *Node) peersLookup(infohash ID, opts []Option) (*lookup, *peerSet) {
+	l := n.newLookup(infohash, krpc.Message{Method: krpc.MethodGetPeers, InfoHash: infohash, HasInfoHash: true}, opts)
+	l.query.NoSeed = l.options.noSeeds
+	found := &peerSet{known: make(map[netip.AddrPort]bool)}
+	for f := range n.tables {
+		if n.tables[f] == nil || !n.holds(infohash) {
+			continue
+		}
+		peers, err := n.store.Peers(infohash, Family(f) == IPv6, maxPeers, l.options.noSeeds, nil)
+		if err != nil {
+			n.log.Warn("reading peers failed", "infohash", infohash, "error", err)
+		}
+		for _, p := range peers {
+			found.add(p.Addr)
+		}
+	}
+	l.progress.Found = len(found.list)
+	l.onAnswer = func(_ *candidate, r *reply) bool {
+		for p := range krpc.Peers(r.Values) {
+			found.add(p)
+		}
+		l.progress.Found = len(found.list)
+		return false
+	}
+	return l, found
 }
 
 // Announce tells the nodes closest to an infohash that this host is a peer of it. Port 0 stands for the UDP source
 // port (implied_port). The error is nil if at least one node stored it.
 func (n *Node) Announce(ctx context.Context, infohash ID, port uint16, seed bool, opts ...Option) (*StoreResult, error) {
-	return nil, ErrClosed
-}
-
-// GetImmutable looks up the item with a target, which is its hash, and ends with the first valid one.
-func (n *Node) GetImmutable(ctx context.Context, target ID, opts ...Option) (*ItemResult, error) {
-	return nil, ErrClosed
-}
-
-// GetMutable looks up the item of a key and salt, and returns the newest that is validly signed.
-func (n *Node) GetMutable(ctx context.Context, k [32]byte, salt []byte, opts ...Option) (*ItemResult, error) {
-	return nil, ErrClosed
-}
-
-// PutImmutable stores a bencoded value at the nodes closest to its hash.
-func (n *Node) PutImmutable(ctx context.Context, v []byte, opts ...Option) (*StoreResult, error) {
-	return nil, ErrClosed
-}
-
-// PutMutable stores a signed item at the nodes closest to its target. With cas, a node takes it only in place of an
-// item with that sequence number, or of none.
-func (n *Node) PutMutable(ctx context.Context, item Item, cas *int64, opts ...Option) (*StoreResult, error) {
-	return nil, ErrClosed
-}
-
-// UpdateMutable looks up an item, calls build with it, or with nil if there is none, and stores what build returns in
-// its place, with cas if there was one, all in one lookup. An error of build ends it and is returned.
-func (n *Node) UpdateMutable(ctx context.Context, k [32]byte, salt []byte, build func(current *Item) (Item, error), opts ...Option) (*StoreResult, error) {
-	return nil, ErrClosed
+	l, _ := n.peersLookup(infohash, opts)
+	if err := l.run(ctx); err != nil {
+		return nil, err
+	}
+	m := krpc.Message{
+		Method: krpc.MethodAnnouncePeer, InfoHash: infohash, HasInfoHash: true,
+		Port: port, HasPort: true, ImpliedPort: port == 0, HasImpliedPort: true, Seed: seed, HasSeed: true,
+	}
+	if l.options.keep {
+		n.announces.add(ownAnnounce{infohash, port, seed})
+	}
+	return l.write(ctx, m, func(f Family) error {
+		addr := n.external[f].address()
+		if port == 0 {
+			port = n.primary[f].conn.LocalAddr().Port()
+		}
+		if !addr.IsValid() {
+			return errNoAddress
+		}
+		return n.keepPeer(infohash, netip.AddrPortFrom(addr, port), seed, netip.Addr{})
+	})
 }

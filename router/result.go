@@ -20,6 +20,8 @@ var (
 	ErrNoSocket = errors.New("router: no socket for this family")
 	// ErrFamilyUnavailable: the host has no such family.
 	ErrFamilyUnavailable = errors.New("router: address family not available on this host")
+	// ErrInvalidItem: the item to be put contradicts itself.
+	ErrInvalidItem = errors.New("router: invalid item")
 	// ErrClosed: the node has ended.
 	ErrClosed = errors.New("router: node closed")
 )

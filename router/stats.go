@@ -1,6 +1,7 @@
 package router
 
 import (
+	"math"
 	"net/netip"
 	"time"
 )
@@ -17,29 +18,87 @@ type Stats struct {
 	Counters []Counter
 	// Published is when the tables were last given to the kernel half and to the readers here.
 	Published time.Time
+	// Announces is how many announces are being repeated.
+	Announces int
 }
 
 // FamilyStats is the state of one family's DHT.
 type FamilyStats struct {
-	Family       Family
-	ID           ID
-	Listen       []netip.AddrPort
-	External     netip.Addr // as other nodes see us; the zero Addr if not known
-	Votes        int        // of those, how many say so
-	Secure       bool       // the ID follows BEP 42
-	Contacts     int
-	Good         int
-	Buckets      []BucketStat
-	RTT          time.Duration // smoothed, of all queries
-	EstimatedNet float64       // nodes in the network, from how close the closest ones are; 0 if unknown
+	Family   Family
+	ID       ID
+	Listen   []netip.AddrPort
+	External netip.Addr // as other nodes see us; the zero Addr if not known
+	Votes    int        // of the last nodes asked, how many say so
+	Secure   bool       // the ID follows BEP 42, or need not
+	Contacts int
+	Good     int
+	Buckets  []BucketStat
+	RTT      time.Duration // smoothed, of all queries
+	// NetworkSize is an estimate of the number of nodes in the network, from how close the closest contacts are; 0
+	// if there are too few.
+	NetworkSize float64
 }
 
 // Counter is one of the node's counters.
 type Counter struct {
-	Group string // what is counted: "query", "answer", "sent", "drop", ...
-	Name  string // one value of it
+	Group string // what is counted: "query received", "error sent", "drop", ...
+	Name  string // which of them: the method, the code, the reason
 	Value uint64
 }
 
 // Stats returns the present state.
-func (n *Node) Stats() Stats { return Stats{} }
+func (n *Node) Stats() Stats {
+	s := Stats{
+		Lookups: int(n.lookups.Load()), InFlight: n.transactions.len(), Counters: n.list(),
+		Published: time.Unix(0, n.published.Load()), Announces: n.announces.len(),
+	}
+	select {
+	case <-n.ready:
+		s.Ready = true
+	default:
+	}
+	now := time.Now()
+	for f, t := range n.tables {
+		if t == nil {
+			continue
+		}
+		fs := FamilyStats{Family: Family(f), RTT: n.rtt[f].value()}
+		fs.External, fs.Votes = n.external[f].agreeing()
+		for _, socket := range n.sockets {
+			if socket.family == fs.Family {
+				fs.Listen = append(fs.Listen, socket.conn.LocalAddr())
+			}
+		}
+		n.mu.Lock()
+		fs.ID, fs.Contacts, fs.Good, fs.Buckets = t.Self(), t.Len(), t.Good(now), t.Buckets(now)
+		closest := t.Closest(fs.ID, bucketSize)
+		n.mu.Unlock()
+		fs.Secure = fs.External.IsValid() && n.mayKeep(fs.ID, fs.External)
+		fs.NetworkSize = networkSize(fs.ID, closest)
+		s.Families = append(s.Families, fs)
+	}
+	return s
+}
+
+// networkSize estimates how many nodes there are from the distances of the closest: the i-th of N nodes at random
+// places is expected at i/(N+1) of the whole space. The estimate is the least squares fit through all of them.
+func networkSize(self ID, closest []Contact) float64 {
+	if len(closest) < bucketSize {
+		return 0
+	}
+	var num, den float64
+	for i, c := range closest {
+		d := Distance(self, c.ID)
+		frac := 0.0
+		for j := range 8 {
+			frac += float64(d[j]) * math.Pow(256, float64(-j-1))
+		}
+		rank := float64(i + 1)
+		num += rank * rank
+		den += rank * frac
+	}
+	if den == 0 {
+		return 0
+	}
+	return num/den - 1
+}

@@ -28,3 +28,5 @@ type Storage interface {
 	SetSecrets(x store.Secrets) error
 	Secrets() (store.Secrets, error)
 }
+
+var _ Storage = (*store.Store)(nil)

@@ -1,0 +1,172 @@
+package router
+
+import (
+	"context"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"time"
+
+	"kdht/router/krpc"
+)
+
+const (
+	// joinWidth is alpha while joining: many of the nodes saved last time may be gone.
+	joinWidth = 16
+	// savedPings bounds how many saved nodes are pinged at the start, savedWait how long for the first answers.
+	savedPings = 300
+	savedWait  = time.Second
+	// Bounds of the pause between attempts to join.
+	joinRetryMin = time.Second
+	joinRetryMax = time.Minute
+	// joinCheck is how often the node looks whether it is still part of the network, and looks its own
+	// neighbourhood up while that is still changing.
+	joinCheck = time.Minute
+	resolving = 10 * time.Second
+)
+
+// join finds the node's place in the network, and finds it again when the network was lost or our ID has changed.
+func (n *Node) join(ctx context.Context) {
+	n.pingSaved(ctx)
+	retry := joinRetryMin
+	for round := 0; ; {
+		wait := joinCheck
+		switch {
+		case n.joinAll(ctx, round):
+			retry = joinRetryMin
+			round++
+			n.setReady()
+		case ctx.Err() != nil:
+			return
+		case len(n.config.Bootstrap) == 0:
+			n.setReady() // the first node of a network
+		default:
+			n.log.Warn("no bootstrap node answered", "retry", retry)
+			wait = retry/2 + rand.N(retry)
+			retry = min(2*retry, joinRetryMax)
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return
+		case <-t.C:
+		case <-n.moved:
+			t.Stop()
+			round = 0
+		}
+	}
+}
+
+// pingSaved pings the nodes known from last time, and returns when some have answered.
+func (n *Node) pingSaved(ctx context.Context) {
+	if n.store == nil {
+		return
+	}
+	saved, err := n.store.Nodes()
+	if err != nil {
+		n.log.Warn("reading the saved nodes failed", "error", err)
+	}
+	var all []Contact
+	for _, s := range saved[:min(len(saved), savedPings)] {
+		if c := (Contact{ID: s.ID, Addr: s.Addr}); n.tables[FamilyOf(s.Addr.Addr())] != nil && Usable(s.Addr, n.config.Private) {
+			all = append(all, c)
+		}
+	}
+	if len(all) == 0 {
+		return
+	}
+	n.log.Info("trying the nodes known from last time", "nodes", len(all))
+	n.spawn(func() { n.pingAll(ctx, all) })
+	over := time.Now().Add(savedWait)
+	for time.Now().Before(over) && n.contacts() < min(len(all), 2*bucketSize) {
+		if n.sleep(ctx, savedWait/50) != nil {
+			return
+		}
+	}
+}
+
+// joinAll looks up our own ID in each family, where that may bring something, and reports whether the node is part
+// of the network in at least one. In the first rounds it always may; later, if a table is nearly empty.
+func (n *Node) joinAll(ctx context.Context, round int) bool {
+	var roots []Contact
+	resolved, joined := false, false
+	for f, t := range n.tables {
+		if t == nil {
+			continue
+		}
+		f := Family(f)
+		n.mu.Lock()
+		contacts := t.Len() // bad ones too: they are tried as any other
+		good := t.Good(time.Now())
+		n.mu.Unlock()
+		if good > 0 && contacts >= bucketSize && round > 1 {
+			joined = true
+			continue
+		}
+		if good < bucketSize && !resolved {
+			roots, resolved = n.resolve(ctx), true
+		}
+		if n.lookupSelf(ctx, f, roots) > 0 {
+			joined = true
+		}
+	}
+	return joined
+}
+
+// lookupSelf looks up our own ID in a family and returns how many nodes answered. Nodes of the other family may help
+// if there are no contacts.
+func (n *Node) lookupSelf(ctx context.Context, f Family, roots []Contact) int {
+	id := n.ID(f)
+	var opts []Option
+	if n.tables[IPv6-f] == nil || n.familyLen(f) > 0 {
+		opts = append(opts, WithFamilies(f))
+	}
+	l := n.newLookup(id, krpc.Message{Method: krpc.MethodFindNode, Target: id, HasTarget: true}, opts)
+	l.width = joinWidth
+	l.roots = roots
+	if err := l.run(ctx); err != nil {
+		return 0
+	}
+	return len(l.lists[f].closest(1))
+}
+
+// familyLen returns how many contacts a family's table has.
+func (n *Node) familyLen(f Family) int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.tables[f].Len()
+}
+
+// resolve returns the addresses of the bootstrap nodes.
+func (n *Node) resolve(ctx context.Context) (roots []Contact) {
+	ctx, cancel := context.WithTimeout(ctx, resolving)
+	defer cancel()
+	for _, b := range n.config.Bootstrap {
+		host, service, err := net.SplitHostPort(b)
+		if err != nil {
+			continue // New has checked
+		}
+		port, err := strconv.ParseUint(service, 10, 16)
+		if err != nil {
+			n.log.Warn("bootstrap node has no valid port", "node", b)
+			continue
+		}
+		addrs := []netip.Addr{}
+		if a, err := netip.ParseAddr(host); err == nil {
+			addrs = append(addrs, a)
+		} else if addrs, err = n.config.Resolver.LookupNetIP(ctx, "ip", host); err != nil {
+			n.log.Warn("bootstrap node not found", "node", b, "error", err)
+			continue
+		}
+		for _, a := range addrs {
+			c := Contact{Addr: netip.AddrPortFrom(a.Unmap(), uint16(port))}
+			if !slices.Contains(roots, c) {
+				roots = append(roots, c)
+			}
+		}
+	}
+	return roots
+}

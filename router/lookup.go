@@ -1,0 +1,254 @@
+package router
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"time"
+
+	"kdht/router/krpc"
+)
+
+// lookupTime bounds a lookup. What was found by then is its outcome.
+const lookupTime = time.Minute
+
+// lookup is one iterative search (Kademlia): ask the closest nodes known for closer ones, until the closest have
+// answered. It runs in all families at once, each with candidates, progress and end of its own; answers in one family
+// may refer to nodes of the other (BEP 32). One goroutine owns it.
+type lookup struct {
+	n       *Node
+	target  ID
+	query   krpc.Message // sent to each candidate
+	options options
+	lists   [2]*shortlist
+	// onAnswer looks at an answer; true ends the lookup.
+	onAnswer func(c *candidate, r *reply) (enough bool)
+	// roots are nodes to begin with whose IDs need not be known, beside those of the table.
+	roots []Contact
+
+	width    int
+	events   chan lookupEvent
+	over     chan struct{}
+	progress Progress
+	inFlight int
+	hops     int
+	begin    time.Time
+}
+
+// lookupEvent is the outcome of a query, or that it takes long.
+type lookupEvent struct {
+	list *shortlist
+	c    *candidate
+	slow bool
+	r    *reply
+	err  error
+}
+
+// newLookup prepares a lookup of a target by a method.
+func (n *Node) newLookup(target ID, query krpc.Message, opts []Option) *lookup {
+	l := &lookup{
+		n: n, target: target, query: query, width: alpha,
+		events: make(chan lookupEvent), over: make(chan struct{}),
+	}
+	for _, o := range opts {
+		o(&l.options)
+	}
+	return l
+}
+
+// run carries the lookup out. It fails only if the node or the context ends.
+func (l *lookup) run(ctx context.Context) error {
+	l.n.lookups.Add(1)
+	defer l.n.lookups.Add(-1)
+	defer close(l.over)
+	l.begin = time.Now()
+	l.start()
+	deadline := time.NewTimer(lookupTime)
+	defer deadline.Stop()
+	again := time.NewTimer(lookupTime)
+	defer again.Stop()
+	for {
+		l.ask(ctx)
+		l.report()
+		done, wait := l.done(time.Now())
+		if done {
+			return nil
+		}
+		if wait > 0 {
+			again.Reset(wait)
+		}
+		select {
+		case e := <-l.events:
+			if l.handle(e) {
+				l.report()
+				return nil
+			}
+		case <-again.C:
+		case <-deadline.C:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-l.n.closed:
+			return ErrClosed
+		}
+	}
+}
+
+// start fills the lists with the closest contacts of the tables.
+func (l *lookup) start() {
+	var want krpc.Want
+	var seeds []Contact
+	l.n.mu.Lock()
+	for f, t := range l.n.tables {
+		f := Family(f)
+		if t == nil || len(l.options.families) > 0 && !slices.Contains(l.options.families, f) {
+			continue
+		}
+		l.lists[f] = newShortlist(f, l.target, t.config, l.n.isSelf, l.width)
+		want |= wantOf(f)
+		seeds = append(seeds, t.Closest(l.target, 2*bucketSize)...)
+	}
+	l.n.mu.Unlock()
+	if want == krpc.WantN4|krpc.WantN6 {
+		l.query.Want = want // in one family it is implied
+	}
+	for _, c := range append(seeds, l.roots...) {
+		l.add(c, nil)
+	}
+}
+
+func (l *lookup) add(c Contact, referrer *candidate) {
+	if list := l.lists[FamilyOf(c.Addr.Addr())]; list != nil {
+		list.add(c, referrer)
+	}
+}
+
+// ask sends the queries that are due.
+func (l *lookup) ask(ctx context.Context) {
+	for _, list := range l.lists {
+		if list == nil {
+			continue
+		}
+		for c := list.next(); c != nil; c = list.next() {
+			c.state, c.asked = stateAsked, time.Now()
+			list.queries++
+			l.progress.Queried++
+			l.inFlight++
+			to := c.Contact
+			l.n.spawn(func() { l.exchange(ctx, list, c, to) })
+		}
+	}
+}
+
+// exchange asks one candidate. It may outlast the lookup: a late answer is still of use to the table.
+func (l *lookup) exchange(ctx context.Context, list *shortlist, c *candidate, to Contact) {
+	slow := func() { l.send(lookupEvent{list: list, c: c, slow: true}) }
+	r, err := l.n.query(ctx, to, l.query, slow)
+	l.send(lookupEvent{list: list, c: c, r: r, err: err})
+}
+
+func (l *lookup) send(e lookupEvent) {
+	select {
+	case l.events <- e:
+	case <-l.over:
+	}
+}
+
+// handle takes an event in, and reports whether the lookup has what it wants.
+func (l *lookup) handle(e lookupEvent) bool {
+	if e.slow {
+		if e.c.state == stateAsked {
+			e.c.state = stateSlow
+		}
+		return false
+	}
+	l.inFlight--
+	if e.err != nil || e.r.Type != krpc.TypeResponse {
+		e.list.failed(e.c)
+		l.progress.Failed++
+		return false
+	}
+	e.list.answered(e.c, e.r.ID)
+	e.c.token = e.r.Token
+	l.progress.Answered++
+	l.hops = max(l.hops, e.c.hops)
+	l.refer(e.c, e.r)
+	return l.onAnswer != nil && l.onAnswer(e.c, e.r)
+}
+
+// refer takes the contacts of an answer as candidates.
+func (l *lookup) refer(c *candidate, r *reply) {
+	n := 0
+	take := func(id ID, addr netip.AddrPort) bool {
+		l.add(Contact{ID: id, Addr: addr}, c)
+		n++
+		return n < maxReferrals
+	}
+	krpc.Nodes(r.Nodes)(take)
+	n = 0
+	krpc.Nodes6(r.Nodes6)(take)
+}
+
+// done reports whether all families are complete, or when to look again.
+func (l *lookup) done(now time.Time) (done bool, wait time.Duration) {
+	done = true
+	for _, list := range l.lists {
+		if list == nil {
+			continue
+		}
+		d, w := list.done(now)
+		done = done && d
+		if w > 0 && (wait == 0 || w < wait) {
+			wait = w
+		}
+	}
+	return done, wait
+}
+
+// report tells the caller how far the lookup is.
+func (l *lookup) report() {
+	if l.options.progress == nil {
+		return
+	}
+	p := &l.progress
+	p.InFlight = l.inFlight
+	for _, list := range l.lists {
+		if list == nil {
+			continue
+		}
+		if c := list.closest(1); len(c) > 0 && (p.Closest.IsZero() || Closer(l.target, c[0].ID, p.Closest)) {
+			p.Closest = c[0].ID
+			p.Bits = PrefixLen(l.target, p.Closest)
+		}
+	}
+	l.options.progress(*p)
+}
+
+func (l *lookup) stats() LookupStats {
+	return LookupStats{
+		Queried: l.progress.Queried, Answered: l.progress.Answered, Failed: l.progress.Failed,
+		Hops: l.hops, Duration: time.Since(l.begin),
+	}
+}
+
+// closest returns the k closest nodes of each family that answered.
+func (l *lookup) closest() (all []Contact) {
+	for _, list := range l.lists {
+		if list == nil {
+			continue
+		}
+		for _, c := range list.closest(bucketSize) {
+			all = append(all, c.Contact)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b Contact) int {
+		switch {
+		case Closer(l.target, a.ID, b.ID):
+			return -1
+		case Closer(l.target, b.ID, a.ID):
+			return 1
+		}
+		return 0
+	})
+	return all
+}

@@ -1,0 +1,160 @@
+package router
+
+import (
+	"context"
+	"time"
+
+	"kdht/router/krpc"
+	"kdht/store"
+)
+
+const (
+	tick         = 5 * time.Second
+	expireEvery  = 10 * time.Second
+	saveEvery    = 5 * time.Minute
+	firstSave    = 20 * time.Second
+	publishRetry = 5 * time.Second
+)
+
+// every reports at most once per interval that it is time.
+type every struct {
+	interval time.Duration
+	next     time.Time
+}
+
+func (e *every) due(now time.Time) bool {
+	if now.Before(e.next) {
+		return false
+	}
+	e.next = now.Add(e.interval)
+	return true
+}
+
+// maintain does what is due from time to time.
+func (n *Node) maintain(ctx context.Context) {
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	expire, retry := every{interval: expireEvery}, every{interval: publishRetry}
+	save := every{saveEvery, time.Now().Add(firstSave)}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		now := time.Now()
+		if n.tokens.Rotate(now) {
+			// At once: tokens that the kernel still makes are good only until the next rotation.
+			n.publish()
+			n.saveSecrets()
+		}
+		if n.unpublished.Load() && retry.due(now) {
+			n.changed()
+		}
+		if n.store != nil && expire.due(now) {
+			if _, err := n.store.Expire(now); err != nil {
+				n.log.Warn("removing what has expired failed", "error", err)
+			}
+		}
+		if save.due(now) {
+			n.saveNodes()
+		}
+		if !n.config.ReadOnly {
+			n.pingQuestionable(ctx, now)
+		}
+	}
+}
+
+// pingQuestionable pings the contacts that have not been heard of for long (BEP 5).
+func (n *Node) pingQuestionable(ctx context.Context, now time.Time) {
+	for _, t := range n.tables {
+		if t == nil {
+			continue
+		}
+		n.mu.Lock()
+		all := t.Questionable(now)
+		n.mu.Unlock()
+		if len(all) > 0 {
+			n.spawn(func() { n.pingAll(ctx, all) })
+		}
+	}
+}
+
+// refresh looks up IDs in buckets that nobody has answered from for 15 minutes (BEP 5), one at a time.
+func (n *Node) refresh(ctx context.Context) {
+	if n.config.ReadOnly {
+		return
+	}
+	select {
+	case <-ctx.Done():
+		return
+	case <-n.ready:
+	}
+	for n.sleep(ctx, tick) == nil {
+		for f, t := range n.tables {
+			if t == nil {
+				continue
+			}
+			n.mu.Lock()
+			targets := t.RefreshTargets(time.Now())
+			n.mu.Unlock()
+			for _, id := range targets {
+				l := n.newLookup(id, krpc.Message{Method: krpc.MethodFindNode, Target: id, HasTarget: true}, []Option{WithFamilies(Family(f))})
+				if l.run(ctx) != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
+// saveNodes stores the contacts of the tables for the next start. A node that has lost everybody keeps what it saved
+// before.
+func (n *Node) saveNodes() {
+	if n.store == nil {
+		return
+	}
+	var nodes []store.Node
+	n.mu.Lock()
+	for _, t := range n.tables {
+		if t == nil {
+			continue
+		}
+		seen := make(map[Contact]time.Time)
+		for _, e := range t.Entries(time.Now()) {
+			seen[e.Contact] = e.Answered
+		}
+		for _, c := range t.Contacts() {
+			nodes = append(nodes, store.Node{ID: c.ID, Addr: c.Addr, LastSeen: seen[c]})
+		}
+	}
+	n.mu.Unlock()
+	if len(nodes) == 0 {
+		return
+	}
+	if err := n.store.SaveNodes(nodes); err != nil {
+		n.log.Warn("saving the routing table failed", "error", err)
+	}
+}
+
+// loadSecrets returns the token secrets of last time, so that tokens outlive a restart.
+func (n *Node) loadSecrets() Secrets {
+	if n.store == nil {
+		return Secrets{}
+	}
+	s, err := n.store.Secrets()
+	if err != nil {
+		return Secrets{}
+	}
+	return Secrets{Current: s.Current, Previous: s.Previous, Since: s.Rotated}
+}
+
+func (n *Node) saveSecrets() {
+	if n.store == nil {
+		return
+	}
+	s := n.tokens.Secrets()
+	if err := n.store.SetSecrets(store.Secrets{Current: s.Current, Previous: s.Previous, Rotated: s.Since}); err != nil {
+		n.log.Warn("saving the token secrets failed", "error", err)
+	}
+}

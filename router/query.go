@@ -1,0 +1,181 @@
+package router
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"time"
+
+	"kdht/router/krpc"
+)
+
+const (
+	// patience is how long a query waits for its answer.
+	patience = 6 * time.Second
+	// Bounds of the time after which a node counts as slow: a lookup asks another in its stead, and the query is sent
+	// once more.
+	minSlow = 300 * time.Millisecond
+	maxSlow = time.Second
+)
+
+// rtt estimates round-trip times, as TCP does (RFC 6298), over all nodes of a family. Safe for concurrent use.
+type rtt struct {
+	mu        sync.Mutex
+	smoothed  time.Duration
+	deviation time.Duration
+}
+
+func (r *rtt) add(d time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.smoothed == 0 {
+		r.smoothed, r.deviation = d, d/2
+		return
+	}
+	r.deviation += ((r.smoothed - d).Abs() - r.deviation) / 4
+	r.smoothed += (d - r.smoothed) / 8
+}
+
+// slow returns after which time a node counts as slow.
+func (r *rtt) slow() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.smoothed == 0 {
+		return maxSlow
+	}
+	return min(max(r.smoothed+4*r.deviation, minSlow), maxSlow)
+}
+
+func (r *rtt) value() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.smoothed
+}
+
+// query sends a query to a node and returns its answer, a response or an error message. It fills in who we are. A
+// zero id stands for a node whose ID is not known. The query waits for its turn, is sent a second time if the node is
+// slow, when slow is called too, and is given up after 6 seconds. What the outcome says about the node goes to the
+// routing table.
+func (n *Node) query(ctx context.Context, to Contact, m krpc.Message, slow func()) (*reply, error) {
+	s := n.primary[FamilyOf(to.Addr.Addr())]
+	if s == nil {
+		return nil, ErrNoSocket
+	}
+	wait, ok := n.limiter.reserve(to.Addr.Addr(), time.Now())
+	if !ok {
+		n.count(eventLimited)
+		return nil, ErrBusy
+	}
+	if wait > 0 {
+		if err := n.sleep(ctx, wait); err != nil {
+			return nil, err
+		}
+	}
+	x := n.transactions.begin(s, to.Addr)
+	if x == nil {
+		n.count(eventLimited)
+		return nil, ErrBusy
+	}
+	r, err := n.exchange(ctx, x, m, slow)
+	n.transactions.end(x, r != nil)
+	if err == ErrTimeout {
+		n.count(eventTimeout)
+		n.failed(to)
+	}
+	return r, err
+}
+
+// exchange sends the query of a transaction and waits for the answer.
+func (n *Node) exchange(ctx context.Context, x *transaction, m krpc.Message, slow func()) (*reply, error) {
+	m.Type, m.TID = krpc.TypeQuery, x.id[:]
+	m.ID, m.HasID = n.ID(x.socket.family), true
+	m.Version = []byte(krpc.Version)
+	m.ReadOnly = n.config.ReadOnly
+	b, err := m.Append(make([]byte, 0, 256))
+	if err != nil {
+		return nil, err
+	}
+	begin := time.Now()
+	n.sent[m.Method].Add(1)
+	x.socket.write(b, x.addr)
+	rtt := &n.rtt[x.socket.family]
+	late := time.NewTimer(rtt.slow())
+	defer late.Stop()
+	over := time.NewTimer(patience)
+	defer over.Stop()
+	for {
+		select {
+		case r := <-x.done:
+			d := max(r.at.Sub(begin), time.Microsecond)
+			rtt.add(min(d, maxSlow))
+			r.rtt = d
+			n.responded(x, r, d)
+			return r, nil
+		case <-late.C:
+			n.count(eventResent)
+			x.socket.write(b, x.addr)
+			if slow != nil {
+				slow()
+			}
+		case <-over.C:
+			return nil, ErrTimeout
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-n.closed:
+			return nil, ErrClosed
+		}
+	}
+}
+
+// responded learns from an answer.
+func (n *Node) responded(x *transaction, r *reply, rtt time.Duration) {
+	if r.IP.IsValid() {
+		n.vote(x.socket.family, x.addr.Addr(), r.IP.Addr())
+	}
+	if r.Type != krpc.TypeResponse || r.ReadOnly {
+		return
+	}
+	n.mu.Lock()
+	changed := n.tables[x.socket.family].Responded(Contact{ID: r.ID, Addr: x.addr}, rtt, r.at)
+	n.mu.Unlock()
+	if changed {
+		n.changed()
+	}
+}
+
+// failed learns from the silence of a node.
+func (n *Node) failed(to Contact) {
+	n.mu.Lock()
+	changed := n.tables[FamilyOf(to.Addr.Addr())].Failed(to, time.Now())
+	n.mu.Unlock()
+	if changed {
+		n.changed()
+	}
+}
+
+// sleep waits, unless the context or the node ends before.
+func (n *Node) sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-n.closed:
+		return ErrClosed
+	}
+}
+
+// isSelf tells whether this node itself answers at an address.
+func (n *Node) isSelf(a netip.AddrPort) bool {
+	for _, s := range n.sockets {
+		if s.conn.LocalAddr() == a {
+			return true
+		}
+		if a.Port() == s.conn.LocalAddr().Port() && a.Addr() == n.external[s.family].address() {
+			return true
+		}
+	}
+	return false
+}

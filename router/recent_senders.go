@@ -1,0 +1,51 @@
+package router
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"math/bits"
+	"net/netip"
+	"time"
+)
+
+const (
+	// sightingInterval is how often one sender is looked at again; the kernel half does the same.
+	sightingInterval = 5 * time.Minute
+	recentSlots      = 4096 // a power of two
+)
+
+// recentSenders remembers the senders of queries, so that the routing table hears of each only now and then. It may
+// forget some early. Not safe for concurrent use.
+type recentSenders struct {
+	seed  [2]uint64
+	slots [recentSlots]struct {
+		sum uint64
+		at  int64 // nanoseconds since 1970
+	}
+}
+
+func newRecentSenders() *recentSenders {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return &recentSenders{seed: [2]uint64{binary.LittleEndian.Uint64(b[:8]), binary.LittleEndian.Uint64(b[8:]) | 1}}
+}
+
+// add reports whether a sender was not seen within the interval.
+func (r *recentSenders) add(a netip.AddrPort, id *ID, now time.Time) bool {
+	ip := a.Addr().As16()
+	sum := r.seed[0]
+	for _, w := range [...]uint64{
+		binary.LittleEndian.Uint64(ip[:8]), binary.LittleEndian.Uint64(ip[8:]), uint64(a.Port()),
+		binary.LittleEndian.Uint64(id[:8]), binary.LittleEndian.Uint64(id[8:16]), uint64(binary.LittleEndian.Uint32(id[16:])),
+	} {
+		hi, lo := bits.Mul64(sum^w, r.seed[1])
+		sum = hi ^ lo + 1
+	}
+	slot := &r.slots[sum%recentSlots]
+	t := now.UnixNano()
+	if slot.sum == sum && t-slot.at < int64(sightingInterval) {
+		return false
+	}
+	slot.sum, slot.at = sum, t
+	return true
+}

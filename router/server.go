@@ -1,0 +1,203 @@
+package router
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"time"
+
+	"kdht/router/krpc"
+)
+
+const (
+	// readSize is the room for a datagram that comes in. The largest put of BEP 44 is about 1,300 bytes.
+	readSize = 2048
+	// writeSize is the room for a reply: the largest, with a value of BEP 44, takes less.
+	writeSize = 2048
+	// readRetry is the pause after an error that reading gave, so that an error that stays costs little.
+	readRetry = 10 * time.Millisecond
+)
+
+// responder answers what arrives at one socket. Its goroutine shares nothing with others but the view, which is
+// immutable, and counters; only what cannot be answered from the view goes elsewhere.
+type responder struct {
+	n     *Node
+	s     *socket
+	seen  *recentSenders
+	in    []Packet
+	out   []Packet // replies to one batch
+	rooms [][]byte // memory of the replies
+	m     krpc.Message
+	view  *View
+	now   time.Time
+}
+
+func newResponder(n *Node, s *socket) *responder {
+	r := &responder{n: n, s: s, seen: newRecentSenders()}
+	for range batchSize {
+		r.in = append(r.in, Packet{Data: make([]byte, readSize)})
+		r.rooms = append(r.rooms, make([]byte, 0, writeSize))
+	}
+	r.out = make([]Packet, 0, batchSize)
+	return r
+}
+
+// run reads and answers until the socket is closed.
+func (r *responder) run() {
+	for {
+		k, err := r.s.conn.ReadBatch(r.in)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			r.n.log.Warn("reading from a socket failed", "local", r.s.conn.LocalAddr(), "error", err)
+			time.Sleep(readRetry)
+			continue
+		}
+		r.now, r.view, r.out = time.Now(), r.n.view.Load(), r.out[:0]
+		for i := range r.in[:k] {
+			r.handle(&r.in[i])
+		}
+		if len(r.out) > 0 {
+			if sent, err := r.s.conn.WriteBatch(r.out); err != nil {
+				r.n.events[eventDropWrite].Add(uint64(len(r.out) - sent))
+			}
+		}
+	}
+}
+
+// handle sees to one datagram.
+func (r *responder) handle(p *Packet) {
+	m := &r.m
+	switch err := krpc.Decode(p.Data, m); e := err.(type) { //nolint:errorlint // Decode returns these very types
+	case nil:
+	case *krpc.Error:
+		if !r.n.config.ReadOnly && p.Addr.Port() != 0 {
+			r.n.received[m.Method].Add(1)
+			r.refuse(p, e)
+		}
+		return
+	default:
+		r.n.count(eventDropSyntax)
+		return
+	}
+	if m.Type != krpc.TypeQuery {
+		r.n.count(r.n.transactions.deliver(m, p.Data, r.s, p.Addr, r.now))
+		return
+	}
+	if r.n.config.ReadOnly || p.Addr.Port() == 0 {
+		r.n.count(eventDropReadOnly)
+		return
+	}
+	r.n.received[m.Method].Add(1)
+	if !m.ReadOnly && r.seen.add(p.Addr, &m.ID, r.now) {
+		r.n.Sighting(Contact{ID: m.ID, Addr: p.Addr})
+	}
+	r.answer(p)
+}
+
+// answer answers a well-formed query.
+func (r *responder) answer(p *Packet) {
+	m, method := &r.m, r.m.Method
+	switch method {
+	case krpc.MethodPing, krpc.MethodFindNode:
+	case krpc.MethodGet:
+		if r.n.holds(m.Target) && r.answerItem(p) {
+			return
+		}
+	case krpc.MethodGetPeers:
+		if r.n.holds(m.InfoHash) {
+			if m.Scrape {
+				r.n.later(r.s, p, (*Node).answerScrape) // takes long
+				return
+			}
+			if r.answerPeers(p) {
+				return
+			}
+		}
+	case krpc.MethodAnnouncePeer, krpc.MethodPut:
+		r.store(p)
+		return
+	case krpc.MethodSampleInfohashes:
+		r.answerSample(p)
+		return
+	default:
+		// Decode lets an unknown method pass only if it has a target.
+		m.Method = krpc.MethodFindNode
+	}
+	if b, ok := r.view.Answer(r.room(), m, p.Addr); ok {
+		r.push(p, b, method)
+	}
+}
+
+// room returns memory for the next reply.
+func (r *responder) room() []byte { return r.rooms[len(r.out)] }
+
+// push adds a reply to the batch.
+func (r *responder) push(p *Packet, b []byte, method krpc.Method) {
+	r.n.answered[method].Add(1)
+	r.out = append(r.out, Packet{Data: b, Addr: p.Addr, Local: p.Local})
+}
+
+// send encodes a reply and adds it to the batch.
+func (r *responder) send(p *Packet, reply *krpc.Message) bool {
+	b, err := reply.Append(r.room())
+	if err != nil {
+		return false
+	}
+	r.push(p, b, r.m.Method)
+	return true
+}
+
+// refuse adds an error message to the batch.
+func (r *responder) refuse(p *Packet, e *krpc.Error) {
+	r.n.countError(e.Code)
+	if b, err := errorReply(&r.m, e, p.Addr).Append(r.room()); err == nil {
+		r.out = append(r.out, Packet{Data: b, Addr: p.Addr, Local: p.Local})
+	}
+}
+
+// errorReply returns the error message that answers query q.
+func errorReply(q *krpc.Message, e *krpc.Error, to netip.AddrPort) *krpc.Message {
+	return &krpc.Message{Type: krpc.TypeError, TID: q.TID, Err: *e, IP: to, Version: []byte(krpc.Version)}
+}
+
+// response returns the response that answers query q, with our ID and, for methods with a target, the contacts
+// closest to it.
+func (v *View) response(q *krpc.Message, target *ID, to netip.AddrPort) *krpc.Message {
+	f := FamilyOf(to.Addr())
+	m := &krpc.Message{Type: krpc.TypeResponse, TID: q.TID, IP: to, Version: []byte(krpc.Version), HasID: true, ID: v.snapshot.ID4}
+	want := q.Want
+	if f == IPv6 {
+		m.ID = v.snapshot.ID6
+	}
+	if want == 0 {
+		want = wantOf(f)
+	}
+	if target == nil {
+		return m
+	}
+	if want&krpc.WantN4 != 0 {
+		m.Nodes = v.AppendClosest([]byte{}, IPv4, *target)
+	}
+	if want&krpc.WantN6 != 0 {
+		m.Nodes6 = v.AppendClosest([]byte{}, IPv6, *target)
+	}
+	return m
+}
+
+func wantOf(f Family) krpc.Want {
+	if f == IPv6 {
+		return krpc.WantN6
+	}
+	return krpc.WantN4
+}
+
+// dropForeign removes the contacts of the family that the asker did not use, to make room.
+func dropForeign(m *krpc.Message) {
+	if FamilyOf(m.IP.Addr()) == IPv4 {
+		m.Nodes6 = nil
+	} else {
+		m.Nodes = nil
+	}
+}

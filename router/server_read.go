@@ -1,0 +1,158 @@
+package router
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+
+	"kdht/router/krpc"
+)
+
+const (
+	// maxSamples keeps the reply to sample_infohashes within 1,024 bytes, and its amplification low.
+	maxSamples = 20
+	// sampleInterval is how long one sample is given to everybody (BEP 51). Peers expire in 30 minutes.
+	sampleInterval = 15 * time.Minute
+)
+
+// holds reports whether something is stored here under a key.
+func (n *Node) holds(key ID) bool { return n.store != nil && n.store.Holds(key) }
+
+// answerItem answers a get for an item that is stored here, and reports whether it did.
+func (r *responder) answerItem(p *Packet) bool {
+	it, err := r.n.store.Item(r.m.Target)
+	if err != nil {
+		return false // expired meanwhile, or these are peers of a torrent
+	}
+	m := r.view.response(&r.m, &r.m.Target, p.Addr)
+	token := r.view.Token(p.Addr.Addr())
+	m.Token = token[:]
+	if it.Mutable {
+		m.Seq, m.HasSeq = it.Seq, true
+	}
+	if !it.Mutable || !r.m.HasSeq || it.Seq > r.m.Seq {
+		m.V = it.V
+		if it.Mutable {
+			m.K, m.Sig = it.K[:], it.Sig[:]
+		}
+		if m.Nodes != nil && m.Nodes6 != nil && len(it.V)+len(m.Nodes)+len(m.Nodes6) > krpc.MaxPayload/2 {
+			dropForeign(m)
+		}
+	}
+	return r.send(p, m)
+}
+
+// answerPeers answers a get_peers for an infohash that has peers here, and reports whether it did.
+func (r *responder) answerPeers(p *Packet) bool {
+	m := r.view.response(&r.m, &r.m.InfoHash, p.Addr)
+	token := r.view.Token(p.Addr.Addr())
+	m.Token = token[:]
+	room := krpc.MaxPayload - replySize(m)
+	if !r.n.addPeers(m, r.m.InfoHash, room, r.m.NoSeed) {
+		return false
+	}
+	return r.send(p, m)
+}
+
+// addPeers adds as many peers of the asker's family as fit into room bytes, and reports whether the store could tell.
+func (n *Node) addPeers(m *krpc.Message, infohash ID, room int, noSeeds bool) bool {
+	v6 := FamilyOf(m.IP.Addr()) == IPv6
+	each := len("6:") + krpc.Addr4Len
+	if v6 {
+		each = len("18:") + krpc.Addr6Len
+	}
+	limit := (room - len("6:valueslee")) / each
+	if limit <= 0 {
+		return true
+	}
+	peers, err := n.store.Peers(infohash, v6, limit, noSeeds, nil)
+	if err != nil {
+		n.log.Warn("reading peers failed", "infohash", infohash, "error", err)
+		return false
+	}
+	for _, p := range peers {
+		m.Values = krpc.AppendPeer(m.Values, p.Addr)
+	}
+	return true
+}
+
+// replySize returns the encoded size of a reply.
+func replySize(m *krpc.Message) int {
+	b, err := m.Append(make([]byte, 0, writeSize))
+	if err != nil {
+		return krpc.MaxPayload
+	}
+	return len(b)
+}
+
+// answerScrape answers a get_peers that asks for bloom filters of the peers stored here (BEP 33).
+func (n *Node) answerScrape(j *job) {
+	view, q := n.view.Load(), &j.m
+	m := view.response(q, &q.InfoHash, j.from)
+	token := view.Token(j.from.Addr())
+	m.Token = token[:]
+	if m.Nodes != nil && m.Nodes6 != nil {
+		dropForeign(m)
+	}
+	var seeds, others krpc.BloomFilter
+	for _, v6 := range []bool{false, true} {
+		peers, err := n.store.Peers(q.InfoHash, v6, 0, false, nil)
+		if err != nil {
+			n.log.Warn("reading peers failed", "infohash", q.InfoHash, "error", err)
+			return
+		}
+		for _, p := range peers {
+			if p.Seed {
+				seeds.Add(p.Addr.Addr())
+			} else {
+				others.Add(p.Addr.Addr())
+			}
+		}
+	}
+	m.BFSeeds, m.BFPeers = seeds[:], others[:]
+	if n.addPeers(m, q.InfoHash, krpc.MaxPayload-replySize(m), q.NoSeed) {
+		j.reply(n, m)
+	}
+}
+
+// answerSample answers sample_infohashes. Who asks gets the same sample as everybody for the length of the interval,
+// so that asking often tells nothing more (BEP 51).
+func (r *responder) answerSample(p *Packet) {
+	m := r.view.response(&r.m, &r.m.Target, p.Addr)
+	m.Samples, m.Num = r.n.samples.get(r.n.store, r.now)
+	m.HasNum, m.Interval, m.HasInterval = true, int64(sampleInterval/time.Second), true
+	r.send(p, m)
+}
+
+// samples is the current sample of infohashes.
+type samples struct {
+	mu      sync.Mutex
+	taken   time.Time
+	encoded []byte
+	num     int64
+}
+
+func (s *samples) get(from Storage, now time.Time) ([]byte, int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if from != nil && (s.encoded == nil || now.Sub(s.taken) >= sampleInterval) {
+		hashes, total := from.Sample(maxSamples)
+		s.encoded = make([]byte, 0, len(hashes)*krpc.IDLen)
+		for _, h := range hashes {
+			s.encoded = append(s.encoded, h[:]...)
+		}
+		s.taken, s.num = now, int64(total)
+	}
+	if s.encoded == nil {
+		return []byte{}, 0
+	}
+	return s.encoded, s.num
+}
+
+// peerOf returns the address of the peer that an announce is about (BEP 5).
+func peerOf(q *krpc.Message, from netip.AddrPort) (netip.AddrPort, bool) {
+	if q.ImpliedPort {
+		return from, true
+	}
+	return netip.AddrPortFrom(from.Addr(), q.Port), q.HasPort && q.Port != 0
+}

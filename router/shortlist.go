@@ -1,0 +1,230 @@
+package router
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
+
+const (
+	// alpha is how many queries of a lookup may be without answer, slow ones not counted (BEP 5 leaves it open; 3 is
+	// Kademlia's).
+	alpha = 3
+	// maxCandidates bounds what a lookup remembers in one family.
+	maxCandidates = 256
+	// maxQueries bounds what a lookup sends in one family, and so what nodes that refer to ever closer, but silent
+	// ones can make it do. An ordinary lookup needs 15 to 40.
+	maxQueries = 128
+	// maxReferrals bounds how many contacts are taken from one answer. 8 are usual, some send 20.
+	maxReferrals = 20
+	// maxLies is after how many referrals that did not answer, without one that did, the others of the same
+	// node are put last.
+	maxLies = 4
+	// slowGrace is for how long a lookup that is otherwise complete waits for a node close to the target.
+	slowGrace = 2500 * time.Millisecond
+)
+
+// progress of one candidate.
+const (
+	stateFresh = iota
+	stateAsked
+	stateSlow // asked a while ago
+	stateAnswered
+	stateFailed
+)
+
+// candidate is a node that a lookup has heard of.
+type candidate struct {
+	Contact
+	dist     words
+	unknown  bool // the ID is not known: a bootstrap node
+	state    uint8
+	asked    time.Time
+	hops     int
+	token    []byte
+	referrer *candidate
+	// How the nodes fared that this one referred to first, and was the only one to.
+	lies, truths int
+	endorsed     bool // others referred to it too
+}
+
+// distrusted reports whether a candidate is known only from a node whose referrals are worth nothing.
+func (c *candidate) distrusted() bool {
+	return c.referrer != nil && !c.endorsed && c.referrer.lies >= maxLies && c.referrer.truths == 0
+}
+
+// shortlist is the state of a lookup in one family: the candidates in order of distance to the target. There is one
+// per address, or per IPv6 /64 in the public network, so that one host cannot fill it.
+type shortlist struct {
+	family  Family
+	target  words
+	table   *Table // empty: its rules on contacts are those of the candidates
+	isSelf  func(netip.AddrPort) bool
+	all     []*candidate
+	byAddr  map[netip.Addr]*candidate
+	queries int
+	width   int // alpha
+}
+
+func newShortlist(f Family, target ID, c TableConfig, isSelf func(netip.AddrPort) bool, width int) *shortlist {
+	return &shortlist{
+		family: f, target: wordsOf(&target), table: &Table{config: c}, isSelf: isSelf, width: width,
+		byAddr: make(map[netip.Addr]*candidate),
+	}
+}
+
+// add takes a contact that referrer named, or nobody if nil. The zero ID stands for one that is not known.
+func (l *shortlist) add(c Contact, referrer *candidate) {
+	unknown := c.ID.IsZero()
+	if !unknown && !l.table.acceptable(c) || unknown && !Usable(c.Addr, l.table.config.Private) || l.isSelf(c.Addr) {
+		return
+	}
+	key := l.table.key(c.Addr.Addr())
+	if old := l.byAddr[key]; old != nil {
+		if old.Contact == c && old.referrer != referrer {
+			old.endorsed = true
+		}
+		return
+	}
+	n := &candidate{Contact: c, unknown: unknown, referrer: referrer}
+	if !unknown {
+		n.dist = wordsOf(&c.ID).xor(l.target)
+	}
+	if referrer != nil {
+		n.hops = referrer.hops + 1
+	}
+	if !l.insert(n) {
+		return
+	}
+	l.byAddr[key] = n
+	if len(l.all) > maxCandidates {
+		l.forgetFarthest()
+	}
+}
+
+func (l *shortlist) insert(c *candidate) bool {
+	i, _ := slices.BinarySearchFunc(l.all, c, compareCandidates)
+	if i >= maxCandidates {
+		return false
+	}
+	l.all = slices.Insert(l.all, i, c)
+	return true
+}
+
+// compareCandidates orders by distance; those with unknown IDs, which may lead anywhere, are first.
+func compareCandidates(a, b *candidate) int {
+	if a.unknown != b.unknown {
+		if a.unknown {
+			return -1
+		}
+		return 1
+	}
+	return int(b.dist.less(&a.dist)) - int(a.dist.less(&b.dist))
+}
+
+func (l *shortlist) forgetFarthest() {
+	for i := len(l.all) - 1; i >= 0; i-- {
+		if c := l.all[i]; c.state == stateFresh || c.state == stateFailed {
+			l.all = slices.Delete(l.all, i, i+1)
+			delete(l.byAddr, l.table.key(c.Addr.Addr()))
+			return
+		}
+	}
+}
+
+// answered records that a candidate answered, under an ID that may be another than the one it was said to have.
+func (l *shortlist) answered(c *candidate, id ID) {
+	if c.referrer != nil {
+		c.referrer.truths++
+	}
+	c.state = stateAnswered
+	if c.ID == id {
+		return
+	}
+	i := slices.Index(l.all, c)
+	l.all = slices.Delete(l.all, i, i+1)
+	c.ID, c.dist, c.unknown = id, wordsOf(&id).xor(l.target), false
+	l.insert(c)
+}
+
+// failed records that a candidate did not answer, or not with a response.
+func (l *shortlist) failed(c *candidate) {
+	c.state = stateFailed
+	if c.referrer != nil {
+		c.referrer.lies++
+	}
+}
+
+// next returns the candidate to ask now; nil if none should be.
+//
+// Only the k closest that may still answer are worth asking. A slow one is passed over, but takes its place again
+// when it answers. Distrusted ones are asked only if there is nobody else.
+func (l *shortlist) next() *candidate {
+	active := 0
+	for _, c := range l.all {
+		if c.state == stateAsked {
+			active++
+		}
+	}
+	if active >= l.width || l.queries >= maxQueries {
+		return nil
+	}
+	var last *candidate
+	seen := 0
+	for _, c := range l.all {
+		switch {
+		case seen == bucketSize:
+			return nil
+		case c.unknown && c.state == stateFresh:
+			return c
+		case c.state == stateFresh && c.distrusted():
+			if last == nil {
+				last = c
+			}
+		case c.state == stateFresh:
+			return c
+		case c.state == stateAsked, c.state == stateAnswered:
+			if !c.unknown {
+				seen++
+			}
+		}
+	}
+	return last
+}
+
+// done reports whether the lookup is complete in this family: the k closest have answered and nothing closer is
+// outstanding, but for nodes that have been silent for long. wait is when to look again, if it depends on time.
+func (l *shortlist) done(now time.Time) (done bool, wait time.Duration) {
+	if l.next() != nil {
+		return false, 0
+	}
+	seen := 0
+	for _, c := range l.all {
+		switch {
+		case seen == bucketSize:
+			return wait == 0, wait
+		case c.state == stateAnswered:
+			seen++
+		case c.state == stateAsked:
+			return false, 0
+		case c.state == stateSlow:
+			if left := c.asked.Add(slowGrace).Sub(now); left > 0 {
+				wait = max(wait, left)
+			}
+		}
+	}
+	return wait == 0, wait
+}
+
+// closest returns the candidates that answered, closest first, at most n.
+func (l *shortlist) closest(n int) (found []*candidate) {
+	for _, c := range l.all {
+		if len(found) == n {
+			break
+		}
+		if c.state == stateAnswered {
+			found = append(found, c)
+		}
+	}
+	return found
+}

@@ -1,0 +1,130 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"kdht/router/krpc"
+)
+
+// errNoAddress says why a node does not announce itself to itself.
+var errNoAddress = errors.New("router: external address not known")
+
+// storeSpread is how many of the closest nodes are considered for storing: those with an ID that follows BEP 42
+// before the others, which BEP 42 does not want to rely on.
+const storeSpread = bucketSize * 3 / 2
+
+// storers returns the nodes to store at in one family: of the closest that gave a token, k.
+func (l *lookup) storers(list *shortlist) []*candidate {
+	found := list.closest(len(list.all))
+	found = slices.DeleteFunc(found, func(c *candidate) bool { return c.token == nil })
+	found = found[:min(len(found), storeSpread)]
+	if !l.n.config.Private {
+		slices.SortStableFunc(found, func(a, b *candidate) int {
+			return rank(list.table.secure(a.Contact)) - rank(list.table.secure(b.Contact))
+		})
+	}
+	return found[:min(len(found), bucketSize)]
+}
+
+func rank(first bool) int {
+	if first {
+		return 0
+	}
+	return 1
+}
+
+// amongClosest reports whether this node would itself be one of the k closest to the target.
+func (l *lookup) amongClosest(list *shortlist) bool {
+	found := list.closest(bucketSize)
+	return len(found) < bucketSize || Closer(l.target, l.n.ID(list.family), found[bucketSize-1].ID)
+}
+
+// writeOutcome is what became of one write.
+type writeOutcome struct {
+	to  Contact
+	r   *reply
+	err error
+}
+
+// write stores something at the nodes closest to the target of a finished lookup: m is sent to each of them with the
+// token it gave, and local is called if this node is among them.
+func (l *lookup) write(ctx context.Context, m krpc.Message, local func(Family) error) (*StoreResult, error) {
+	res := &StoreResult{Target: l.target}
+	outcomes := make(chan writeOutcome)
+	pending := 0
+	var localErr error
+	for f, list := range l.lists {
+		if list == nil {
+			continue
+		}
+		for _, c := range l.storers(list) {
+			m := m
+			m.Token = c.token
+			pending++
+			if !l.n.spawn(func() {
+				r, err := l.n.query(ctx, c.Contact, m, nil)
+				outcomes <- writeOutcome{c.Contact, r, err}
+			}) {
+				pending--
+			}
+		}
+		if l.n.store == nil || l.n.config.ReadOnly || !l.amongClosest(list) {
+			continue
+		}
+		switch err := local(Family(f)); {
+		case err == nil:
+			res.Local = true
+		case !errors.Is(err, errNoAddress):
+			localErr = krpcError(err)
+		}
+	}
+	for ; pending > 0; pending-- {
+		l.progress.InFlight = pending
+		res.add(<-outcomes)
+		l.progress.Stored, l.progress.Refused = len(res.Stored), len(res.Refused)
+		if l.options.progress != nil {
+			l.progress.InFlight = pending - 1
+			l.options.progress(l.progress)
+		}
+	}
+	res.Stats = l.stats()
+	if err := ctx.Err(); err != nil && len(res.Stored) == 0 {
+		return res, err
+	}
+	return res, res.err(localErr)
+}
+
+func (s *StoreResult) add(o writeOutcome) {
+	switch {
+	case o.err != nil:
+		s.Silent++
+	case o.r.Type == krpc.TypeError:
+		s.Refused = append(s.Refused, Refusal{Node: o.to, Code: o.r.Err.Code, Text: o.r.Err.Text})
+	default:
+		s.Stored = append(s.Stored, o.to)
+	}
+}
+
+// err returns nil if somebody stored it, else why not: the refusal with the most frequent code.
+func (s *StoreResult) err(local error) error {
+	if len(s.Stored) > 0 || s.Local {
+		return nil
+	}
+	if len(s.Refused) == 0 {
+		if local != nil {
+			return local
+		}
+		return ErrNoNodes
+	}
+	votes := make(map[int]int)
+	var most Refusal
+	for _, r := range s.Refused {
+		votes[r.Code]++
+		if votes[r.Code] > votes[most.Code] {
+			most = r
+		}
+	}
+	return &krpc.Error{Code: most.Code, Text: most.Text}
+}
