@@ -140,10 +140,15 @@ func (w *Watcher) listen() error {
 				w.gone(m.Data)
 			}
 		}
-		select {
-		case w.dirty <- struct{}{}:
-		default: // a dump is due anyway
-		}
+		w.Refresh()
+	}
+}
+
+// Refresh makes Run look again, for what the kernel does not notify of: a BPF link attached to an interface.
+func (w *Watcher) Refresh() {
+	select {
+	case w.dirty <- struct{}{}:
+	default: // it is about to
 	}
 }
 

@@ -1,0 +1,279 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"kdht/appliance/link"
+	"kdht/appliance/status"
+	"kdht/bpf"
+	"kdht/config"
+	"kdht/router"
+)
+
+const (
+	// renewals is how often the lease is renewed while one runs out.
+	renewals = 3
+	// resync is how often the interfaces are looked at without a notification: nobody is told when an XDP program is
+	// detached behind our back.
+	resync = time.Minute
+	// handoverLimit is how long the tables of the previous process are answered from, at most.
+	handoverLimit = 30 * time.Second
+	// retry is the pause before an operation on the program is tried again.
+	retry = time.Second
+)
+
+// Config is what a [Half] is made from. All fields but Interfaces are required.
+type Config struct {
+	XDP        config.XDP
+	Interfaces []string         // names of those to attach to; empty: all suitable ones
+	Listen     []netip.AddrPort // where the node's sockets are bound; ports are never 0
+	State      string           // the state directory, which names the instance
+	Node       Node
+	Keys       func() iter.Seq[[20]byte] // the keys held here
+	Log        *slog.Logger
+
+	// Load and Watch are bpf.Load and link.Open, unless a test has others.
+	Load  func(bpf.Config) (Program, error)
+	Watch func() (Links, error)
+}
+
+// Half is the kernel half of a node, as a task. It fails only for reasons that may pass; where there can be no kernel
+// half it reports why and does nothing.
+type Half struct {
+	c     Config
+	ready chan struct{}
+	once  sync.Once // closes ready
+
+	nics      map[int]*nic // by index; used by reconcile alone
+	endpoints []netip.AddrPort
+	told      bool     // the program was told these endpoints
+	missing   []string // interfaces asked for that are not there
+
+	mu      sync.Mutex // guards what follows
+	report  status.XDP
+	program Program // nil while there is none
+}
+
+// New makes a kernel half that [Half.Run] brings to life.
+func New(c Config) *Half {
+	if c.Load == nil {
+		c.Load = func(c bpf.Config) (Program, error) { return bpf.Load(c) }
+	}
+	if c.Watch == nil {
+		c.Watch = func() (Links, error) { return link.Open() }
+	}
+	h := &Half{c: c, ready: make(chan struct{})}
+	h.report = status.XDP{
+		Mode:   string(c.XDP.Mode),
+		Lease:  c.XDP.Lease.Seconds(),
+		Linger: c.XDP.Linger.Seconds(),
+		Reason: "it is being loaded",
+	}
+	return h
+}
+
+// String names the task.
+func (h *Half) String() string { return "kernel half" }
+
+// Ready is closed once the program is attached wherever it can be, or it is known that it cannot be at all.
+func (h *Half) Ready() <-chan struct{} { return h.ready }
+
+func (h *Half) setReady() { h.once.Do(func() { close(h.ready) }) }
+
+// Report returns the present state, with fresh counters.
+func (h *Half) Report() status.XDP {
+	h.mu.Lock()
+	r, p := h.report, h.program
+	h.mu.Unlock()
+	if p == nil {
+		return r
+	}
+	counters, err := p.Counters()
+	if err != nil {
+		return r // it was closed this moment
+	}
+	for _, c := range counters {
+		r.Counters = append(r.Counters, status.KernelCounter{Reason: c.Reason, Query: c.Query, Packets: c.Packets})
+	}
+	return r
+}
+
+// update changes the report.
+func (h *Half) update(f func(*status.XDP)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	f(&h.report)
+}
+
+// Run keeps the kernel half alive until ctx ends. Then it is detached, or left to the next process if the
+// configuration says so.
+func (h *Half) Run(ctx context.Context) error {
+	if h.c.XDP.Mode == config.XDPOff {
+		return h.without(ctx, "it is off by configuration")
+	}
+	dir, takenOver := h.pinDir()
+	program, err := h.c.Load(bpf.Config{PinDir: dir})
+	if err != nil {
+		h.c.Log.Warn("no kernel half, all is served from user space", "reason", err)
+		return h.without(ctx, err.Error())
+	}
+	err = h.run(ctx, program, takenOver)
+	if errClose := h.leave(program, ctx.Err() == nil, dir != ""); err == nil {
+		err = errClose
+	}
+	return err
+}
+
+// without does nothing until ctx ends.
+func (h *Half) without(ctx context.Context, reason string) error {
+	h.update(func(r *status.XDP) { r.Active, r.Reason = false, reason })
+	h.setReady()
+	<-ctx.Done()
+	return nil
+}
+
+// pinDir chooses the directory for pins, "" if there can be none, and tells whether a predecessor used it.
+func (h *Half) pinDir() (dir string, used bool) {
+	dir, err := PinDir(h.c.State)
+	if err != nil {
+		h.c.Log.Warn("the kernel half will not outlive the process", "reason", err)
+		h.update(func(r *status.XDP) { r.Pinned, r.PinReason = false, err.Error() })
+		return "", false
+	}
+	used = hasPins(dir)
+	h.update(func(r *status.XDP) { r.Pinned, r.PinDir, r.PinReason, r.TakenOver = true, dir, "", used })
+	return dir, used
+}
+
+// run sets the program up and serves it until ctx ends or something fails.
+func (h *Half) run(ctx context.Context, program Program, takenOver bool) error {
+	h.nics, h.told, h.missing = make(map[int]*nic), false, nil
+	if takenOver { // nothing may lapse while this process finds its feet
+		if err := program.Renew(h.c.XDP.Lease); err != nil {
+			return fmt.Errorf("renew lease: %w", err)
+		}
+	}
+	if err := program.HoldAll(h.c.Keys()); err != nil {
+		return fmt.Errorf("tell the held keys: %w", err)
+	}
+	tables := &handover{Kernel: program, open: !takenOver}
+	if err := h.c.Node.SetKernel(tables); err != nil {
+		return fmt.Errorf("publish the tables: %w", err)
+	}
+	if err := program.Renew(h.c.XDP.Lease); err != nil {
+		return fmt.Errorf("renew lease: %w", err)
+	}
+	links, err := h.c.Watch()
+	if err != nil {
+		return err
+	}
+	defer links.Close()
+
+	h.mu.Lock()
+	h.program = program
+	h.mu.Unlock()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		return links.Run(ctx, func(ls []link.Link) {
+			if h.reconcile(program, ls) {
+				links.Refresh() // to read back what the kernel says of it
+			}
+			h.setReady()
+		})
+	})
+	group.Go(func() error { return h.renew(ctx, program) })
+	group.Go(func() error { return h.sightings(ctx, program) })
+	group.Go(func() error { return h.endHandover(ctx, tables) })
+	group.Go(func() error {
+		every(ctx, resync, links.Refresh)
+		return nil
+	})
+	return group.Wait()
+}
+
+// leave parts from the program: after a failure it is left alone for the next run, at the end of the process it is
+// left to the next process if it may linger, else it is taken away.
+func (h *Half) leave(program Program, failed, pinned bool) error {
+	h.mu.Lock()
+	h.program = nil
+	h.report.Active, h.report.Reason = false, "it is stopped"
+	h.mu.Unlock()
+	errs := []error{h.c.Node.SetKernel(nil)}
+	keep := pinned && (failed || h.c.XDP.Linger > 0)
+	if keep && !failed {
+		errs = append(errs, program.Renew(h.c.XDP.Linger))
+		h.c.Log.Info("the kernel half goes on answering", "for", h.c.XDP.Linger)
+	}
+	return errors.Join(append(errs, program.Close(!keep))...)
+}
+
+// renew renews the lease. One failure is no harm, several let the kernel half fall silent, as they should.
+func (h *Half) renew(ctx context.Context, program Program) error {
+	every(ctx, h.c.XDP.Lease/renewals, func() {
+		if err := program.Renew(h.c.XDP.Lease); err != nil {
+			h.c.Log.Error("lease of the kernel half not renewed", "err", err)
+		}
+	})
+	return nil
+}
+
+// sightings passes on which nodes the kernel half has answered.
+func (h *Half) sightings(ctx context.Context, program Program) error {
+	for ctx.Err() == nil {
+		err := program.Sightings(ctx, func(s bpf.Sighting) {
+			h.c.Node.Sighting(router.Contact{ID: s.ID, Addr: s.Addr})
+		})
+		if ctx.Err() != nil {
+			break
+		}
+		h.c.Log.Error("sightings of the kernel half are lost", "err", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(retry):
+		}
+	}
+	return nil
+}
+
+// endHandover waits until our tables are worth more than those of the previous process.
+func (h *Half) endHandover(ctx context.Context, tables *handover) error {
+	limit := time.NewTimer(handoverLimit)
+	defer limit.Stop()
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-h.c.Node.Ready():
+	case <-limit.C:
+	}
+	if err := tables.end(); err != nil {
+		h.c.Log.Error("tables not published to the kernel half", "err", err)
+	}
+	return nil
+}
+
+// every calls f periodically until ctx ends.
+func every(ctx context.Context, period time.Duration, f func()) {
+	ticker := time.NewTicker(period)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			f()
+		}
+	}
+}
+
+// named reports whether an interface was asked for by name.
+func (h *Half) named(name string) bool { return slices.Contains(h.c.Interfaces, name) }

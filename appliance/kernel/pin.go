@@ -1,0 +1,67 @@
+package kernel
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// fileSystem is where BPF file systems are mounted by convention.
+const fileSystem = "/sys/fs/bpf"
+
+// PinDir returns the directory for the pins of the instance of the program whose state is in a directory: the same
+// for its next process, another for any other instance, also for one with the same paths in another network
+// namespace. The BPF file system is mounted if it is not.
+func PinDir(state string) (string, error) {
+	abs, err := filepath.Abs(state)
+	if err != nil {
+		return "", err
+	}
+	if real, err := filepath.EvalSymlinks(abs); err == nil {
+		abs = real
+	}
+	if err := mountFileSystem(); err != nil {
+		return "", err
+	}
+	// The thread's namespace, not the process's: a thread may have entered another before it started us.
+	var ns unix.Stat_t
+	if err := unix.Stat("/proc/thread-self/ns/net", &ns); err != nil {
+		return "", fmt.Errorf("network namespace: %w", err)
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%d", abs, ns.Ino))
+	return filepath.Join(fileSystem, "kdht", fmt.Sprintf("%x", sum[:8])), nil
+}
+
+// mountFileSystem makes sure that a BPF file system is mounted.
+func mountFileSystem() error {
+	mounted, err := isBPF(fileSystem)
+	if err != nil || mounted {
+		return err
+	}
+	if entries, err := os.ReadDir(fileSystem); err != nil || len(entries) > 0 {
+		return errors.Join(fmt.Errorf("%s is not a BPF file system and not empty", fileSystem), err)
+	}
+	const flags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_RELATIME
+	if err := unix.Mount("bpf", fileSystem, "bpf", flags, "mode=0700"); err != nil {
+		return fmt.Errorf("no BPF file system is mounted on %s, and mounting one failed: %w", fileSystem, err)
+	}
+	return nil
+}
+
+func isBPF(path string) (bool, error) {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(path, &fs); err != nil {
+		return false, fmt.Errorf("%s: %w", path, err)
+	}
+	return fs.Type == unix.BPF_FS_MAGIC, nil
+}
+
+// hasPins reports whether a process left something in a directory.
+func hasPins(dir string) bool {
+	entries, err := os.ReadDir(dir)
+	return err == nil && len(entries) > 0
+}

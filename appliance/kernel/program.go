@@ -1,0 +1,43 @@
+package kernel
+
+import (
+	"context"
+	"iter"
+	"net/netip"
+	"time"
+
+	"kdht/appliance/link"
+	"kdht/bpf"
+	"kdht/router"
+)
+
+// Program is what this package needs of *bpf.Program. The methods are documented there.
+type Program interface {
+	router.Kernel
+	HoldAll(keys iter.Seq[[20]byte]) error
+	SetEndpoints(addrs []netip.AddrPort) error
+	Renew(d time.Duration) error
+	Attach(ifindex int, mode bpf.Mode) (bpf.Mode, error)
+	Detach(ifindex int) error
+	Counters() ([]bpf.Counter, error)
+	Sightings(ctx context.Context, f func(bpf.Sighting)) error
+	Close(detach bool) error
+}
+
+var _ Program = (*bpf.Program)(nil)
+
+// Node is what this package needs of *router.Node. The methods are documented there.
+type Node interface {
+	SetKernel(k router.Kernel) error
+	Sighting(c router.Contact)
+	Ready() <-chan struct{}
+}
+
+var _ Node = (*router.Node)(nil)
+
+// Links is a source of interface states; *link.Watcher is one.
+type Links interface {
+	Run(ctx context.Context, f func([]link.Link)) error
+	Refresh()
+	Close() error
+}

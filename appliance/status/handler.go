@@ -1,0 +1,97 @@
+package status
+
+import (
+	"encoding/json"
+	"log/slog"
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Handler serves the report:
+//
+//	/, /status   the page, or JSON if Accept prefers it or the query says format=json
+//	/metrics     Prometheus text format
+//	/healthz     200 while every task of the process runs, else 503 and what does not
+//	/readyz      200 once the node serves and has found its place in the network, else 503
+//
+// report is called once for each request, by any goroutine.
+func Handler(report func() Report, log *slog.Logger) http.Handler {
+	mux := http.NewServeMux()
+	page := func(w http.ResponseWriter, r *http.Request) { servePage(w, r, report(), log) }
+	mux.HandleFunc("GET /{$}", page)
+	mux.HandleFunc("GET /status", page)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry(report), promhttp.HandlerOpts{
+		ErrorLog:            promLog{log},
+		MaxRequestsInFlight: 4,
+		DisableCompression:  true, // a few KiB; the compressors are not worth their memory
+	}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		lines := report().Unhealthy()
+		serveLines(w, len(lines) == 0, "ok", lines)
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		serveLines(w, report().Ready, "ready", []string{"the node has not found its place in the network yet"})
+	})
+	return secure(mux)
+}
+
+// Unhealthy returns the tasks that ought to run and do not, and why; none means that the process is well.
+func (r Report) Unhealthy() (lines []string) {
+	for _, t := range r.Tasks {
+		if !t.Running {
+			lines = append(lines, t.Name+": "+t.Error)
+		}
+	}
+	return lines
+}
+
+// secure sets the headers of every response. Nothing here is to be framed, sniffed, stored, or to load anything.
+func secure(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cache-Control", "no-store")
+		next.ServeHTTP(w, r)
+	})
+}
+
+func servePage(w http.ResponseWriter, r *http.Request, report Report, log *slog.Logger) {
+	h := w.Header()
+	h.Set("Vary", "Accept")
+	var err error
+	if wantsJSON(r) {
+		h.Set("Content-Type", "application/json; charset=utf-8")
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		err = e.Encode(report)
+	} else {
+		h.Set("Content-Type", "text/html; charset=utf-8")
+		err = page.Execute(w, report)
+	}
+	if err != nil { // the client has gone, or the template is wrong
+		log.Debug("status page not sent", "err", err)
+	}
+}
+
+// serveLines answers a health check.
+func serveLines(w http.ResponseWriter, ok bool, good string, bad []string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	lines := []string{good}
+	if !ok {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		lines = bad
+	}
+	for _, l := range lines {
+		if _, err := w.Write([]byte(l + "\n")); err != nil {
+			return // the client has gone
+		}
+	}
+}
+
+// promLog writes what promhttp has to say to the log.
+type promLog struct{ log *slog.Logger }
+
+func (l promLog) Println(v ...any) { l.log.Warn("metrics not served", "err", v) }

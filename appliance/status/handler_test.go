@@ -1,0 +1,233 @@
+package status_test
+
+import (
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
+	"kdht/appliance/status"
+)
+
+// full is a report with something everywhere.
+func full() status.Report {
+	external := netip.MustParseAddr("198.18.0.1")
+	return status.Report{
+		Version: "v1.2.3", Time: time.Unix(1000, 0).UTC(), Started: time.Unix(100, 0).UTC(), PID: 7,
+		Host:     status.Host{Name: "<shelf>", Kernel: "6.12.1", Arch: "arm64", BPF: "JIT"},
+		Ready:    true,
+		Problems: []string{"eth1: generic mode & no better"},
+		Tasks:    []status.Task{{Name: "node", Running: true}, {Name: "kernel half", Running: true, Restarts: 2}},
+		Network:  "public",
+		Families: []status.Family{{
+			Family: "IPv4", ID: strings.Repeat("ab", 20), Listen: []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:6881")},
+			External: &external, Votes: 3, Secure: true, Contacts: 12, Good: 9, RTT: 0.0321, EstimatedNet: 9876543,
+			Buckets: []status.Bucket{{PrefixLen: 0, Good: 7, Questionable: 1, Replacement: 4}, {PrefixLen: 1, Good: 2, Bad: 2}},
+		}},
+		Lookups: 1, InFlight: 4,
+		Node: []status.Counter{
+			{Group: "query received", Name: "ping", Value: 11}, {Group: "query answered", Name: "ping", Value: 10},
+			{Group: "query sent", Name: "find_node", Value: 12}, {Group: "error sent", Name: "203", Value: 1},
+			{Group: "drop", Name: "malformed", Value: 5}, {Group: "outgoing", Name: "timeout", Value: 6},
+		},
+		XDP: status.XDP{
+			Mode: "auto", Active: true, Pinned: true, PinDir: "/sys/fs/bpf/kdht/x", Lease: 60, Linger: 10,
+			Endpoints: []netip.AddrPort{netip.MustParseAddrPort("198.18.0.1:6881"), netip.MustParseAddrPort("[2001:db8::1]:6881")},
+			NICs: []status.NIC{
+				{Name: "eth0", Index: 2, Driver: "igb", Up: true, MTU: 1500, Wanted: "auto", Mode: "native", ProgramID: 9},
+				{Name: "eth1", Index: 3, Driver: "r8169", Up: true, MTU: 1500, Wanted: "auto", Mode: "generic", Reason: "native: not supported"},
+				{Name: "br0", Index: 4, Kind: "bridge", Wanted: "none", Mode: "none", Reason: "its ports see the traffic first"},
+			},
+			Counters: []status.KernelCounter{{Reason: "answered", Query: "ping", Packets: 1234567}, {Reason: "not_ours", Packets: 3}},
+		},
+		Store: status.Store{
+			Path: "/perm/kdht/kdht.db", Items: 1234, OwnItems: 1, Infohashes: 2, Peers: 3, Sources: 4, Bytes: 5 << 20, MaxBytes: 64 << 20,
+			FileBytes: 8 << 20, Writes: 100, Commits: 10, CommitTime: 0.5, Expired: 6,
+			SetAside: "/perm/kdht/kdht.db.damaged", SetAsideReason: "bad checksum",
+		},
+	}
+}
+
+func get(t *testing.T, r status.Report, path, accept string) *http.Response {
+	t.Helper()
+	h := status.Handler(func() status.Report { return r }, slog.New(slog.DiscardHandler))
+	req := httptest.NewRequest(http.MethodGet, path, nil)
+	if accept != "" {
+		req.Header.Set("Accept", accept)
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, req)
+	return w.Result()
+}
+
+func body(t *testing.T, r *http.Response) string {
+	t.Helper()
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestNegotiation(t *testing.T) {
+	const browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+	for _, c := range []struct{ path, accept, want string }{
+		{"/", "", "text/html"},
+		{"/", browser, "text/html"},
+		{"/status", browser, "text/html"},
+		{"/status", "*/*", "text/html"},
+		{"/status", "application/json", "application/json"},
+		{"/", "application/json", "application/json"},
+		{"/", "text/html;q=0.5, application/json", "application/json"},
+		{"/", "text/html, application/json;q=0.5", "text/html"},
+		{"/", "text/*;q=0.1, application/*", "application/json"},
+		{"/", "application/json;q=0, */*", "text/html"},
+		{"/", "text/html;q=x, application/json;q=0.1", "application/json"},
+		{"/", ";;;,,", "text/html"},
+		{"/?format=json", browser, "application/json"},
+		{"/status?format=json", "", "application/json"},
+		{"/status?format=html", "application/json", "text/html"},
+	} {
+		r := get(t, full(), c.path, c.accept)
+		if got := r.Header.Get("Content-Type"); r.StatusCode != 200 || !strings.HasPrefix(got, c.want) {
+			t.Errorf("%s with Accept %q: %d, %s; want %s", c.path, c.accept, r.StatusCode, got, c.want)
+		}
+		if r.Header.Get("Vary") != "Accept" || r.Header.Get("Content-Security-Policy") == "" {
+			t.Errorf("%s: headers %v", c.path, r.Header)
+		}
+	}
+}
+
+func TestJSONIsTheReport(t *testing.T) {
+	for name, want := range map[string]status.Report{"full": full(), "empty": {}} {
+		var got status.Report
+		d := json.NewDecoder(get(t, want, "/status?format=json", "").Body)
+		d.DisallowUnknownFields()
+		if err := d.Decode(&got); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.AddrPort{}, netip.Addr{})); diff != "" {
+			t.Errorf("%s, want as reported (-), got (+):\n%s", name, diff)
+		}
+	}
+}
+
+func TestPage(t *testing.T) {
+	html := body(t, get(t, full(), "/", ""))
+	for _, want := range []string{
+		"&lt;shelf&gt;", "Ready", "generic mode &amp; no better", strings.Repeat("ab", 20), "198.18.0.1:6881",
+		"native: not supported", "1\u2009234\u2009567", "5.0 MiB of 64.0 MiB", "up 15 min 0 s", "9\u2009876\u2009543 nodes", "32.1 ms",
+		"restarted 2 times", `name="viewport"`, "color-scheme: light dark",
+	} {
+		if !strings.Contains(html, want) {
+			t.Errorf("the page does not contain %q", want)
+		}
+	}
+	if m := regexp.MustCompile(`(?i)<script|src=|https?://|@import|url\(|<shelf>`).FindString(html); m != "" {
+		t.Errorf("the page contains %q", m)
+	}
+	for _, tag := range []string{"table", "tr", "td", "th", "details", "section", "ul", "li", "div", "main", "p"} {
+		opened, closed := len(regexp.MustCompile("<"+tag+"[ >]").FindAllString(html, -1)), strings.Count(html, "</"+tag+">")
+		if opened != closed {
+			t.Errorf("%d <%s> but %d </%s>", opened, tag, closed, tag)
+		}
+	}
+
+	r := full()
+	r.Ready, r.XDP = false, status.XDP{Mode: "auto", Reason: "no permission"}
+	html = body(t, get(t, r, "/", ""))
+	for _, want := range []string{"Not ready", "Not active", "no permission"} {
+		if !strings.Contains(html, want) {
+			t.Errorf("the page of a node in trouble does not contain %q", want)
+		}
+	}
+	if !strings.HasSuffix(strings.TrimSpace(body(t, get(t, status.Report{}, "/", ""))), "</html>") {
+		t.Error("the page of an empty report is not complete")
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	text := body(t, get(t, full(), "/metrics", ""))
+	for _, want := range []string{
+		`kdht_build_info{goversion="go`,
+		`kdht_ready 1`,
+		`kdht_task_running{task="node"} 1`,
+		`kdht_task_restarts_total{task="kernel half"} 2`,
+		`kdht_table_contacts{family="IPv4",state="good"} 9`,
+		`kdht_table_contacts{family="IPv4",state="replacement"} 4`,
+		`kdht_kernel_datagrams_total{method="ping",reason="answered"} 1.234567e+06`,
+		`kdht_kernel_datagrams_total{method="",reason="not_ours"} 3`,
+		`kdht_kernel_interface_info{driver="r8169",interface="eth1",mode="generic",wanted="auto"} 1`,
+		`kdht_queries_received_total{method="ping"} 11`,
+		`kdht_queries_answered_total{method="ping"} 10`,
+		`kdht_queries_sent_total{method="find_node"} 12`,
+		`kdht_errors_sent_total{code="203"} 1`,
+		`kdht_dropped_total{reason="malformed"} 5`,
+		`kdht_events_total{event="timeout",group="outgoing"} 6`,
+		`kdht_store_bytes 5.24288e+06`,
+		`kdht_store_set_aside 1`,
+		`go_goroutines `,
+		`process_resident_memory_bytes `,
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("metrics lack %s", want)
+		}
+	}
+	if strings.Contains(text, `interface="br0"`) {
+		t.Error("an unsuitable interface is among the metrics")
+	}
+	problems, err := promlint.New(strings.NewReader(text)).Lint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}
+
+func TestHealth(t *testing.T) {
+	well, ill, early := full(), full(), full()
+	ill.Tasks[1] = status.Task{Name: "kernel half", Error: "netlink is gone"}
+	early.Ready = false
+	for _, c := range []struct {
+		path string
+		r    status.Report
+		code int
+		text string
+	}{
+		{"/healthz", well, 200, "ok\n"},
+		{"/healthz", early, 200, "ok\n"},
+		{"/healthz", ill, 503, "kernel half: netlink is gone\n"},
+		{"/readyz", well, 200, "ready\n"},
+		{"/readyz", early, 503, "the node has not found its place in the network yet\n"},
+	} {
+		r := get(t, c.r, c.path, "")
+		if got := body(t, r); r.StatusCode != c.code || got != c.text {
+			t.Errorf("%s: %d %q, want %d %q", c.path, r.StatusCode, got, c.code, c.text)
+		}
+	}
+}
+
+func TestNothingElse(t *testing.T) {
+	h := status.Handler(full, slog.New(slog.DiscardHandler))
+	for _, c := range []struct {
+		method, path string
+		code         int
+	}{{"GET", "/other", 404}, {"GET", "/debug/pprof/", 404}, {"POST", "/", 405}, {"POST", "/status", 405}, {"DELETE", "/metrics", 405}, {"HEAD", "/status", 200}} {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(c.method, c.path, nil))
+		if w.Code != c.code {
+			t.Errorf("%s %s: %d, want %d", c.method, c.path, w.Code, c.code)
+		}
+	}
+}

@@ -1,0 +1,152 @@
+package status
+
+import (
+	"runtime"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// collector turns a report into metrics, one report per scrape.
+type collector struct{ report func() Report }
+
+// registry returns the registry with everything that the process measures.
+func registry(report func() Report) *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(
+		collector{report},
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	return r
+}
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("kdht_"+name, help, labels, nil)
+}
+
+// The metrics of the node. README.md names them for users.
+var (
+	buildInfo    = desc("build_info", "Version of the program; always 1.", "version", "goversion")
+	ready        = desc("ready", "Whether the node serves and has found its place in the network.")
+	taskRunning  = desc("task_running", "Whether a task of the process runs.", "task")
+	taskRestarts = desc("task_restarts_total", "Restarts of a task after failures.", "task")
+
+	contacts = desc("table_contacts", "Contacts in the routing table.", "family", "state")
+	buckets  = desc("table_buckets", "Buckets of the routing table that are not empty.", "family")
+	idSecure = desc("node_id_secure", "Whether the node ID follows BEP 42.", "family")
+	rtt      = desc("rtt_seconds", "Smoothed round-trip time of the node's queries.", "family")
+	netSize  = desc("network_nodes_estimate", "Estimated number of nodes in the network; 0 if unknown.", "family")
+	lookups  = desc("lookups", "Lookups under way.")
+	inFlight = desc("queries_in_flight", "The node's queries that wait for an answer.")
+
+	kernelActive    = desc("kernel_active", "Whether the kernel half is attached somewhere.")
+	kernelPinned    = desc("kernel_pinned", "Whether the kernel half outlives the process.")
+	kernelEndpoints = desc("kernel_endpoints", "Addresses and ports for which the kernel half answers.")
+	kernelNIC       = desc("kernel_interface_info", "Mode in which the kernel half is attached to an interface; always 1.", "interface", "driver", "mode", "wanted")
+	kernelDatagrams = desc("kernel_datagrams_total", "Datagrams that left the kernel half, by reason, since its maps were made.", "reason", "method")
+
+	storeItems      = desc("store_items", "Items (BEP 44) in the store.")
+	storeOwnItems   = desc("store_own_items", "Items that the node republishes.")
+	storeInfohashes = desc("store_infohashes", "Infohashes with announced peers.")
+	storePeers      = desc("store_peers", "Announced peers.")
+	storeSources    = desc("store_sources", "Source addresses that are charged for something.")
+	storeBytes      = desc("store_bytes", "Cost of all items and peers.")
+	storeMaxBytes   = desc("store_max_bytes", "Bound of store_bytes.")
+	storeFile       = desc("store_file_bytes", "Size of the database file.")
+	storeWrites     = desc("store_writes_total", "Operations committed.")
+	storeCommits    = desc("store_commits_total", "Transactions committed.")
+	storeCommitTime = desc("store_commit_seconds_total", "Time spent in commits.")
+	storeExpired    = desc("store_expired_total", "Items and peers that expired.")
+	storeSetAside   = desc("store_set_aside", "Whether an unusable database file was set aside.")
+
+	nodeEvents = desc("events_total", "Other events in user space.", "group", "event")
+)
+
+// groups are the router's counters that are metrics of their own; all others are events.
+var groups = map[string]*prometheus.Desc{
+	"query received": desc("queries_received_total", "Queries that reached user space.", "method"),
+	"query answered": desc("queries_answered_total", "Queries answered by user space.", "method"),
+	"query sent":     desc("queries_sent_total", "The node's own queries.", "method"),
+	"error sent":     desc("errors_sent_total", "KRPC errors sent, by code.", "code"),
+	"drop":           desc("dropped_total", "Datagrams that user space dropped, by reason.", "reason"),
+}
+
+// Describe implements prometheus.Collector. It describes nothing, which makes the collector an unchecked one: which
+// events there are is the router's affair.
+func (collector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (c collector) Collect(ch chan<- prometheus.Metric) {
+	r := c.report()
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	counter := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
+	}
+	gauge(buildInfo, 1, r.Version, runtime.Version())
+	gauge(ready, truth(r.Ready))
+	for _, t := range r.Tasks {
+		gauge(taskRunning, truth(t.Running), t.Name)
+		counter(taskRestarts, float64(t.Restarts), t.Name)
+	}
+	for _, f := range r.Families {
+		var sum Bucket
+		for _, b := range f.Buckets {
+			sum.Good += b.Good
+			sum.Questionable += b.Questionable
+			sum.Bad += b.Bad
+			sum.Replacement += b.Replacement
+		}
+		gauge(contacts, float64(sum.Good), f.Family, "good")
+		gauge(contacts, float64(sum.Questionable), f.Family, "questionable")
+		gauge(contacts, float64(sum.Bad), f.Family, "bad")
+		gauge(contacts, float64(sum.Replacement), f.Family, "replacement")
+		gauge(buckets, float64(len(f.Buckets)), f.Family)
+		gauge(idSecure, truth(f.Secure), f.Family)
+		gauge(rtt, f.RTT, f.Family)
+		gauge(netSize, f.EstimatedNet, f.Family)
+	}
+	gauge(lookups, float64(r.Lookups))
+	gauge(inFlight, float64(r.InFlight))
+	for _, n := range r.Node {
+		if d := groups[n.Group]; d != nil {
+			counter(d, float64(n.Value), n.Name)
+		} else {
+			counter(nodeEvents, float64(n.Value), n.Group, n.Name)
+		}
+	}
+	gauge(kernelActive, truth(r.XDP.Active))
+	gauge(kernelPinned, truth(r.XDP.Pinned))
+	gauge(kernelEndpoints, float64(len(r.XDP.Endpoints)))
+	for _, n := range r.XDP.NICs {
+		if n.Wanted != "none" {
+			gauge(kernelNIC, 1, n.Name, n.Driver, n.Mode, n.Wanted)
+		}
+	}
+	for _, k := range r.XDP.Counters {
+		counter(kernelDatagrams, float64(k.Packets), k.Reason, k.Query)
+	}
+	s := r.Store
+	gauge(storeItems, float64(s.Items))
+	gauge(storeOwnItems, float64(s.OwnItems))
+	gauge(storeInfohashes, float64(s.Infohashes))
+	gauge(storePeers, float64(s.Peers))
+	gauge(storeSources, float64(s.Sources))
+	gauge(storeBytes, float64(s.Bytes))
+	gauge(storeMaxBytes, float64(s.MaxBytes))
+	gauge(storeFile, float64(s.FileBytes))
+	counter(storeWrites, float64(s.Writes))
+	counter(storeCommits, float64(s.Commits))
+	counter(storeCommitTime, s.CommitTime)
+	counter(storeExpired, float64(s.Expired))
+	gauge(storeSetAside, truth(s.SetAside != ""))
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
