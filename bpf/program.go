@@ -1,11 +1,15 @@
 package bpf
 
 import (
-	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
-	"iter"
-	"net/netip"
-	"time"
+	"fmt"
+	"sync"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/rlimit"
 )
 
 // Bounds of the kernel half.
@@ -16,104 +20,211 @@ const (
 	Buckets = 160
 )
 
-// Errors of this package, to be compared with errors.Is.
-var (
-	// ErrNotSupported says that the kernel or the interface has no XDP of the kind that was asked for.
-	ErrNotSupported = errors.New("XDP is not supported")
-	// ErrPermission says that the process may not load or attach XDP programs (CAP_NET_ADMIN and CAP_BPF, or root).
-	ErrPermission = errors.New("no permission for XDP")
-	// ErrBusy says that another XDP program is attached to the interface.
-	ErrBusy = errors.New("another XDP program is attached")
-	// ErrNoInterface says that no interface has that index.
-	ErrNoInterface = errors.New("no such interface")
-	// ErrSnapshot says that a snapshot breaks the rules of its type.
-	ErrSnapshot = errors.New("invalid snapshot")
-	// ErrEndpoint says that an endpoint is not a unicast address with a port.
-	ErrEndpoint = errors.New("invalid endpoint")
-	// ErrClosed says that the program was closed.
-	ErrClosed = errors.New("program is closed")
-)
-
-// Mode says where in the receive path an XDP program runs.
-type Mode uint8
-
-// Modes.
-const (
-	// ModeAuto tries native mode, then generic mode.
-	ModeAuto Mode = iota
-	// ModeNative runs in the NIC's driver, before a socket buffer exists.
-	ModeNative
-	// ModeGeneric runs in the network core, on any interface, at a higher cost per packet.
-	ModeGeneric
-)
-
-// String gives the mode as it is written in the configuration.
-func (m Mode) String() string { return [...]string{"auto", "native", "generic"}[m] }
+// DefaultVersion is the v of replies unless the configuration has another.
+var DefaultVersion = [4]byte{'K', 'D', 0, 1}
 
 // Config says how to load the program.
 type Config struct {
 	// PinDir is a directory on a BPF file system in which maps and links are pinned, so that they survive the
-	// process. Empty: nothing is pinned.
+	// process. It is made if its parent exists. Empty: nothing is pinned.
 	PinDir string
-	// Version is the v of every reply; zero means that of router/krpc, "KD\x00\x01".
+	// Version is the v of every reply; zero means [DefaultVersion], which is that of router/krpc.
 	Version [4]byte
 }
 
-// Counter is the number of datagrams that left the program for one reason.
-type Counter struct {
-	Reason  string // label, such as "answered" or "not_ours"
-	Query   string // "ping", "find_node", "get_peers" or "get" where Reason is "answered", else empty
-	Packets uint64 // since the maps were created, all CPUs
-}
-
-// Sighting is a node that queried us, reported at most once per address and five minutes.
-type Sighting struct {
-	ID   [20]byte
-	Addr netip.AddrPort
-}
-
 // Program is a loaded kernel half. Its methods are safe for concurrent use.
-type Program struct{}
+type Program struct {
+	version [4]byte
+	pins    pins
+	labels  labels
 
-// Load loads the program and its maps. It reuses compatible maps pinned in PinDir.
-func Load(Config) (*Program, error) { return nil, ErrNotSupported }
+	done chan struct{} // closed by Close
+
+	mu       sync.Mutex
+	closed   bool
+	objs     kdhtObjects
+	inner    [2]*ebpf.Map // values of the map of maps, which this process alone writes
+	next     int          // the one that is not published
+	snapshot kdhtSnapshot // for encoding, too large for a stack
+	settings kdhtSettings // what the map "live" holds
+	links    map[int]*attachment
+}
+
+// Load loads the program and its maps. What an earlier process of the same version left pinned is used again: its
+// counters, held keys, endpoints, lease and snapshot; anything else that is pinned is replaced. The program that is
+// attached to interfaces stays the old one until [Program.Attach], so that the new one can be given all it needs
+// before it takes over.
+func Load(c Config) (*Program, error) {
+	p := &Program{version: c.Version, links: map[int]*attachment{}, done: make(chan struct{})}
+	if p.version == [4]byte{} {
+		p.version = DefaultVersion
+	}
+	spec, err := loadKdht()
+	if err != nil {
+		return nil, err
+	}
+	if p.labels, err = readLabels(spec); err != nil {
+		return nil, err
+	}
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return nil, classify("raise the limit for locked memory", err)
+	}
+	if p.pins, err = openPins(c.PinDir); err != nil {
+		return nil, err
+	}
+	inner := spec.Maps[kdhtMapSnapshots].InnerMap.Copy()
+	if err := p.pins.load(spec, &p.objs); err != nil {
+		return nil, classify("load the XDP program", err)
+	}
+	if err := p.adopt(inner); err != nil {
+		return nil, errors.Join(err, p.release())
+	}
+	return p, nil
+}
+
+// adopt takes over what is in the maps.
+func (p *Program) adopt(inner *ebpf.MapSpec) error {
+	inner.Name = "snapshot"
+	for i := range p.inner {
+		m, err := ebpf.NewMap(inner)
+		if err != nil {
+			return classify("create a map", err)
+		}
+		p.inner[i] = m
+	}
+	if err := p.objs.Live.Lookup(uint32(0), &p.settings); err != nil {
+		return classify("read the settings", err)
+	}
+	if p.settings.Seed == 0 {
+		var seed [8]byte
+		_, _ = rand.Read(seed[:]) // never fails
+		p.settings.Seed = binary.LittleEndian.Uint64(seed[:]) | 1
+		if err := p.putSettings(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// putSettings publishes p.settings.
+func (p *Program) putSettings() error {
+	return classify("write the settings", p.objs.Live.Put(uint32(0), &p.settings))
+}
+
+// lock makes p the caller's until it unlocks p.mu, unless p is closed: then it is not locked.
+func (p *Program) lock() error {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return ErrClosed
+	}
+	return nil
+}
 
 // Publish makes s what the program answers from. It is atomic for readers: a reply comes wholly from one snapshot.
-func (p *Program) Publish(s *Snapshot) error { return ErrClosed }
+// It returns once no reader uses the one before, some 10 ms later. A snapshot that breaks its rules is an
+// [ErrSnapshot] and changes nothing.
+func (p *Program) Publish(s *Snapshot) error {
+	if err := p.lock(); err != nil {
+		return err
+	}
+	defer p.mu.Unlock()
+	if err := encodeSnapshot(&p.snapshot, s, p.version); err != nil {
+		return err
+	}
+	if err := p.inner[p.next].Put(uint32(0), &p.snapshot); err != nil {
+		return classify("write a snapshot", err)
+	}
+	// The kernel waits for all readers before an update of a map of maps returns, so the map that was published until
+	// now can be written next time.
+	if err := p.objs.Snapshots.Put(uint32(0), p.inner[p.next]); err != nil {
+		return classify("publish a snapshot", err)
+	}
+	p.next ^= 1
+	return nil
+}
 
-// Hold says that key, a target or infohash, is held here: get and get_peers for it go up.
-func (p *Program) Hold(key [20]byte) error { return ErrClosed }
+// Run runs the program once on an Ethernet frame (BPF_PROG_TEST_RUN) and returns the XDP verdict, such as XDP_TX (3)
+// or XDP_PASS (2), and the frame as the program left it.
+func (p *Program) Run(frame []byte) (verdict uint32, out []byte, err error) {
+	opts := ebpf.RunOptions{Data: frame, DataOut: make([]byte, len(frame)+1024)}
+	if err := p.lock(); err != nil {
+		return 0, nil, err
+	}
+	prog, err := p.objs.Kdht.Clone()
+	p.mu.Unlock()
+	if err != nil {
+		return 0, nil, err
+	}
+	defer prog.Close() //nolint:errcheck // closing a descriptor of our own
+	verdict, err = prog.Run(&opts)
+	return verdict, opts.DataOut, classify("run the program", err)
+}
 
-// Release says that key is no longer held here.
-func (p *Program) Release(key [20]byte) error { return ErrClosed }
+// VerifierLog returns what the kernel's verifier says of the program: its last lines count instructions and states.
+func VerifierLog() (string, error) {
+	spec, err := loadKdht()
+	if err != nil {
+		return "", err
+	}
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return "", classify("raise the limit for locked memory", err)
+	}
+	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
+		Programs: ebpf.ProgramOptions{LogLevel: ebpf.LogLevelStats},
+	})
+	if err != nil {
+		return "", classify("load the XDP program", err)
+	}
+	defer c.Close()
+	return c.Programs[kdhtProgKdht].VerifierLog, nil
+}
 
-// HoldAll makes keys the set of keys held here.
-func (p *Program) HoldAll(keys iter.Seq[[20]byte]) error { return ErrClosed }
+// Close releases the program. With detach it is detached from every interface, and all pins are removed. Without,
+// what is pinned stays for the next process; what is not pinned is detached all the same.
+func (p *Program) Close(detach bool) error {
+	if err := p.lock(); err != nil {
+		return nil
+	}
+	defer p.mu.Unlock()
+	p.closed = true
+	close(p.done)
+	var errs []error
+	for ifindex, a := range p.links {
+		if detach {
+			errs = append(errs, a.remove())
+		} else {
+			errs = append(errs, a.link.Close())
+		}
+		delete(p.links, ifindex)
+	}
+	if detach {
+		errs = append(errs, p.pins.remove())
+	}
+	return errors.Join(append(errs, p.release())...)
+}
 
-// SetEndpoints makes addrs the addresses and ports whose datagrams are ours; all others pass.
-func (p *Program) SetEndpoints(addrs []netip.AddrPort) error { return ErrClosed }
+// release closes all descriptors.
+func (p *Program) release() error {
+	return errors.Join(p.objs.Close(), p.inner[0].Close(), p.inner[1].Close()) // a nil map can be closed
+}
 
-// Renew lets the program answer for d from now (CLOCK_MONOTONIC); without renewal it then passes everything.
-// Zero or less ends the lease at once.
-func (p *Program) Renew(d time.Duration) error { return ErrClosed }
+// labels are the names of the reasons and events, in the order of their counters.
+type labels struct{ reasons, events []string }
 
-// Attach attaches the program to an interface, or updates the program that an earlier process left there, and
-// returns the mode it got.
-func (p *Program) Attach(ifindex int, mode Mode) (Mode, error) { return 0, ErrClosed }
+// readLabels takes the labels from the object's type information, so that they are those of the C code.
+func readLabels(spec *ebpf.CollectionSpec) (l labels, err error) {
+	if l.reasons, err = enumLabels(spec, "reason", "REASON_", "REASONS"); err != nil {
+		return l, err
+	}
+	l.events, err = enumLabels(spec, "event", "EVENT_", "EVENTS")
+	return l, err
+}
 
-// Detach detaches the program from an interface.
-func (p *Program) Detach(ifindex int) error { return ErrClosed }
-
-// Counters returns one counter for every way out of the program.
-func (p *Program) Counters() ([]Counter, error) { return nil, ErrClosed }
-
-// Sightings calls f for every sighting until ctx ends or the program is closed.
-func (p *Program) Sightings(ctx context.Context, f func(Sighting)) error { return ErrClosed }
-
-// Run runs the program once on an Ethernet frame (BPF_PROG_TEST_RUN) and returns the XDP verdict and the frame
-// as the program left it.
-func (p *Program) Run(frame []byte) (verdict uint32, out []byte, err error) { return 0, nil, ErrClosed }
-
-// Close releases the program. With detach it is detached from every interface and all pins are removed; without,
-// pinned links and maps stay for the next process.
-func (p *Program) Close(detach bool) error { return ErrClosed }
+func enumLabels(spec *ebpf.CollectionSpec, name, prefix, end string) ([]string, error) {
+	var enum *btf.Enum
+	if err := spec.Types.TypeByName(name, &enum); err != nil {
+		return nil, fmt.Errorf("types of the XDP program: %w", err)
+	}
+	return valueLabels(enum, prefix, end)
+}

@@ -6,10 +6,15 @@ type Snapshot struct {
 	ID4, ID6 [20]byte
 	// Nodes4 holds contacts as compact node info (BEP 5: ID, address, port), at most [BucketSize] for each length
 	// of prefix shared with ID4. The order within one such bucket is the order in replies; the order of buckets
-	// does not matter.
+	// does not matter. No ID occurs twice, and none is ID4.
 	Nodes4 [][26]byte
 	// Nodes6 holds contacts as compact node info of BEP 32, likewise with ID6.
 	Nodes6 [][38]byte
 	// Secret is the current write-token secret: the token is SipHash-2-4 of the asker's address under this key.
 	Secret [16]byte
+}
+
+// Check says what is wrong with s, as an error that is [ErrSnapshot], or nil.
+func (s *Snapshot) Check() error {
+	return encodeSnapshot(new(kdhtSnapshot), s, DefaultVersion)
 }

@@ -1,0 +1,161 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"sort"
+
+	"github.com/cilium/ebpf/link"
+)
+
+// Attachment is an interface that the program is attached to.
+type Attachment struct {
+	Ifindex int
+	Mode    Mode
+	// Fallback says why native mode was not to be had, where [ModeAuto] fell back to generic mode; else nil.
+	Fallback error
+}
+
+type attachment struct {
+	link     link.Link
+	mode     Mode
+	pinned   bool
+	fallback error
+}
+
+// remove detaches the program.
+func (a *attachment) remove() error {
+	var err error
+	if a.pinned {
+		err = a.link.Unpin()
+	}
+	return errors.Join(err, a.link.Close())
+}
+
+// Attach attaches the program to an interface and returns the mode it got. If an earlier process left its program
+// there, that one is replaced without a packet passing by, unless mode demands another than it has.
+//
+// Native mode can fail for reasons of the driver (ErrNotSupported, or its own errors for an MTU or a number of queues that it
+// cannot handle); [ModeAuto] then falls back to generic mode, and [Program.Attachments] tells why.
+func (p *Program) Attach(ifindex int, mode Mode) (Mode, error) {
+	if err := p.lock(); err != nil {
+		return 0, err
+	}
+	defer p.mu.Unlock()
+	if a := p.links[ifindex]; a != nil {
+		if p.isAttached(a, ifindex) && (mode == ModeAuto || mode == a.mode) {
+			return a.mode, nil
+		}
+		delete(p.links, ifindex)
+		if err := a.remove(); err != nil {
+			return 0, classify("detach", err)
+		}
+	}
+	a, err := p.takeOver(ifindex, mode)
+	if err != nil {
+		return 0, err
+	}
+	if a == nil {
+		if a, err = p.attach(ifindex, mode); err != nil {
+			return 0, err
+		}
+	}
+	p.links[ifindex] = a
+	return a.mode, nil
+}
+
+// isAttached says whether the link is still that of the interface: when an interface goes, its link is orphaned.
+func (p *Program) isAttached(a *attachment, ifindex int) bool {
+	info, err := a.link.Info()
+	return err == nil && info.XDP() != nil && info.XDP().Ifindex == uint32(ifindex)
+}
+
+// takeOver gives the program to a link that an earlier process pinned, if there is one, and removes pins of the
+// same number that belong to an interface long gone.
+func (p *Program) takeOver(ifindex int, mode Mode) (*attachment, error) {
+	var found *attachment
+	err := p.pins.links(func(path string, index int, m Mode) error {
+		if index != ifindex {
+			return nil
+		}
+		l, err := link.LoadPinnedLink(path, nil)
+		if err != nil {
+			return classify("open a pinned link", err)
+		}
+		a := &attachment{link: l, mode: m, pinned: true}
+		if found == nil && p.isAttached(a, ifindex) && (mode == ModeAuto || mode == m) {
+			if err := l.Update(p.objs.Kdht); err == nil {
+				found = a
+				return nil
+			}
+		}
+		return a.remove()
+	})
+	return found, err
+}
+
+// attach makes a new link.
+func (p *Program) attach(ifindex int, mode Mode) (*attachment, error) {
+	modes := []Mode{mode}
+	if mode == ModeAuto {
+		modes = []Mode{ModeNative, ModeGeneric}
+	}
+	var first error
+	for _, m := range modes {
+		flags := link.XDPDriverMode
+		if m == ModeGeneric {
+			flags = link.XDPGenericMode
+		}
+		l, err := link.AttachXDP(link.XDPOptions{Program: p.objs.Kdht, Interface: ifindex, Flags: flags})
+		err = classify(fmt.Sprintf("attach to interface %d in %v mode", ifindex, m), err)
+		if err == nil {
+			a := &attachment{link: l, mode: m, fallback: first}
+			if p.pins.dir != "" {
+				if err := l.Pin(p.pins.link(ifindex, m)); err != nil {
+					return nil, errors.Join(classify("pin a link", err), l.Close())
+				}
+				a.pinned = true
+			}
+			return a, nil
+		}
+		if first == nil {
+			first = err
+		}
+		if errors.Is(err, ErrBusy) || errors.Is(err, ErrPermission) || errors.Is(err, ErrNoInterface) {
+			break
+		}
+	}
+	return nil, first
+}
+
+// Detach detaches the program from an interface. It is no error if it is not attached there.
+func (p *Program) Detach(ifindex int) error {
+	if err := p.lock(); err != nil {
+		return err
+	}
+	defer p.mu.Unlock()
+	a := p.links[ifindex]
+	if a == nil {
+		return nil
+	}
+	delete(p.links, ifindex)
+	if err := a.remove(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return classify("detach", err)
+	}
+	return nil
+}
+
+// Attachments lists the interfaces that the program is attached to, by index.
+func (p *Program) Attachments() []Attachment {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var out []Attachment
+	for ifindex, a := range p.links {
+		if p.isAttached(a, ifindex) {
+			out = append(out, Attachment{Ifindex: ifindex, Mode: a.mode, Fallback: a.fallback})
+		}
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Ifindex < out[j].Ifindex })
+	return out
+}

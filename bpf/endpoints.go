@@ -1,0 +1,94 @@
+package bpf
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+// SetEndpoints makes addrs the addresses and ports whose datagrams are ours; all others pass. They are exact unicast
+// addresses; IPv4-mapped ones count as IPv4, and zones are ignored. An [ErrEndpoint] changes nothing.
+func (p *Program) SetEndpoints(addrs []netip.AddrPort) error {
+	want := map[kdhtEndpoint]bool{}
+	var likely [2]kdhtEndpoint
+	var ports uint64
+	for _, a := range addrs {
+		addr := a.Addr().Unmap()
+		if !addr.IsValid() || addr.IsUnspecified() || addr.IsMulticast() || a.Port() == 0 || addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
+			return fmt.Errorf("%w: %v", ErrEndpoint, a)
+		}
+		e := endpointKey(addr, a.Port())
+		want[e] = true
+		ports |= 1 << (e.Port % 64)
+		if f := familyOf(addr); likely[f] == (kdhtEndpoint{}) {
+			likely[f] = e
+		}
+	}
+	if err := p.lock(); err != nil {
+		return err
+	}
+	defer p.mu.Unlock()
+	if max := int(p.objs.Endpoints.MaxEntries()); len(want) > max {
+		return fmt.Errorf("%w: %d are more than %d", ErrEndpoint, len(want), max)
+	}
+	var gone []kdhtEndpoint
+	var key kdhtEndpoint
+	var value uint32
+	for it := p.objs.Endpoints.Iterate(); it.Next(&key, &value); {
+		if !want[key] {
+			gone = append(gone, key)
+		}
+	}
+	for _, e := range gone {
+		if err := p.objs.Endpoints.Delete(e); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return classify("remove an endpoint", err)
+		}
+	}
+	for e := range want {
+		if err := p.objs.Endpoints.Put(e, uint32(1)); err != nil {
+			return classify("add an endpoint", err)
+		}
+	}
+	p.settings.Endpoint, p.settings.Ports = likely, ports
+	return p.putSettings()
+}
+
+// endpointKey lays out an address and port as they are on the wire, in the C code's little-endian view.
+func endpointKey(addr netip.Addr, port uint16) kdhtEndpoint {
+	a := addr.As16()
+	return kdhtEndpoint{
+		Addr: [2]uint64{binary.LittleEndian.Uint64(a[:8]), binary.LittleEndian.Uint64(a[8:])},
+		Port: uint64(port>>8 | port<<8),
+	}
+}
+
+func familyOf(addr netip.Addr) int {
+	if addr.Is4() {
+		return ipv4
+	}
+	return ipv6
+}
+
+// Renew lets the program answer for d from now (CLOCK_MONOTONIC, exact to some milliseconds); without renewal it then
+// passes everything. So the kernel half of a process that died or hangs falls silent, and what it would have answered
+// goes to whoever listens. Zero or less ends the lease at once.
+func (p *Program) Renew(d time.Duration) error {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		return fmt.Errorf("read the monotonic clock: %w", err)
+	}
+	if err := p.lock(); err != nil {
+		return err
+	}
+	defer p.mu.Unlock()
+	p.settings.Lease = 0
+	if d > 0 {
+		p.settings.Lease = uint64(now.Nano()) + uint64(d)
+	}
+	return p.putSettings()
+}

@@ -1,0 +1,108 @@
+package bpf_test
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"kdht/bpf"
+	"kdht/bpf/testenv"
+)
+
+// XDP verdicts.
+const (
+	xdpPass = 2
+	xdpTX   = 3
+)
+
+// Addresses of the node under test, and of one that asks it.
+var (
+	node4  = netip.MustParseAddrPort("198.18.0.1:6881")
+	node6  = netip.MustParseAddrPort("[2001:db8:0:1::1]:6881")
+	asker4 = netip.MustParseAddrPort("198.18.7.9:51413")
+	asker6 = netip.MustParseAddrPort("[2001:db8:0:7::9]:51413")
+)
+
+// shared is the one program that most tests use: loading it takes a while on an emulated machine.
+var shared struct {
+	once sync.Once
+	prog *bpf.Program
+	err  error
+}
+
+// program returns the shared program with the node's endpoints, a lease, nothing held, and s published.
+func program(t testing.TB, s *bpf.Snapshot) *bpf.Program {
+	t.Helper()
+	testenv.NeedRoot(t)
+	shared.once.Do(func() { shared.prog, shared.err = bpf.Load(bpf.Config{}) })
+	ready(t, shared.prog, shared.err, s)
+	return shared.prog
+}
+
+// ready gives a program all it needs to answer.
+func ready(t testing.TB, p *bpf.Program, loadErr error, s *bpf.Snapshot) {
+	t.Helper()
+	if errors.Is(loadErr, bpf.ErrPermission) || errors.Is(loadErr, bpf.ErrNotSupported) {
+		testenv.NeedXDP(t)
+	}
+	if loadErr != nil {
+		t.Fatalf("Load: %+v", loadErr)
+	}
+	must(t, p.SetEndpoints([]netip.AddrPort{node4, node6}))
+	must(t, p.Renew(time.Hour))
+	must(t, p.HoldAll(func(func([20]byte) bool) {}))
+	must(t, p.Publish(s))
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// run runs the program on a frame.
+func run(t testing.TB, p *bpf.Program, frame []byte) (verdict uint32, out []byte) {
+	t.Helper()
+	verdict, out, err := p.Run(frame)
+	must(t, err)
+	return verdict, out
+}
+
+// counts returns all counters by "reason" or "answered/query", and events by "event/name".
+func counts(t testing.TB, p *bpf.Program) map[string]uint64 {
+	t.Helper()
+	out := map[string]uint64{}
+	counters, err := p.Counters()
+	must(t, err)
+	for _, c := range counters {
+		name := c.Reason
+		if c.Query != "" {
+			name += "/" + c.Query
+		}
+		out[name] = c.Packets
+	}
+	events, err := p.Events()
+	must(t, err)
+	for _, e := range events {
+		out["event/"+e.Event] = e.Count
+	}
+	return out
+}
+
+// pairs is how many generated pairs of a table and a query are tried: KDHT_PAIRS, for slow machines, or n.
+func pairs(t testing.TB, n int) int {
+	s := os.Getenv("KDHT_PAIRS")
+	if s == "" {
+		return n
+	}
+	v, err := strconv.Atoi(s)
+	if err != nil {
+		t.Fatalf("KDHT_PAIRS: %v", err)
+	}
+	return v
+}

@@ -1,0 +1,70 @@
+package bpf
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/cilium/ebpf/ringbuf"
+)
+
+// Sighting is a node that queried us and that the kernel half answered. Each address is reported at most once in five
+// minutes, and read-only nodes (BEP 43) never.
+type Sighting struct {
+	ID   [20]byte
+	Addr netip.AddrPort
+}
+
+// Sightings calls f for every sighting until ctx ends, and then returns nil, or until the program is closed, which is
+// an [ErrClosed]. Only one call at a time gets them.
+func (p *Program) Sightings(ctx context.Context, f func(Sighting)) error {
+	if err := p.lock(); err != nil {
+		return err
+	}
+	m, err := p.objs.Sightings.Clone()
+	p.mu.Unlock()
+	if err != nil {
+		return classify("read sightings", err)
+	}
+	defer m.Close() //nolint:errcheck // closing a descriptor of our own
+	r, err := ringbuf.NewReader(m)
+	if err != nil {
+		return classify("read sightings", err)
+	}
+	defer r.Close() //nolint:errcheck // only descriptors
+	returned := make(chan struct{})
+	defer close(returned)
+	go func() {
+		select {
+		case <-ctx.Done():
+		case <-p.done:
+		case <-returned:
+		}
+		r.SetDeadline(time.Unix(1, 0)) // wakes the reader up
+	}()
+	var record ringbuf.Record
+	for {
+		switch err := r.ReadInto(&record); {
+		case errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() != nil:
+			return nil
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return ErrClosed
+		case err != nil:
+			return classify("read sightings", err)
+		}
+		if s, ok := decodeSighting(record.RawSample); ok {
+			f(s)
+		}
+	}
+}
+
+func decodeSighting(b []byte) (Sighting, bool) {
+	var s kdhtSighting
+	if _, err := binary.Decode(b, binary.LittleEndian, &s); err != nil {
+		return Sighting{}, false
+	}
+	return Sighting{ID: s.Id, Addr: netip.AddrPortFrom(netip.AddrFrom16(s.Addr).Unmap(), s.Port>>8|s.Port<<8)}, true
+}

@@ -1,0 +1,102 @@
+/* Names for the fixed numbers of the protocols, and the reasons for which a datagram leaves the program. */
+#pragma once
+
+#include "kernel.h"
+
+enum ethernet {
+	ETH_LEN = 14,
+	VLAN_LEN = 4,
+	ETH_P_IP = 0x0800,
+	ETH_P_8021Q = 0x8100,
+	ETH_P_IPV6 = 0x86dd,
+	ETH_P_8021AD = 0x88a8,
+};
+
+enum ip {
+	IP_LEN = 20,
+	IP6_LEN = 40,
+	UDP_LEN = 8,
+	IP_PROTO_UDP = 17,
+	IP_DONT_FRAGMENT = 0x4000,
+	IP_FRAGMENT_MASK = 0x3fff, /* offset and "more fragments" */
+	HOP_LIMIT = 64,
+};
+
+enum kademlia {
+	ID_LEN = 20,
+	BUCKET_SIZE = 8, /* k */
+	BUCKETS = 160,
+	NODE_LEN = 26,	/* BEP 5: ID, IPv4 address, port */
+	NODE6_LEN = 38, /* BEP 32 */
+	TOKEN_LEN = 8,
+	MAX_TID = 20,
+};
+
+enum bounds {
+	/* UDP header and payload of the longest query looked at: what csum_diff takes at once before
+	   Linux 6.13. */
+	MAX_DATAGRAM = 512,
+	/* The shortest query that can be answered: a ping with a transaction ID of one byte. */
+	MIN_DATAGRAM = UDP_LEN + 55,
+	/* Room that a driver surely leaves in front of a frame: 256 bytes less the bookkeeping of an XDP
+	   frame. */
+	HEADROOM = 212,
+};
+
+enum method { METHOD_NONE, METHOD_PING, METHOD_FIND_NODE, METHOD_GET_PEERS, METHOD_GET };
+enum want { WANT_IPV4 = 1, WANT_IPV6 = 2 };
+
+/*
+ * Why a datagram left the program. Every packet moves exactly one of these counters; the answers come first,
+ * in the order of enum method, and everything that follows them passes. Go derives the labels of metrics from
+ * the names.
+ */
+enum reason {
+	REASON_ANSWERED_PING,
+	REASON_ANSWERED_FIND_NODE,
+	REASON_ANSWERED_GET_PEERS,
+	REASON_ANSWERED_GET,
+	/* Not ours: everything that is not a whole UDP datagram to one of our endpoints. */
+	REASON_NOT_IP,
+	REASON_NOT_UDP,
+	REASON_NOT_OURS,
+	REASON_NOT_UNICAST,
+	REASON_VLAN_STACK,
+	REASON_TRUNCATED,
+	REASON_IP_OPTIONS,
+	REASON_FRAGMENT,
+	REASON_IPV6_EXTENSION,
+	/* Ours, but the stack must judge it. */
+	REASON_BAD_LENGTH,
+	REASON_BAD_IP_CHECKSUM,
+	REASON_BAD_UDP_CHECKSUM,
+	REASON_BAD_SOURCE,
+	REASON_TOO_SHORT,
+	REASON_TOO_LONG,
+	/* Ours, but user space must judge it. */
+	REASON_NO_LEASE,
+	REASON_NO_SNAPSHOT,
+	REASON_MALFORMED,
+	REASON_NOT_CANONICAL,
+	REASON_TOO_COMPLEX,
+	REASON_NOT_QUERY,
+	REASON_BAD_TRANSACTION,
+	REASON_OTHER_METHOD,
+	REASON_OTHER_ARGUMENT,
+	REASON_BAD_ARGUMENT,
+	REASON_MISSING_ARGUMENT,
+	REASON_HELD,
+	REASON_HELD_OVERFLOW,
+	REASON_NO_ROOM,
+	REASONS,
+};
+
+/* What functions that return a reason return when there is none to leave. */
+enum no_reason {
+	GO_ON = REASONS,
+	MESSAGE_ENDS, /* the parser is through */
+	IMPOSSIBLE,   /* a check for the verifier has failed after the frame was changed */
+};
+
+/* Things counted that are not exits. */
+enum event { EVENT_SIGHTING, EVENT_SIGHTING_LOST, EVENTS };

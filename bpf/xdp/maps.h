@@ -1,0 +1,156 @@
+/* What user space publishes, what the program keeps per CPU, and what it reports. */
+#pragma once
+
+#include "consts.h"
+
+enum family_index { IPV4, IPV6, FAMILIES };
+
+/*
+ * A fork in the binary tree of a bucket's IDs: a bit in which they differ. For either value of the bit: which
+ * contacts have it (one bit each), how many they are, and the next fork among them.
+ */
+struct fork {
+	u8 byte; /* of the ID */
+	u8 bit;	 /* mask in that byte */
+	u8 contacts[2];
+	u8 count[2];
+	u8 next[2];
+};
+
+/* What is known of one bucket beside its contacts. All sums are ones' complement sums of 16 bits. */
+struct bucket {
+	struct fork forks[BUCKET_SIZE]; /* the first is the root; at most BUCKET_SIZE - 1 are in use */
+	u16 sums[BUCKET_SIZE];		/* of each contact */
+	u16 sum;			/* of all contacts */
+	u8 count;
+	u8 pad[5];
+};
+
+/* One family's routing table, and the parts of replies that depend on it alone. */
+struct family {
+	u64 self[3];   /* our ID as numbers, most significant first, padded with zeros */
+	u64 full[3];   /* the non-empty buckets, bucket 0 in the most significant bit */
+	u8 prefix[64]; /* the reply to an asker of this family up to and with our ID, its address being zero
+			*/
+	u8 key[16];    /* the key of the contacts and the length of their string */
+	u32 prefix_sum;
+	u32 key_sum;
+	u32 key_len;
+	u32 count; /* contacts in a reply: BUCKET_SIZE, or all there are */
+	struct bucket buckets[BUCKETS];
+};
+
+/* All that replies are made from: published as one value, so that a reply comes from one state of the table.
+ */
+struct snapshot {
+	struct family families[FAMILIES];
+	u8 nodes[BUCKETS][BUCKET_SIZE * NODE_LEN];
+	u8 nodes6[BUCKETS][BUCKET_SIZE * NODE6_LEN];
+	u64 siphash[4]; /* its state after taking in the key */
+	u8 tail[16];	/* the reply after the transaction ID */
+	u32 tail_sum;
+	u32 pad;
+};
+
+struct snapshot_map {
+	MAP_UINT(type, MAP_ARRAY);
+	MAP_UINT(max_entries, 1);
+	MAP_TYPE(key, u32);
+	MAP_TYPE(value, struct snapshot);
+};
+
+/* The published snapshot: a map of one value, replaced as a whole. */
+struct {
+	MAP_UINT(type, MAP_ARRAY_OF_MAPS);
+	MAP_UINT(max_entries, 1);
+	MAP_TYPE(key, u32);
+	MAP_VALUES(values, struct snapshot_map);
+} snapshots SEC(".maps");
+
+/* A local address and port, as they are on the wire. IPv4 addresses are in their IPv4-mapped form. */
+struct endpoint {
+	u64 addr[2];
+	u64 port;
+};
+
+/* All endpoints that are ours. */
+struct {
+	MAP_UINT(type, MAP_HASH);
+	MAP_UINT(max_entries, 1024);
+	MAP_TYPE(key, struct endpoint);
+	MAP_TYPE(value, u32);
+} endpoints SEC(".maps");
+
+/* What changes at run time. */
+struct settings {
+	u64 lease; /* answer until then, CLOCK_MONOTONIC in ns */
+	u64 ports; /* bit (port & 63), of the port as it is on the wire: one of ours has it */
+	struct endpoint
+	    endpoint[FAMILIES]; /* one of our endpoints of each family, to find most without a search */
+	u64 seed;		/* key of the hash that places sightings */
+	u64 held_overflow;	/* not every key held here is in the map "held" */
+};
+
+struct {
+	MAP_UINT(type, MAP_ARRAY);
+	MAP_UINT(max_entries, 1);
+	MAP_TYPE(key, u32);
+	MAP_TYPE(value, struct settings);
+} live SEC(".maps");
+
+struct id {
+	u8 bytes[ID_LEN];
+};
+
+/* Keys for which something is stored here: user space answers get and get_peers for them. */
+struct {
+	MAP_UINT(type, MAP_HASH);
+	MAP_UINT(max_entries, 1 << 18);
+	MAP_UINT(map_flags, MAP_NO_PREALLOC);
+	MAP_TYPE(key, struct id);
+	MAP_TYPE(value, u8);
+} held SEC(".maps");
+
+/* When an asker was last reported, by a hash of its address: units of 2^30 ns, 0 is never. */
+struct {
+	MAP_UINT(type, MAP_ARRAY);
+	MAP_UINT(max_entries, 1 << 16);
+	MAP_TYPE(key, u32);
+	MAP_TYPE(value, u32);
+} seen SEC(".maps");
+
+/* One report of an asker. */
+struct sighting {
+	u8 addr[16]; /* IPv4 in its IPv4-mapped form */
+	u16 port;    /* as on the wire */
+	u8 id[ID_LEN];
+	u8 pad[2];
+};
+
+struct {
+	MAP_UINT(type, MAP_RINGBUF);
+	MAP_UINT(max_entries, 1 << 18);
+} sightings SEC(".maps");
+
+/* Packets by reason, and events. */
+struct {
+	MAP_UINT(type, MAP_PERCPU_ARRAY);
+	MAP_UINT(max_entries, REASONS);
+	MAP_TYPE(key, enum reason);
+	MAP_TYPE(value, u64);
+} reasons SEC(".maps");
+
+struct {
+	MAP_UINT(type, MAP_PERCPU_ARRAY);
+	MAP_UINT(max_entries, EVENTS);
+	MAP_TYPE(key, enum event);
+	MAP_TYPE(value, u64);
+} events SEC(".maps");
+
+INLINE void count(void *map, u32 key)
+{
+	u64 *counter = map_lookup(map, &key);
+
+	if (counter)
+		(*counter)++;
+}

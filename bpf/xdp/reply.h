@@ -1,0 +1,234 @@
+/*
+ * Turns the frame of a query into that of its reply:
+ *
+ *   d2:ip6:<asker>1:rd2:id20:<self>[5:nodes<n>:<...>][6:nodes6<n>:<...>][5:token8:<...>]e1:t<n>:<tid>1:v4:<v>1:y1:re
+ *
+ * Until the frame has its size nothing is written, and failing leaves it as it came. After that nothing can
+ * fail.
+ */
+#pragma once
+
+#include "closest.h"
+#include "packet.h"
+#include "siphash.h"
+
+enum {
+	PREFIX_LEN = 44, /* of the reply over IPv4: see struct family */
+	PREFIX6_LEN = 57,
+	TAIL_LEN = 16,
+	TOKEN_KEY_LEN = 9, /* 5:token8: */
+};
+
+/*
+ * Changes the length of the frame. It grows at the head: what drivers leave at the tail is often next to
+ * nothing. Only what the head cannot give comes from the tail, and all of it where a driver leaves no
+ * headroom.
+ */
+INLINE int resize(struct xdp_md *ctx, int by)
+{
+	if (by <= 0)
+		return by == 0 || !adjust_tail(ctx, by);
+	if (by <= HEADROOM)
+		return !adjust_head(ctx, -by) || !adjust_tail(ctx, by);
+	int tail = by - HEADROOM;
+	if (adjust_tail(ctx, tail))
+		return 0;
+	if (!adjust_head(ctx, -HEADROOM) || !adjust_tail(ctx, HEADROOM))
+		return 1;
+	adjust_tail(ctx, -tail);
+	return 0;
+}
+
+INLINE void put_ethernet(void *data, const struct packet *pk)
+{
+	u64 dest = pk->mac & 0xffffffffffff, source = pk->mac >> 48 | (u64)pk->mac_rest << 16;
+
+	AT64(data) = source | dest << 48;
+	AT32(data + 8) = dest >> 16;
+	if (pk->l2 != ETH_LEN)
+		AT32(data + 12) = pk->vlan;
+	AT16(data + pk->l2 - 2) = pk->v6 ? be16(ETH_P_IPV6) : be16(ETH_P_IP);
+}
+
+INLINE void put_ipv4(void *ip, const struct packet *pk, u32 len)
+{
+	u32 first = 0x45 | be16(len + IP_LEN) << 16;
+	u32 second = be16(IP_DONT_FRAGMENT) << 16; /* atomic, so its identification may be 0 (RFC 6864) */
+	u32 third = HOP_LIMIT | IP_PROTO_UDP << 8;
+
+	AT32(ip) = first;
+	AT32(ip + 4) = second;
+	AT32(ip + 8) = third | (~sum_fold(pk->addr_sum + first + second + third) & 0xffff) << 16;
+	AT32(ip + 12) = pk->dest[1] >> 32;
+	AT32(ip + 16) = pk->source[1] >> 32;
+}
+
+INLINE void put_ipv6(void *ip, const struct packet *pk, u32 len)
+{
+	AT32(ip) = 0x60;
+	AT32(ip + 4) = be16(len) | IP_PROTO_UDP << 16 | HOP_LIMIT << 24;
+	AT64(ip + 8) = pk->dest[0];
+	AT64(ip + 16) = pk->dest[1];
+	AT64(ip + 24) = pk->source[0];
+	AT64(ip + 32) = pk->source[1];
+}
+
+/* Puts the start of the payload and returns its sum. */
+INLINE u64 put_prefix(void *to, const struct family *f, const struct packet *pk)
+{
+	u64 sum = f->prefix_sum;
+	u16 port = pk->ports;
+
+	if (pk->v6) {
+#pragma unroll
+		for (int i = 0; i < 64; i += 8)
+			AT64(to + i) = AT64(f->prefix + i);
+		AT64(to + 8) = pk->source[0];
+		AT64(to + 16) = pk->source[1];
+		AT16(to + 24) = port;
+		return sum + sum64(pk->source[0]) + sum64(pk->source[1]) + port;
+	}
+	u32 addr = pk->source[1] >> 32;
+#pragma unroll
+	for (int i = 0; i < 40; i += 8)
+		AT64(to + i) = AT64(f->prefix + i);
+	AT32(to + 40) = AT32(f->prefix + 40);
+	AT32(to + 7) = addr;
+	AT16(to + 11) = port;
+	return sum + sum_at((u64)addr + port, 7);
+}
+
+/* The first len < 8 bytes of a word. */
+INLINE u64 first_bytes(u64 word, u32 len)
+{
+	return word & ((1ULL << (8 * len)) - 1);
+}
+
+/* Writes the reply to s->query. Says which answer it was, or why there is none. */
+INLINE int put_reply(struct xdp_md *ctx, const struct packet *pk, const struct scratch *s,
+		     const struct snapshot *snap)
+{
+	const u32 own = pk->v6 ? IPV6 : IPV4;
+	u32 method = s->query.method, want = s->query.want, tid_len = s->query.tid_len, token = 0;
+	u32 tid = s->query.tid, target = s->query.target;
+
+	if (method == METHOD_PING)
+		want = 0;
+	else if (!want)
+		want = pk->v6 ? WANT_IPV6 : WANT_IPV4;
+	if (tid_len - 1 >= MAX_TID || tid > MAX_DATAGRAM || target > MAX_DATAGRAM)
+		return REASON_MALFORMED;
+
+	u32 len = UDP_LEN + (pk->v6 ? PREFIX6_LEN : PREFIX_LEN) + 6 + (tid_len > 9) + tid_len + TAIL_LEN;
+	if (want & WANT_IPV4)
+		len += snap->families[IPV4].key_len + snap->families[IPV4].count * NODE_LEN;
+	if (want & WANT_IPV6)
+		len += snap->families[IPV6].key_len + snap->families[IPV6].count * NODE6_LEN;
+	if (method >= METHOD_GET_PEERS) {
+		token = 1;
+		len += TOKEN_KEY_LEN + TOKEN_LEN;
+	}
+	if (!resize(ctx, (int)(pk->l4 + len) - (int)pk->frame))
+		return REASON_NO_ROOM;
+
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	u32 at = pk->l4 + UDP_LEN;
+	u64 sum =
+	    pk->addr_sum + be16(IP_PROTO_UDP) + 2 * (u64)be16(len) + (pk->ports & 0xffff) + (pk->ports >> 16);
+	void *p = data + at;
+	if (p + 64 > end)
+		return IMPOSSIBLE;
+	sum += put_prefix(p, &snap->families[own], pk);
+	at += pk->v6 ? PREFIX6_LEN : PREFIX_LEN;
+
+	for (u32 i = IPV4; i < FAMILIES; i++) {
+		if (!(want >> i & 1))
+			continue;
+		const struct family *f = &snap->families[i];
+		u32 key_len = f->key_len & 15, count = f->count & 15;
+		p = data + at;
+		if (p + 16 > end)
+			return IMPOSSIBLE;
+		AT64(p) = AT64(f->key);
+		AT32(p + 8) = AT32(f->key + 8);
+		sum += sum_at(f->key_sum, at);
+		at += key_len;
+		sum += sum_at(put_closest(ctx, snap, s->datagram + target, i, at), at);
+		at += count * (i ? NODE6_LEN : NODE_LEN);
+	}
+
+	if (token) {
+		u64 word = siphash(snap->siphash, pk->source, pk->v6);
+		p = data + at;
+		if (p + TOKEN_KEY_LEN + TOKEN_LEN > end)
+			return IMPOSSIBLE;
+		AT64(p) = T8("5:token8");
+		AT8(p + 8) = ':';
+		AT64(p + 9) = word;
+		sum += sum_at(sum64(T8("5:token8")) + ':' + (sum64(word) << 8), at);
+		at += TOKEN_KEY_LEN + TOKEN_LEN;
+	}
+
+	p = data + at;
+	if (p + 7 + TAIL_LEN > end)
+		return IMPOSSIBLE;
+	AT32(p) = T4("e1:t");
+	u32 digits;
+	if (LIKELY(tid_len <= 9)) {
+		digits = ('0' + tid_len) | ':' << 8;
+		AT16(p + 4) = digits;
+		sum += sum_at((u64)T4("e1:t") + digits, at);
+		at += 6;
+	} else {
+		digits = ('0' + tid_len / 10) | ('0' + tid_len % 10) << 8 | ':' << 16;
+		AT16(p + 4) = digits;
+		AT8(p + 6) = ':';
+		sum += sum_at((u64)T4("e1:t") + digits, at);
+		at += 7;
+	}
+	const u8 *from = s->datagram + tid;
+	p = data + at;
+	if (p + 1 + TAIL_LEN > end)
+		return IMPOSSIBLE;
+	/* Whole words: the tail is written over what is too much. */
+	for (int i = 0; i < 2 && tid_len >= 8; i++) {
+		p = data + at;
+		if (p + 8 > end)
+			return IMPOSSIBLE;
+		u64 word = AT64(from);
+		AT64(p) = word;
+		sum += sum_at(sum64(word), at);
+		at += 8;
+		from += 8;
+		tid_len -= 8;
+	}
+	p = data + at;
+	if (p + 8 > end)
+		return IMPOSSIBLE;
+	u64 word = AT64(from);
+	AT64(p) = word;
+	sum += sum_at(sum64(first_bytes(word, tid_len & 7)), at);
+	at += tid_len & 7;
+
+	p = data + at;
+	if (p + TAIL_LEN > end)
+		return IMPOSSIBLE;
+	AT64(p) = AT64(snap->tail);
+	AT64(p + 8) = AT64(snap->tail + 8);
+	sum += sum_at(snap->tail_sum, at);
+
+	p = data + pk->l2;
+	if (data + ETH_LEN + VLAN_LEN > end || p + IP6_LEN + UDP_LEN > end)
+		return IMPOSSIBLE;
+	put_ethernet(data, pk);
+	if (pk->v6) {
+		put_ipv6(p, pk, len);
+		p += IP6_LEN;
+	} else {
+		put_ipv4(p, pk, len);
+		p += IP_LEN;
+	}
+	AT32(p) = pk->ports >> 16 | pk->ports << 16;
+	AT32(p + 4) = be16(len) | (u32)sum_finish(sum) << 16;
+	return REASON_ANSWERED_PING + method - METHOD_PING;
+}
