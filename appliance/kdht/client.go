@@ -78,7 +78,12 @@ func (f *clientFlags) node(s *system, bootstrap []string, ask func(context.Conte
 	runCtx, stop := context.WithCancel(context.WithoutCancel(s.ctx)) // it outlives the lookup, and ends after it
 	done := make(chan error, 1)
 	go func() { done <- n.Run(runCtx) }()
-	err = ask(ctx, n)
+	if len(bootstrap) > 0 {
+		err = acquaint(ctx, n)
+	}
+	if err == nil {
+		err = ask(ctx, n)
+	}
 	stop()
 	<-done // its sockets are closed; what it could not save does not matter, since it has no store
 	if err != nil && s.ctx.Err() != nil {
@@ -88,6 +93,35 @@ func (f *clientFlags) node(s *system, bootstrap []string, ask func(context.Conte
 		return &failure{code: exitUnreachable, msg: fmt.Sprintf("no result within %s", f.Timeout), hint: unreachableHint + "; or wait longer with --timeout"}
 	}
 	return err
+}
+
+// enough is how many nodes a lookup begins with, if there are so many.
+const enough = 8
+
+// acquaint waits until the node knows enough others to look something up: it need not have found its own place, which
+// is of use to servers only.
+func acquaint(ctx context.Context, n *router.Node) error {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		contacts := 0
+		for _, f := range n.Stats().Families {
+			contacts += f.Good
+		}
+		if contacts >= enough {
+			return nil
+		}
+		select {
+		case <-n.Ready():
+			return nil
+		case <-tick.C:
+		case <-ctx.Done():
+			if contacts > 0 {
+				return nil // it may be all there are; the lookup will tell
+			}
+			return ctx.Err()
+		}
+	}
 }
 
 // listenAny opens a socket of each family that the machine has.

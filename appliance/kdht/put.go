@@ -73,26 +73,28 @@ func (c *putCmd) Run(s *system) error {
 			sign(it, key, *c.Seq)
 			return n.PutMutable(ctx, *it, c.CAS, opt)
 		}
-		return n.UpdateMutable(ctx, it.K, salt, func(current *router.Item) (router.Item, error) {
-			return c.next(it, key, current)
+		return n.UpdateMutable(ctx, it.K, salt, func(current *router.Item) (router.Item, *int64, error) {
+			err := c.next(it, key, current)
+			return *it, c.CAS, err
 		}, opt)
 	})
 }
 
-// next makes the version that follows the current one, which is nil if there is none.
-func (c *putCmd) next(it *router.Item, key ed25519.PrivateKey, current *router.Item) (router.Item, error) {
+// next makes it the version that follows the current one, which is nil if there is none. It does not ask for the current
+// one with cas unless the user did: nodes that missed it hold an older one, and are to be brought up to date.
+func (c *putCmd) next(it *router.Item, key ed25519.PrivateKey, current *router.Item) error {
 	seq := int64(1)
 	if current != nil {
 		if c.CAS != nil && *c.CAS != current.Seq {
-			return router.Item{}, &failure{code: exitRejected, msg: fmt.Sprintf("the present version has sequence number %d, not %d as --cas says", current.Seq, *c.CAS), hint: refusalHint(krpc.ErrCodeCAS)}
+			return &failure{code: exitRejected, msg: fmt.Sprintf("the present version has sequence number %d, not %d as --cas says", current.Seq, *c.CAS), hint: refusalHint(krpc.ErrCodeCAS)}
 		}
 		if current.Seq == math.MaxInt64 {
-			return router.Item{}, failed(nil, "use another salt", "the item has the highest sequence number there is, and can never be changed again")
+			return failed(nil, "use another salt", "the item has the highest sequence number there is, and can never be changed again")
 		}
 		seq = current.Seq + 1
 	}
 	sign(it, key, seq)
-	return *it, nil
+	return nil
 }
 
 // sign completes a mutable item.
