@@ -1,6 +1,7 @@
 package router
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -124,7 +125,8 @@ func (n *Node) PutImmutable(ctx context.Context, v []byte, opts ...Option) (*Sto
 
 // PutMutable stores a signed item at the nodes closest to its target. With cas, a node takes it only in place of an
 // item with that sequence number, or of none. The error is nil if at least one node, which may be this one, stored
-// it; if all refused, it is the *krpc.Error that most gave.
+// it, and fewer refused it for a conflict with what they have than took it. Otherwise it is a *krpc.Error: with the code
+// that most gave, or, if the lookup has found the conflict already and nothing was sent, with the one they would give.
 func (n *Node) PutMutable(ctx context.Context, item Item, cas *int64, opts ...Option) (*StoreResult, error) {
 	return n.UpdateMutable(ctx, item.K, item.Salt, func(*Item) (Item, *int64, error) { return item, cas, nil }, opts...)
 }
@@ -154,7 +156,24 @@ func (n *Node) UpdateMutable(ctx context.Context, k [32]byte, salt []byte, build
 	case !krpc.Verify(it.K[:], it.Salt, it.Seq, it.V, it.Sig[:]):
 		return nil, krpc.ErrSignature
 	}
+	if err := conflict(found.item, it, cas); err != nil {
+		return nil, err
+	}
 	return l.putItem(ctx, it, cas)
+}
+
+// conflict returns the error that every node with the current version would answer a put of the next one with. To tell
+// here spares nodes with an older version, or none, from taking what the others refuse.
+func conflict(current *Item, next Item, cas *int64) error {
+	switch {
+	case current == nil:
+		return nil
+	case cas != nil && *cas != current.Seq:
+		return krpc.ErrCAS
+	case next.Seq < current.Seq, next.Seq == current.Seq && !bytes.Equal(next.V, current.V):
+		return krpc.ErrSeq
+	}
+	return nil
 }
 
 // putItem stores an item after the lookup of its target.

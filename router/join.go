@@ -21,18 +21,19 @@ const (
 	// Bounds of the pause between attempts to join.
 	joinRetryMin = time.Second
 	joinRetryMax = time.Minute
-	// joinCheck is how often the node looks whether it is still part of the network, and looks its own
-	// neighbourhood up while that is still changing.
-	joinCheck = time.Minute
-	resolving = 10 * time.Second
+	resolving    = 10 * time.Second
 )
+
+// joinPauses are the pauses before our own ID is looked up again after joining, since the neighbours may be joining
+// too. The last one is how often the node looks whether it is still part of the network.
+var joinPauses = [...]time.Duration{time.Second, 5 * time.Second, 30 * time.Second, time.Minute}
 
 // join finds the node's place in the network, and finds it again when the network was lost or our ID has changed.
 func (n *Node) join(ctx context.Context) {
 	n.pingSaved(ctx)
 	retry := joinRetryMin
 	for round := 0; ; {
-		wait := joinCheck
+		wait := joinPauses[min(round, len(joinPauses)-1)]
 		switch {
 		case n.joinAll(ctx, round):
 			retry = joinRetryMin
@@ -42,6 +43,7 @@ func (n *Node) join(ctx context.Context) {
 			return
 		case len(n.config.Bootstrap) == 0:
 			n.setReady() // the first node of a network
+			round++
 		default:
 			n.log.Warn("no bootstrap node answered", "retry", retry)
 			wait = retry/2 + rand.N(retry)
@@ -89,7 +91,7 @@ func (n *Node) pingSaved(ctx context.Context) {
 }
 
 // joinAll looks up our own ID in each family, where that may bring something, and reports whether the node is part
-// of the network in at least one. In the first rounds it always may; later, if a table is nearly empty.
+// of the network in at least one. In the first rounds it may in all; later, where a table is nearly empty.
 func (n *Node) joinAll(ctx context.Context, round int) bool {
 	var roots []Contact
 	resolved, joined := false, false
@@ -102,7 +104,7 @@ func (n *Node) joinAll(ctx context.Context, round int) bool {
 		contacts := t.Len() // bad ones too: they are tried as any other
 		good := t.Good(time.Now())
 		n.mu.Unlock()
-		if good > 0 && contacts >= bucketSize && round > 1 {
+		if good > 0 && contacts >= bucketSize && round >= len(joinPauses) {
 			joined = true
 			continue
 		}

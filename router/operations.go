@@ -39,7 +39,10 @@ func (n *Node) Peers(ctx context.Context, infohash ID, opts ...Option) (*PeersRe
 	if err := l.run(ctx); err != nil {
 		return nil, err
 	}
-	r := &PeersResult{Peers: found.list, Nodes: l.closest(), Stats: l.stats()}
+	r := &PeersResult{
+		Peers: found.list, Nodes: l.closest(), Stats: l.stats(),
+		Counted: found.counted, Seeds: found.seeds.Estimate(), Downloaders: found.downloaders.Estimate(),
+	}
 	if len(r.Nodes) == 0 && len(r.Peers) == 0 {
 		return r, ErrNoNodes
 	}
@@ -53,6 +56,9 @@ const maxPeers = 4096
 type peerSet struct {
 	list  []netip.AddrPort
 	known map[netip.AddrPort]bool
+	// The union of all filters that nodes gave (BEP 33), and how many nodes did.
+	seeds, downloaders krpc.BloomFilter
+	counted            int
 }
 
 func (s *peerSet) add(a netip.AddrPort) {
@@ -63,10 +69,20 @@ func (s *peerSet) add(a netip.AddrPort) {
 	s.list = append(s.list, a)
 }
 
+// count takes in the bloom filters of an answer, if it has them.
+func (s *peerSet) count(r *reply) {
+	if len(r.BFSeeds) != len(s.seeds) || len(r.BFPeers) != len(s.downloaders) {
+		return
+	}
+	s.seeds.Merge((*krpc.BloomFilter)(r.BFSeeds))
+	s.downloaders.Merge((*krpc.BloomFilter)(r.BFPeers))
+	s.counted++
+}
+
 // peersLookup prepares a get_peers lookup, which begins with the peers known here.
 func (n *Node) peersLookup(infohash ID, opts []Option) (*lookup, *peerSet) {
 	l := n.newLookup(infohash, krpc.Message{Method: krpc.MethodGetPeers, InfoHash: infohash, HasInfoHash: true}, opts)
-	l.query.NoSeed = l.options.noSeeds
+	l.query.NoSeed, l.query.Scrape = l.options.noSeeds, l.options.scrape
 	found := &peerSet{known: make(map[netip.AddrPort]bool)}
 	for f := range n.tables {
 		if n.tables[f] == nil || !n.holds(infohash) {
@@ -85,6 +101,7 @@ func (n *Node) peersLookup(infohash ID, opts []Option) (*lookup, *peerSet) {
 		for p := range krpc.Peers(r.Values) {
 			found.add(p)
 		}
+		found.count(r)
 		l.progress.Found = len(found.list)
 		return false
 	}

@@ -24,6 +24,7 @@ type options struct {
 	families []Family
 	keep     bool
 	noSeeds  bool
+	scrape   bool
 }
 
 // WithProgress calls f whenever something changed. f is called by one goroutine at a time and must not block.
@@ -45,4 +46,9 @@ func Keep() Option {
 // WithoutSeeds asks for peers that are not seeds (BEP 33).
 func WithoutSeeds() Option {
 	return func(o *options) { o.noSeeds = true }
+}
+
+// WithScrape asks for the number of peers, as far as nodes count them (BEP 33).
+func WithScrape() Option {
+	return func(o *options) { o.scrape = true }
 }

@@ -54,7 +54,7 @@ func (r *rtt) value() time.Duration {
 
 // query sends a query to a node and returns its answer, a response or an error message. It fills in who we are. A
 // zero id stands for a node whose ID is not known. The query waits for its turn, is sent a second time if the node is
-// slow, when slow is called too, and is given up after 6 seconds. What the outcome says about the node goes to the
+// slow, when slow is called too, a third time if it stores something, and is given up after 6 seconds. What the outcome says about the node goes to the
 // routing table.
 func (n *Node) query(ctx context.Context, to Contact, m krpc.Message, slow func()) (*reply, error) {
 	s := n.primary[FamilyOf(to.Addr.Addr())]
@@ -101,6 +101,10 @@ func (n *Node) exchange(ctx context.Context, x *transaction, m krpc.Message, slo
 	rtt := &n.rtt[x.socket.family]
 	late := time.NewTimer(rtt.slow())
 	defer late.Stop()
+	resend := 1
+	if m.Method == krpc.MethodPut || m.Method == krpc.MethodAnnouncePeer {
+		resend = 2 // each is one of a few copies
+	}
 	over := time.NewTimer(patience)
 	defer over.Stop()
 	for {
@@ -114,6 +118,9 @@ func (n *Node) exchange(ctx context.Context, x *transaction, m krpc.Message, slo
 		case <-late.C:
 			n.count(eventResent)
 			x.socket.write(b, x.addr)
+			if resend--; resend > 0 {
+				late.Reset(patience / 3)
+			}
 			if slow != nil {
 				slow()
 			}

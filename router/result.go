@@ -47,7 +47,11 @@ type PeersResult struct {
 	Peers []netip.AddrPort
 	// Nodes are the closest nodes that answered.
 	Nodes []Contact
-	Stats LookupStats
+	// Counted is how many nodes gave bloom filters of their peers, if that was asked for (WithScrape); Seeds and
+	// Downloaders are what all of these filters together are estimated to hold (BEP 33).
+	Counted            int
+	Seeds, Downloaders float64
+	Stats              LookupStats
 }
 
 // Item is a value of BEP 44.

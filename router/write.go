@@ -107,9 +107,19 @@ func (s *StoreResult) add(o writeOutcome) {
 	}
 }
 
-// err returns nil if somebody stored it, else why not: the refusal with the most frequent code.
+// err returns nil if it was stored, and was not refused by as many for a conflict; else why not: the refusal with the
+// most frequent code.
 func (s *StoreResult) err(local error) error {
-	if len(s.Stored) > 0 || s.Local {
+	conflicts, stored := 0, len(s.Stored)
+	for _, r := range s.Refused {
+		if r.Code == krpc.ErrCodeCAS || r.Code == krpc.ErrCodeSeq {
+			conflicts++
+		}
+	}
+	if s.Local {
+		stored++
+	}
+	if stored > conflicts {
 		return nil
 	}
 	if len(s.Refused) == 0 {
