@@ -230,6 +230,12 @@ func TestPeersPingFind(t *testing.T) {
 	if r := do("peers", id40, "--no-seeds"); r.code != exitNotFound {
 		t.Errorf("%+v", r)
 	}
+	if r := do("peers", id40, "--scrape"); r.code != exitOK || r.stderr != "about 1 seed and 0 downloaders, as counted by 8 nodes\n" {
+		t.Errorf("%+v", r)
+	}
+	if r := do("peers", id40, "--scrape", "--json"); !strings.Contains(r.stdout, `"count":{"nodes":8,"seeds":1,"downloaders":0}`) {
+		t.Errorf("%+v", r)
+	}
 	if r := do("peers", "--json", id40); r.code != exitOK || !strings.Contains(r.stdout, `"peers":["127.0.0.1:4242"]`) {
 		t.Errorf("%+v", r)
 	}
