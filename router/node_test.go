@@ -38,7 +38,7 @@ func startNode(t *testing.T, dir string, c router.Config, addrs ...string) *loop
 	l := &loopbackNode{addr: conns[0].LocalAddr()}
 	c.Conns, c.Private = conns, true
 	if dir != "" {
-		l.store, err = store.Open(filepath.Join(dir, "store.db"), store.Options{})
+		l.store, err = store.Open(filepath.Join(dir, "store.db"), store.Options{AnnounceInterval: -1})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -72,10 +72,12 @@ func (r *responder) handle(p *Packet) {
 	switch err := krpc.Decode(p.Data, m); e := err.(type) { //nolint:errorlint // Decode returns these very types
 	case nil:
 	case *krpc.Error:
-		if !r.n.config.ReadOnly && p.Addr.Port() != 0 {
-			r.n.received[m.Method].Add(1)
-			r.refuse(p, e)
+		if r.n.config.ReadOnly || p.Addr.Port() == 0 {
+			r.n.count(eventDropReadOnly)
+			return
 		}
+		r.n.received[m.Method].Add(1)
+		r.refuse(p, e)
 		return
 	default:
 		r.n.count(eventDropSyntax)
