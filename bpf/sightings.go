@@ -5,8 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
-	"os"
-	"time"
 
 	"github.com/cilium/ebpf/ringbuf"
 )
@@ -43,14 +41,14 @@ func (p *Program) Sightings(ctx context.Context, f func(Sighting)) error {
 		case <-p.done:
 		case <-returned:
 		}
-		r.SetDeadline(time.Unix(1, 0)) // wakes the reader up
+		_ = r.Flush() // wakes the reader up, as no deadline does once it waits
 	}()
 	var record ringbuf.Record
 	for {
 		switch err := r.ReadInto(&record); {
-		case errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() != nil:
+		case errors.Is(err, ringbuf.ErrFlushed) && ctx.Err() != nil:
 			return nil
-		case errors.Is(err, os.ErrDeadlineExceeded):
+		case errors.Is(err, ringbuf.ErrFlushed):
 			return ErrClosed
 		case err != nil:
 			return classify("read sightings", err)
