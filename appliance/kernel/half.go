@@ -57,6 +57,7 @@ type Half struct {
 	nics      map[int]*nic // by index; used by reconcile alone
 	endpoints []netip.AddrPort
 	told      bool     // the program was told these endpoints
+	inherited bool     // there are pins of a predecessor
 	missing   []string // interfaces asked for that are not there
 
 	mu      sync.Mutex // guards what follows
@@ -123,6 +124,13 @@ func (h *Half) Run(ctx context.Context) error {
 	}
 	dir, takenOver := h.pinDir()
 	program, err := h.c.Load(bpf.Config{PinDir: dir})
+	if err != nil && dir != "" {
+		unpinned, errUnpinned := h.c.Load(bpf.Config{})
+		if errUnpinned == nil {
+			h.notPinned(err)
+			program, err, dir, takenOver = unpinned, nil, "", false
+		}
+	}
 	if err != nil {
 		h.c.Log.Warn("no kernel half, all is served from user space", "reason", err)
 		return h.without(ctx, err.Error())
@@ -146,8 +154,7 @@ func (h *Half) without(ctx context.Context, reason string) error {
 func (h *Half) pinDir() (dir string, used bool) {
 	dir, err := PinDir(h.c.State)
 	if err != nil {
-		h.c.Log.Warn("the kernel half will not outlive the process", "reason", err)
-		h.update(func(r *status.XDP) { r.Pinned, r.PinReason = false, err.Error() })
+		h.notPinned(err)
 		return "", false
 	}
 	used = hasPins(dir)
@@ -155,9 +162,15 @@ func (h *Half) pinDir() (dir string, used bool) {
 	return dir, used
 }
 
+// notPinned notes that the kernel half will end with the process.
+func (h *Half) notPinned(reason error) {
+	h.c.Log.Warn("the kernel half will not outlive the process", "reason", reason)
+	h.update(func(r *status.XDP) { r.Pinned, r.PinDir, r.PinReason, r.TakenOver = false, "", reason.Error(), false })
+}
+
 // run sets the program up and serves it until ctx ends or something fails.
 func (h *Half) run(ctx context.Context, program Program, takenOver bool) error {
-	h.nics, h.told, h.missing = make(map[int]*nic), false, nil
+	h.nics, h.told, h.missing, h.inherited = make(map[int]*nic), false, nil, takenOver
 	if takenOver { // nothing may lapse while this process finds its feet
 		if err := program.Renew(h.c.XDP.Lease); err != nil {
 			return fmt.Errorf("renew lease: %w", err)
@@ -214,7 +227,11 @@ func (h *Half) leave(program Program, failed, pinned bool) error {
 		errs = append(errs, program.Renew(h.c.XDP.Linger))
 		h.c.Log.Info("the kernel half goes on answering", "for", h.c.XDP.Linger)
 	}
-	return errors.Join(append(errs, program.Close(!keep))...)
+	errs = append(errs, program.Close(!keep))
+	if pinned && !keep {
+		removePinRoot()
+	}
+	return errors.Join(errs...)
 }
 
 // renew renews the lease. One failure is no harm, several let the kernel half fall silent, as they should.

@@ -10,8 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fileSystem is where BPF file systems are mounted by convention.
-const fileSystem = "/sys/fs/bpf"
+const (
+	// fileSystem is where BPF file systems are mounted by convention.
+	fileSystem = "/sys/fs/bpf"
+	// pinRoot is the parent of the pin directories of all instances.
+	pinRoot = fileSystem + "/kdht"
+)
 
 // PinDir returns the directory for the pins of the instance of the program whose state is in a directory: the same
 // for its next process, another for any other instance, also for one with the same paths in another network
@@ -33,7 +37,11 @@ func PinDir(state string) (string, error) {
 		return "", fmt.Errorf("network namespace: %w", err)
 	}
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%d", abs, ns.Ino))
-	return filepath.Join(fileSystem, "kdht", fmt.Sprintf("%x", sum[:8])), nil
+	dir := filepath.Join(pinRoot, fmt.Sprintf("%x", sum[:8]))
+	if err := os.MkdirAll(pinRoot, 0o700); err != nil {
+		return "", err
+	}
+	return dir, nil
 }
 
 // mountFileSystem makes sure that a BPF file system is mounted.
@@ -65,3 +73,6 @@ func hasPins(dir string) bool {
 	entries, err := os.ReadDir(dir)
 	return err == nil && len(entries) > 0
 }
+
+// removePinRoot removes the parent of the pin directories, unless another instance has one.
+func removePinRoot() { _ = os.Remove(pinRoot) }

@@ -67,10 +67,8 @@ func (h *Half) reconcile(program Program, links []link.Link) (changed bool) {
 		if n == nil {
 			n = &nic{mode: modeNone}
 			h.nics[l.Index] = n
-			if h.unwanted(l, false) != "" && l.XDPMode != "" {
-				// A predecessor with other wishes may have left it there; another's program is none of ours.
-				_ = program.Detach(l.Index)
-				changed = true
+			if h.inherited && h.unwanted(l, false) != "" && l.XDPMode != "" {
+				changed = h.clear(program, l) || changed
 			}
 		}
 		changed = h.one(program, n, l) || changed
@@ -78,6 +76,18 @@ func (h *Half) reconcile(program Program, links []link.Link) (changed bool) {
 	h.noteMissing(links)
 	h.publish(links)
 	return changed
+}
+
+// clear removes what a predecessor with other wishes left at an interface. A program of somebody else stays: it makes
+// Attach fail.
+func (h *Half) clear(program Program, l link.Link) bool {
+	if _, err := program.Attach(l.Index, bpf.ModeAuto); err != nil {
+		return false
+	}
+	if err := program.Detach(l.Index); err != nil {
+		h.c.Log.Warn("XDP not detached", "interface", l.Name, "index", l.Index, "err", err)
+	}
+	return true
 }
 
 // one reconciles one interface.

@@ -106,7 +106,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(buckets, float64(len(f.Buckets)), f.Family)
 		gauge(idSecure, truth(f.Secure), f.Family)
 		gauge(rtt, f.RTT, f.Family)
-		gauge(netSize, f.EstimatedNet, f.Family)
+		gauge(netSize, f.NetworkSize, f.Family)
 	}
 	gauge(lookups, float64(r.Lookups))
 	gauge(inFlight, float64(r.InFlight))

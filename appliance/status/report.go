@@ -56,11 +56,11 @@ type Family struct {
 	Votes    int              `json:"votes"`              // of others for that address
 	Secure   bool             `json:"secure"`             // the ID follows BEP 42
 
-	Contacts     int      `json:"contacts"`
-	Good         int      `json:"good"`
-	Buckets      []Bucket `json:"buckets"`      // those that are not empty
-	RTT          float64  `json:"rtt"`          // mean of our queries, seconds
-	EstimatedNet float64  `json:"estimatedNet"` // nodes in the network, 0 if unknown
+	Contacts    int      `json:"contacts"`
+	Good        int      `json:"good"`
+	Buckets     []Bucket `json:"buckets"`     // those that are not empty
+	RTT         float64  `json:"rtt"`         // mean of our queries, seconds
+	NetworkSize float64  `json:"networkSize"` // nodes in the network, 0 if unknown
 }
 
 // Bucket is one k-bucket.

@@ -1,0 +1,168 @@
+package appliance
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	"kdht/appliance/kernel"
+	"kdht/appliance/status"
+	"kdht/config"
+	"kdht/router"
+	"kdht/store"
+)
+
+// process is everything that the report is made from.
+type process struct {
+	cfg       config.Config
+	log       *slog.Logger
+	started   time.Time
+	release   string // of the kernel
+	execution string // of BPF programs
+
+	store *store.Store
+	node  *router.Node
+	half  *kernel.Half
+	tasks []Task
+	notes []string // what went less than well at the start
+}
+
+// report describes the present state.
+func (p *process) report() status.Report {
+	host, err := os.Hostname()
+	if err != nil {
+		host = ""
+	}
+	n := p.node.Stats()
+	r := status.Report{
+		Version:  version(),
+		Time:     time.Now(),
+		Started:  p.started,
+		PID:      os.Getpid(),
+		Host:     status.Host{Name: host, Kernel: p.release, Arch: runtime.GOARCH, BPF: p.execution},
+		Ready:    n.Ready,
+		Tasks:    p.taskReport(),
+		Network:  string(p.cfg.Network),
+		Families: families(n),
+		Lookups:  n.Lookups,
+		InFlight: n.InFlight,
+		XDP:      p.half.Report(),
+		Store:    p.storeReport(),
+	}
+	for _, c := range n.Counters {
+		r.Node = append(r.Node, status.Counter{Group: c.Group, Name: c.Name, Value: c.Value})
+	}
+	r.Problems = append(append([]string{}, p.notes...), problems(r)...)
+	return r
+}
+
+// families converts the router's statistics.
+func families(n router.Stats) (all []status.Family) {
+	for _, f := range n.Families {
+		s := status.Family{
+			Family: familyName(f.Family), ID: f.ID.String(), Listen: f.Listen, Votes: f.Votes, Secure: f.Secure,
+			Contacts: f.Contacts, Good: f.Good, RTT: f.RTT.Seconds(), NetworkSize: f.NetworkSize,
+		}
+		if f.External.IsValid() {
+			s.External = &f.External
+		}
+		for _, b := range f.Buckets {
+			s.Buckets = append(s.Buckets, status.Bucket(b))
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+func familyName(f router.Family) string {
+	if f == router.IPv6 {
+		return "IPv6"
+	}
+	return "IPv4"
+}
+
+// taskReport tells how the tasks fare. One that may not fail runs as long as the process does.
+func (p *process) taskReport() (all []status.Task) {
+	for _, t := range p.tasks {
+		s := status.Task{Name: t.String(), Running: true}
+		if r, ok := t.(*restarting); ok {
+			var err error
+			if s.Restarts, err = r.failures(); err != nil {
+				s.Running, s.Error = false, err.Error()
+			}
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+func (p *process) storeReport() status.Store {
+	s := p.store.Stats()
+	r := status.Store{
+		Path:  filepath.Join(p.cfg.State, storeFile),
+		Items: s.Items, OwnItems: s.OwnItems, Infohashes: s.Infohashes, Peers: s.Peers, Sources: s.Sources,
+		Bytes: s.Bytes, MaxBytes: p.cfg.Store.MaxBytes, FileBytes: s.FileBytes,
+		Writes: s.Writes, Commits: s.Commits, CommitTime: s.CommitTime.Seconds(), Expired: s.Expired,
+	}
+	r.SetAside, r.SetAsideReason = p.store.SetAside()
+	return r
+}
+
+// problems says what the owner should know, in words.
+func problems(r status.Report) (lines []string) {
+	if s := r.Store; s.SetAside != "" {
+		lines = append(lines, fmt.Sprintf("The database could not be used (%s) and a new one was begun; the old file is kept as %s.", s.SetAsideReason, s.SetAside))
+	}
+	for _, t := range r.Tasks {
+		if !t.Running {
+			lines = append(lines, fmt.Sprintf("%s does not run and will be started again: %s.", t.Name, t.Error))
+		}
+	}
+	x := r.XDP
+	if x.Mode == string(config.XDPOff) {
+		return lines
+	}
+	if !x.Active {
+		lines = append(lines, fmt.Sprintf("The kernel half is not active, all queries are answered from user space: %s.", x.Reason))
+	}
+	for _, n := range x.NICs {
+		switch {
+		case n.Wanted == "none" || n.Reason == "":
+		case n.Mode == "none":
+			lines = append(lines, fmt.Sprintf("%s has no XDP program: %s.", n.Name, n.Reason))
+		default:
+			lines = append(lines, fmt.Sprintf("%s has its XDP program in %s mode: %s.", n.Name, n.Mode, n.Reason))
+		}
+	}
+	if x.Active && x.PinReason != "" {
+		lines = append(lines, fmt.Sprintf("The kernel half ends with the process: %s.", x.PinReason))
+	}
+	if x.Active && r.Host.BPF == "interpreter" {
+		lines = append(lines, "This kernel has no JIT for BPF, so the kernel half is slower than it could be.")
+	}
+	return lines
+}
+
+// version names the build.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	revision, modified := info.Main.Version, ""
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			revision = s.Value[:min(12, len(s.Value))]
+		case "vcs.modified":
+			if s.Value == "true" {
+				modified = "+changes"
+			}
+		}
+	}
+	return revision + modified
+}

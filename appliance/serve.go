@@ -1,0 +1,156 @@
+package appliance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"time"
+
+	"kdht/appliance/kernel"
+	"kdht/appliance/status"
+	"kdht/config"
+	"kdht/router"
+	"kdht/store"
+)
+
+// storeFile is the name of the database in the state directory.
+const storeFile = "kdht.db"
+
+// Serve runs one node until ctx ends, then stops it cleanly and returns nil. An error says what kept it from starting,
+// made it stop, or went wrong when it stopped.
+func Serve(ctx context.Context, cfg config.Config, log *slog.Logger) (err error) {
+	tuneMemory()
+	p := &process{cfg: cfg, log: log, started: time.Now(), release: kernel.Release(), execution: kernel.Execution()}
+
+	var web net.Listener
+	if cfg.HTTP != "" {
+		if web, err = listenTCP(ctx, cfg.HTTP); err != nil {
+			return fmt.Errorf("status page: %w", err)
+		}
+		defer web.Close() // again, where the server has done it
+	}
+	if p.store, err = openStore(cfg, log); err != nil {
+		return err
+	}
+	defer func() {
+		if errClose := p.store.Close(); errClose != nil {
+			err = errors.Join(err, fmt.Errorf("close the store: %w", errClose))
+		}
+	}()
+	conns, err := p.listen(ctx)
+	if err != nil {
+		return err
+	}
+	if err := seedIdentity(p.store, cfg); err != nil {
+		return errors.Join(err, closeAll(conns))
+	}
+	p.node, err = router.New(router.Config{
+		Conns:     conns,
+		Store:     p.store,
+		Bootstrap: cfg.Bootstrap,
+		Private:   cfg.Network == config.Private,
+		External:  cfg.External,
+		QueryRate: int(cfg.Limits.QueriesPerSecond),
+		Logger:    log,
+	})
+	if err != nil {
+		return errors.Join(err, closeAll(conns))
+	}
+	var bound []netip.AddrPort
+	for _, c := range conns {
+		bound = append(bound, c.LocalAddr())
+	}
+	p.half = kernel.New(kernel.Config{
+		XDP:        cfg.XDP,
+		Interfaces: cfg.Interfaces,
+		Listen:     bound,
+		State:      cfg.State,
+		Node:       p.node,
+		Keys:       p.store.Keys,
+		Log:        log,
+	})
+	// The kernel half comes after the node, so that it stops while the node still answers what it no longer does.
+	p.tasks = []Task{&nodeTask{p.node, make(chan struct{})}, Restarting(p.half, log)}
+	if web != nil {
+		p.tasks = append(p.tasks, Restarting(newWebTask(web, status.Handler(p.report, log), log), log))
+	}
+	err = Supervise(ctx, log, append(p.tasks, &greeting{p: p, web: web, ready: make(chan struct{})})...)
+	log.Info("stopped", "after", time.Since(p.started).Round(time.Second))
+	return err
+}
+
+// openStore opens the database.
+func openStore(cfg config.Config, log *slog.Logger) (*store.Store, error) {
+	s, err := store.Open(filepath.Join(cfg.State, storeFile), store.Options{
+		MaxBytes:            cfg.Store.MaxBytes,
+		MaxItems:            cfg.Store.MaxItems,
+		MaxInfohashes:       cfg.Store.MaxInfohashes,
+		MaxPeersPerInfohash: cfg.Store.MaxPeersPerInfohash,
+		MaxBytesPerSource:   cfg.Store.MaxBytesPerSource,
+		ItemTTL:             cfg.Store.ItemTTL,
+		PeerTTL:             cfg.Store.PeerTTL,
+		LockTimeout:         storePatience,
+		Logger:              log,
+	})
+	if errors.Is(err, store.ErrLocked) {
+		return nil, fmt.Errorf("state directory %s: %w; is another kdht running with it?", cfg.State, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("state directory %s: %w", cfg.State, err)
+	}
+	return s, nil
+}
+
+// nodeTask is the node as a task. What follows it need not wait until it has joined the network.
+type nodeTask struct {
+	*router.Node
+	ready chan struct{}
+}
+
+func (t *nodeTask) String() string         { return "node" }
+func (t *nodeTask) Ready() <-chan struct{} { return t.ready }
+
+func (t *nodeTask) Run(ctx context.Context) error {
+	close(t.ready)
+	return t.Node.Run(ctx)
+}
+
+// greeting is the last task to start: it says in the log that the node serves.
+type greeting struct {
+	p     *process
+	web   net.Listener
+	ready chan struct{}
+}
+
+func (g *greeting) String() string         { return "greeting" }
+func (g *greeting) Ready() <-chan struct{} { return g.ready }
+
+func (g *greeting) Run(ctx context.Context) error {
+	r := g.p.report()
+	var attrs []any
+	for _, f := range r.Families {
+		attrs = append(attrs, slog.Group(f.Family, "listen", f.Listen, "id", f.ID))
+	}
+	xdp := []any{"active", r.XDP.Active, "mode", r.XDP.Mode}
+	if r.XDP.Reason != "" {
+		xdp = append(xdp, "reason", r.XDP.Reason)
+	}
+	for _, n := range r.XDP.NICs {
+		if n.Mode != "none" {
+			xdp = append(xdp, n.Name, n.Mode)
+		}
+	}
+	attrs = append(attrs, slog.Group("xdp", xdp...))
+	if g.web != nil {
+		attrs = append(attrs, "http", g.web.Addr().String())
+	}
+	g.p.log.Info("serving", append(attrs, "network", r.Network, "state", g.p.cfg.State)...)
+	close(g.ready)
+	<-ctx.Done()
+	g.p.log.Info("stopping")
+	return nil
+}

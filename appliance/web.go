@@ -1,0 +1,74 @@
+package appliance
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/net/netutil"
+)
+
+// Bounds of the HTTP server.
+const (
+	webConnections = 64
+	webHeader      = 16 << 10 // bytes
+	webStop        = 2 * time.Second
+)
+
+// webTask serves the status page.
+type webTask struct {
+	listener net.Listener // nil once it was used
+	addr     string
+	handler  http.Handler
+	log      *slog.Logger
+	ready    chan struct{}
+}
+
+func newWebTask(l net.Listener, h http.Handler, log *slog.Logger) *webTask {
+	t := &webTask{listener: l, addr: l.Addr().String(), handler: h, log: log, ready: make(chan struct{})}
+	close(t.ready) // the socket is open
+	return t
+}
+
+func (t *webTask) String() string         { return "status page" }
+func (t *webTask) Ready() <-chan struct{} { return t.ready }
+
+// Run serves until ctx ends, and then waits a little for requests under way.
+func (t *webTask) Run(ctx context.Context) error {
+	l := t.listener
+	if t.listener = nil; l == nil { // a new start after a failure
+		var err error
+		if l, err = listenTCP(ctx, t.addr); err != nil {
+			return err
+		}
+	}
+	server := &http.Server{
+		Handler:           t.handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    webHeader,
+		ErrorLog:          slog.NewLogLogger(t.log.Handler(), slog.LevelDebug), // what clients do wrong
+	}
+	stopped := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		timeout, cancel := context.WithTimeout(context.WithoutCancel(ctx), webStop)
+		defer cancel()
+		if server.Shutdown(timeout) != nil {
+			_ = server.Close() // who has not got an answer by now gets none
+		}
+	})
+	err := server.Serve(netutil.LimitListener(l, webConnections))
+	if !stop() {
+		<-stopped
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
