@@ -31,6 +31,8 @@ type Config struct {
 	External []netip.Addr
 	// QueryRate bounds all queries that the node sends, per second. Default 250.
 	QueryRate int
+	// Tuning is for networks with needs of their own.
+	Tuning Tuning
 	// Logger is where the node says what it does. Default: nowhere.
 	Logger *slog.Logger
 }

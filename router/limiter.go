@@ -23,16 +23,18 @@ type limiter struct {
 	burst    time.Duration
 	all      time.Time
 	dest     map[netip.Addr]time.Time
+	destEach time.Duration // between two queries to one address
 	swept    time.Time
 }
 
-// newLimiter allows rate queries a second in all.
-func newLimiter(rate int) *limiter {
+// newLimiter allows rate queries a second in all, and destRate to one address.
+func newLimiter(rate int, destRate float64) *limiter {
 	interval := time.Second / time.Duration(rate)
 	return &limiter{
 		interval: interval,
 		burst:    max(interval*time.Duration(rate)/4, interval),
 		dest:     make(map[netip.Addr]time.Time),
+		destEach: time.Duration(float64(time.Second) / destRate),
 	}
 }
 
@@ -46,7 +48,7 @@ func (l *limiter) reserve(a netip.Addr, now time.Time) (time.Duration, bool) {
 	limited := !a.IsLoopback() // nobody but this host is bothered
 	if limited {
 		var w time.Duration
-		dest, w = turn(dest, now, destinationInterval, destinationInterval*destinationBurst)
+		dest, w = turn(dest, now, l.destEach, l.destEach*destinationBurst)
 		wait = max(wait, w)
 	}
 	if wait > limiterPatience {
@@ -64,7 +66,7 @@ func (l *limiter) free(a netip.Addr, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	_, wait := turn(l.all, now, l.interval, l.burst)
-	_, w := turn(l.dest[a], now, destinationInterval, destinationInterval*destinationBurst)
+	_, w := turn(l.dest[a], now, l.destEach, l.destEach*destinationBurst)
 	return wait <= 0 && (w <= 0 || a.IsLoopback())
 }
 

@@ -9,7 +9,7 @@ import (
 	"kdht/router/krpc"
 )
 
-// lookupTime bounds a lookup. What was found by then is its outcome.
+// lookupTime bounds a lookup, if the configuration does not say. What was found by then is its outcome.
 const lookupTime = time.Minute
 
 // lookup is one iterative search (Kademlia): ask the closest nodes known for closer ones, until the closest have
@@ -47,7 +47,7 @@ type lookupEvent struct {
 // newLookup prepares a lookup of a target by a method.
 func (n *Node) newLookup(target ID, query krpc.Message, opts []Option) *lookup {
 	l := &lookup{
-		n: n, target: target, query: query, width: alpha,
+		n: n, target: target, query: query, width: n.config.Tuning.Alpha,
 		events: make(chan lookupEvent), over: make(chan struct{}),
 	}
 	for _, o := range opts {
@@ -63,9 +63,9 @@ func (l *lookup) run(ctx context.Context) error {
 	defer close(l.over)
 	l.begin = time.Now()
 	l.start()
-	deadline := time.NewTimer(lookupTime)
+	deadline := time.NewTimer(l.n.config.Tuning.LookupTime)
 	defer deadline.Stop()
-	again := time.NewTimer(lookupTime)
+	again := time.NewTimer(l.n.config.Tuning.LookupTime)
 	defer again.Stop()
 	for {
 		l.ask(ctx)

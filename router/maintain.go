@@ -35,7 +35,7 @@ func (n *Node) maintain(ctx context.Context) {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	expire, retry := every{interval: expireEvery}, every{interval: publishRetry}
-	save := every{saveEvery, time.Now().Add(firstSave)}
+	save := every{n.config.Tuning.SaveEvery, time.Now().Add(firstSave)}
 	for {
 		select {
 		case <-ctx.Done():

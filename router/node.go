@@ -76,6 +76,7 @@ func New(c Config) (*Node, error) {
 	if c.QueryRate <= 0 {
 		c.QueryRate = defaultQueryRate
 	}
+	c.Tuning = c.Tuning.orDefaults()
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -86,7 +87,7 @@ func New(c Config) (*Node, error) {
 		config: c, log: c.Logger, store: c.Store,
 		dirty:        make(chan struct{}, 1),
 		transactions: newTransactions(),
-		limiter:      newLimiter(c.QueryRate),
+		limiter:      newLimiter(c.QueryRate, c.Tuning.QueryRatePerNode),
 		sightings:    make(chan Contact, maxSightings),
 		pinging:      make(chan struct{}, maxPings),
 		jobs:         make(chan struct{}, maxJobs),
@@ -95,6 +96,7 @@ func New(c Config) (*Node, error) {
 		closed:       make(chan struct{}),
 	}
 	n.tokens = NewTokens(n.loadSecrets(), time.Now())
+	n.tokens.life = c.Tuning.TokenLife
 	for _, conn := range c.Conns {
 		n.addSocket(conn)
 	}

@@ -98,7 +98,7 @@ func (n *Node) republish(ctx context.Context) {
 			n.log.Warn("reading own items failed", "error", err)
 		}
 		for _, it := range items { // longest ago first
-			if time.Since(it.Updated) < republishEvery || ctx.Err() != nil {
+			if time.Since(it.Updated) < n.config.Tuning.RepublishEvery || ctx.Err() != nil {
 				break
 			}
 			if err := n.republishItem(ctx, it); err != nil {

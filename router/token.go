@@ -11,7 +11,7 @@ import (
 	"github.com/dchest/siphash"
 )
 
-// tokenLife is how long one secret makes write tokens (BEP 5). The tokens of the one before are accepted too, so a
+// tokenLife is how long one secret makes write tokens, if the configuration does not say (BEP 5). The tokens of the one before are accepted too, so a
 // token is good for 5 to 10 minutes.
 const tokenLife = 5 * time.Minute
 
@@ -25,11 +25,12 @@ type Secrets struct {
 // recently received a datagram at the address that it now writes from. Safe for concurrent use.
 type Tokens struct {
 	secrets atomic.Pointer[Secrets]
+	life    time.Duration // of a secret; set before use
 }
 
 // NewTokens resumes from saved secrets, or makes fresh ones if there are none (the zero Secrets) or they are stale.
 func NewTokens(saved Secrets, now time.Time) *Tokens {
-	t := &Tokens{}
+	t := &Tokens{life: tokenLife}
 	if age := now.Sub(saved.Since); saved.Since.IsZero() || age < 0 {
 		saved = Secrets{Since: now.Add(-2 * tokenLife)}
 	}
@@ -38,15 +39,15 @@ func NewTokens(saved Secrets, now time.Time) *Tokens {
 	return t
 }
 
-// Rotate replaces the current secret once it is five minutes old, and reports whether it did.
+// Rotate replaces the current secret once it is old enough, normally five minutes, and reports whether it did.
 func (t *Tokens) Rotate(now time.Time) bool {
 	old := t.secrets.Load()
 	age := now.Sub(old.Since)
-	if age < tokenLife {
+	if age < t.life {
 		return false
 	}
 	s := &Secrets{Current: newSecret(), Previous: old.Current, Since: now}
-	if age >= 2*tokenLife {
+	if age >= 2*t.life {
 		s.Previous = newSecret()
 	}
 	t.secrets.Store(s)
