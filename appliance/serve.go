@@ -54,7 +54,15 @@ func Serve(ctx context.Context, cfg config.Config, log *slog.Logger) (err error)
 		Bootstrap: cfg.Bootstrap,
 		Private:   cfg.Network == config.Private,
 		External:  cfg.External,
-		QueryRate: int(cfg.Limits.QueriesPerSecond),
+		QueryRate: cfg.Limits.QueriesPerSecond,
+		Tuning: router.Tuning{
+			Alpha:            cfg.Lookup.Alpha,
+			LookupTime:       cfg.Lookup.Timeout,
+			TokenLife:        cfg.Token.Rotation,
+			SaveEvery:        cfg.Table.Save,
+			RepublishEvery:   cfg.Lookup.Republish,
+			QueryRatePerNode: cfg.Limits.QueriesPerNode,
+		},
 		Logger:    log,
 	})
 	if err != nil {

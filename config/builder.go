@@ -137,14 +137,6 @@ func (b *Builder) together(c *Config) (errs Errors) {
 			strings.Trim(size{}.encode(c.Store.MaxBytesPerSource), `"`), strings.Trim(size{}.encode(c.Store.MaxBytes), `"`)),
 			"one source may have at most what all may have: lower the first or raise the second")
 	}
-	if c.Lookup.QueryTimeout > c.Lookup.Timeout {
-		key := "lookup.queryTimeout"
-		if b.origin[key] == "" {
-			key = "lookup.timeout"
-		}
-		object(key, fmt.Sprintf("lookup.queryTimeout (%s) exceeds lookup.timeout (%s)", spell(c.Lookup.QueryTimeout), spell(c.Lookup.Timeout)),
-			"a lookup consists of several queries: lower the first or raise the second")
-	}
 	if c.Network == Public {
 		for _, a := range c.External {
 			if a.IsPrivate() {

@@ -74,23 +74,20 @@ type Token struct {
 
 // Table configures the routing tables' maintenance.
 type Table struct {
-	Refresh time.Duration // a bucket idle for so long is refreshed, a node silent for so long is questionable
-	Save    time.Duration // the tables are saved to the store so often
+	Save time.Duration // the tables are saved to the store so often
 }
 
 // Lookup configures our own queries.
 type Lookup struct {
-	Alpha        int           // queries in flight per lookup and family
-	QueryTimeout time.Duration // a query without a reply has failed after so long
-	Timeout      time.Duration // a lookup ends after so long with what it has
-	Republish    time.Duration // own items and announces are put again so often
+	Alpha     int           // queries in flight per lookup and family
+	Timeout   time.Duration // a lookup ends after so long with what it has
+	Republish time.Duration // own items and announces are put again so often
 }
 
-// Limits bounds what we send to other nodes, and the work one source can cause us.
+// Limits bounds what we send to other nodes.
 type Limits struct {
-	QueriesPerNode   float64 // queries per second to one address
-	QueriesPerSecond float64 // queries per second to all nodes together
-	WritesPerSource  float64 // put and announce_peer per second accepted from one IPv4 address or IPv6 /64
+	QueriesPerNode   float64 // queries per second to one IP address
+	QueriesPerSecond int     // queries per second to all nodes together
 }
 
 // Log configures the log.

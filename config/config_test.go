@@ -36,9 +36,9 @@ const everything = `// a comment
 		"maxBytesPerSource": 4096, "itemTTL": "3d", "peerTTL": "45m",
 	},
 	"token": {"rotation": "10m"},
-	"table": {"refresh": "20m", "save": "1m"},
-	"lookup": {"alpha": 5, "queryTimeout": "1500ms", "timeout": "1m", "republish": "30m"},
-	"limits": {"queriesPerNode": 2.5, "queriesPerSecond": 100, "writesPerSource": 0.5},
+	"table": {"save": "1m"},
+	"lookup": {"alpha": 5, "timeout": "90s", "republish": "30m"},
+	"limits": {"queriesPerNode": 2.5, "queriesPerSecond": 100},
 	"log": {"level": "debug", "format": "json"},
 }`
 
@@ -57,9 +57,9 @@ func everythingParsed() config.Config {
 			MaxBytesPerSource: 4096, ItemTTL: 72 * time.Hour, PeerTTL: 45 * time.Minute,
 		},
 		Token:  config.Token{Rotation: 10 * time.Minute},
-		Table:  config.Table{Refresh: 20 * time.Minute, Save: time.Minute},
-		Lookup: config.Lookup{Alpha: 5, QueryTimeout: 1500 * time.Millisecond, Timeout: time.Minute, Republish: 30 * time.Minute},
-		Limits: config.Limits{QueriesPerNode: 2.5, QueriesPerSecond: 100, WritesPerSource: 0.5},
+		Table:  config.Table{Save: time.Minute},
+		Lookup: config.Lookup{Alpha: 5, Timeout: 90 * time.Second, Republish: 30 * time.Minute},
+		Limits: config.Limits{QueriesPerNode: 2.5, QueriesPerSecond: 100},
 		Log:    config.Log{Level: slog.LevelDebug, Format: config.LogJSON},
 	}
 }
