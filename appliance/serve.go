@@ -63,7 +63,7 @@ func Serve(ctx context.Context, cfg config.Config, log *slog.Logger) (err error)
 			RepublishEvery:   cfg.Lookup.Republish,
 			QueryRatePerNode: cfg.Limits.QueriesPerNode,
 		},
-		Logger:    log,
+		Logger: log,
 	})
 	if err != nil {
 		return errors.Join(err, closeAll(conns))
