@@ -1,70 +1,181 @@
 package router_test
 
 import (
-	"math/rand/v2"
+	"bufio"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
 	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
 	"testing"
-	"time"
+
+	"golang.org/x/sys/unix"
 
 	"kdht/router"
+	"kdht/router/krpc"
 )
 
-// benchmarkTable returns a table as it is in a large network, with 20 full buckets and their caches, and what is
-// in it.
-func benchmarkTable(b *testing.B) (*router.Table, []router.Contact, *rand.Rand, time.Time) {
-	g := newTableRig(nil, false)
-	for bucket := range 20 {
-		g.fill(bucket, 16, false)
+// benchServer makes the test binary a node to be measured.
+const benchServer = "KDHT_BENCH_SERVER"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(benchServer) != "" {
+		if err := serveBenchmark(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
 	}
-	if g.Len() != 160 {
-		b.Fatalf("%d contacts, want 160", g.Len())
-	}
-	return g.Table, g.Contacts(), g.r, g.now
+	os.Exit(m.Run())
 }
 
-func BenchmarkTable(b *testing.B) {
-	b.Run("Responded/known", func(b *testing.B) {
-		t, cs, _, now := benchmarkTable(b)
-		b.ReportAllocs()
-		for i := 0; b.Loop(); i++ {
-			t.Responded(cs[i%len(cs)], time.Millisecond, now)
+// serveBenchmark runs a node with a full table. It prints its address, and for each line that it reads the
+// processor time that it has used itself and in system calls, in nanoseconds.
+func serveBenchmark() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	conns, err := router.Listen(ctx, netip.MustParseAddrPort(os.Getenv(benchServer)))
+	if err != nil {
+		return err
+	}
+	n, err := router.New(router.Config{Conns: conns, Private: true, ReadOnly: false})
+	if err != nil {
+		return err
+	}
+	n.FillTable(160)
+	go func() { _ = n.Run(ctx) }()
+	fmt.Println(conns[0].LocalAddr())
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		var r unix.Rusage
+		if err := unix.Getrusage(unix.RUSAGE_SELF, &r); err != nil {
+			return err
+		}
+		fmt.Println(r.Utime.Nano(), r.Stime.Nano())
+	}
+	return nil
+}
+
+// benchNode is a node in a process of its own.
+type benchNode struct {
+	b    *testing.B
+	addr netip.AddrPort
+	in   io.Writer
+	out  *bufio.Scanner
+}
+
+func startBenchNode(b *testing.B) *benchNode {
+	b.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), benchServer+"=127.15.0.1:0", "GOMAXPROCS=1")
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		_ = in.Close()
+		if err := cmd.Wait(); err != nil {
+			b.Error(err)
 		}
 	})
-	b.Run("Offer/known", func(b *testing.B) {
-		t, cs, _, now := benchmarkTable(b)
-		b.ReportAllocs()
-		for i := 0; b.Loop(); i++ {
-			t.Offer(cs[i%len(cs)], now)
-		}
-	})
-	b.Run("Offer/stranger", func(b *testing.B) {
-		t, cs, r, now := benchmarkTable(b)
-		for i := range cs {
-			cs[i].ID = randomID(r)
-			ip := cs[i].Addr.Addr().As4()
-			ip[0] = 8
-			cs[i].Addr = netip.AddrPortFrom(netip.AddrFrom4(ip), 6881)
-		}
-		b.ReportAllocs()
-		for i := 0; b.Loop(); i++ {
-			t.Offer(cs[i%len(cs)], now)
-		}
-	})
-	b.Run("Closest", func(b *testing.B) {
-		t, _, r, _ := benchmarkTable(b)
-		target := randomID(r)
-		b.ReportAllocs()
-		for b.Loop() {
-			t.Closest(target, 8)
-		}
-	})
-	b.Run("Publish", func(b *testing.B) { // snapshot and view
-		t, _, _, _ := benchmarkTable(b)
-		b.ReportAllocs()
-		for b.Loop() {
-			if _, err := router.NewView(router.NewSnapshot(t, nil, [16]byte{})); err != nil {
+	n := &benchNode{b: b, in: in, out: bufio.NewScanner(out)}
+	n.addr = netip.MustParseAddrPort(n.line())
+	return n
+}
+
+func (n *benchNode) line() string {
+	n.b.Helper()
+	if !n.out.Scan() {
+		n.b.Fatal("the node has ended")
+	}
+	return strings.TrimSpace(n.out.Text())
+}
+
+// cpu returns the processor time that the node has used itself, and in system calls.
+func (n *benchNode) cpu() (user, system float64) {
+	n.b.Helper()
+	if _, err := fmt.Fprintln(n.in); err != nil {
+		n.b.Fatal(err)
+	}
+	if _, err := fmt.Sscan(n.line(), &user, &system); err != nil {
+		n.b.Fatal(err)
+	}
+	return user, system
+}
+
+// BenchmarkServer measures the path of a query through user space: from a real socket, through the node, and back.
+// At most 128 queries are without answer. The figure that counts is the node's processor time per answer, which
+// includes what the loopback device makes the sender of a datagram do for its receiver.
+func BenchmarkServer(b *testing.B) {
+	id := router.ID{0xaa}
+	target := router.ID{0xbb}
+	for name, m := range map[string]krpc.Message{
+		"ping":      {Method: krpc.MethodPing},
+		"find_node": {Method: krpc.MethodFindNode, Target: target, HasTarget: true},
+		"get_peers": {Method: krpc.MethodGetPeers, InfoHash: target, HasInfoHash: true},
+	} {
+		b.Run(name, func(b *testing.B) {
+			n := startBenchNode(b)
+			m.Type, m.TID, m.ID, m.HasID = krpc.TypeQuery, []byte("aaaa"), id, true
+			query, err := m.Append(nil)
+			if err != nil {
 				b.Fatal(err)
 			}
+			conns, err := router.Listen(b.Context(), netip.MustParseAddrPort("127.15.0.2:0"))
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer func() { _ = conns[0].Close() }()
+			user0, system0 := n.cpu()
+			b.ResetTimer()
+			flood(b, conns[0], n.addr, query, target[:])
+			b.StopTimer()
+			user, system := n.cpu()
+			b.ReportMetric((user-user0+system-system0)/float64(b.N)/1000, "cpu-µs/answer")
+			b.ReportMetric((user-user0)/float64(b.N)/1000, "user-µs/answer")
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "answers/s")
+		})
+	}
+}
+
+// flood sends b.N queries, each for another target, in batches of at most 64 with at most 128 under way.
+func flood(b *testing.B, c router.Conn, to netip.AddrPort, query, target []byte) {
+	const window, batch = 128, 64
+	at := strings.Index(string(query), string(target))
+	var out, in []router.Packet
+	for range window {
+		out = append(out, router.Packet{Data: append([]byte(nil), query...), Addr: to})
+		in = append(in, router.Packet{Data: make([]byte, 2048)})
+	}
+	sent, got := 0, 0
+	for got < b.N {
+		k := min(window-(sent-got), b.N-sent, batch)
+		for i := range k {
+			if at >= 0 {
+				binary.BigEndian.PutUint64(out[i].Data[at:], uint64(sent+i)*0x9e3779b97f4a7c15)
+			}
 		}
-	})
+		if k > 0 {
+			n, err := c.WriteBatch(out[:k])
+			if err != nil {
+				b.Fatal(err)
+			}
+			sent += n
+		}
+		n, err := c.ReadBatch(in)
+		if err != nil {
+			b.Fatal(err)
+		}
+		got += n
+	}
 }

@@ -1,0 +1,18 @@
+package router
+
+import (
+	"net/netip"
+	"time"
+)
+
+// FillTable puts n contacts at random places of the network into the IPv4 table, as if they had answered.
+func (n *Node) FillTable(count int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	t := n.tables[IPv4]
+	for i := 0; t.Len() < count; i++ {
+		id := randomIn(t.Self(), i%24)
+		t.Responded(Contact{ID: id, Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 6881)}, time.Millisecond, time.Now())
+	}
+	n.changed()
+}
