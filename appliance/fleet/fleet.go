@@ -1,0 +1,128 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// stopGrace is how long a node may take to stop.
+const stopGrace = 20 * time.Second
+
+// Options says what to build. The zero value of each field has a meaning of its own.
+type Options struct {
+	Nodes  int      // at the start; more can be added
+	Dir    string   // existing directory for state and logs; required
+	Binary string   // program to run; built from this module into Dir if empty
+	XDP    string   // of every node: "auto", "native" (if empty), "generic" or "off"
+	Args   []string // further arguments of `kdht serve`
+}
+
+// Fleet is a number of nodes in one network.
+type Fleet struct {
+	Network *Network
+	Nodes   []*Node
+	Dir     string
+	Binary  string
+
+	xdp  string
+	args []string
+	http http.Client
+}
+
+// New starts a fleet and waits until all nodes are ready. The first node has no bootstrap nodes, all others have that
+// one. The caller closes the fleet.
+func New(ctx context.Context, o Options) (*Fleet, error) {
+	f := &Fleet{Dir: o.Dir, Binary: o.Binary, xdp: o.XDP, args: o.Args}
+	if f.xdp == "" {
+		f.xdp = "native"
+	}
+	if f.Binary == "" {
+		var err error
+		if f.Binary, err = Build(ctx, o.Dir); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	if f.Network, err = NewNetwork(); err != nil {
+		return nil, err
+	}
+	f.http.Transport = &http.Transport{DialContext: f.Network.DialContext, MaxIdleConnsPerHost: 1}
+	if err := f.Add(ctx, o.Nodes); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// Build builds the program kdht into a directory and returns its path.
+func Build(ctx context.Context, dir string) (string, error) {
+	path := filepath.Join(dir, "kdht")
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", path, "kdht/appliance/kdht")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("fleet: go build: %w\n%s", err, out)
+	}
+	return path, nil
+}
+
+// Add adds nodes, all at once, and waits until they are ready.
+func (f *Fleet) Add(ctx context.Context, count int) error {
+	started := make([]*Node, 0, count)
+	for range count {
+		bootstrap := f.Nodes[:min(len(f.Nodes), 1)]
+		n, err := f.newNode(bootstrap)
+		if err == nil {
+			err = n.start()
+		}
+		if err == nil && len(bootstrap) == 0 {
+			err = n.WaitReady(ctx) // the others ask it at once
+		}
+		if err != nil {
+			return err
+		}
+		started = append(started, n)
+	}
+	return each(started, func(n *Node) error { return n.WaitReady(ctx) })
+}
+
+// Each calls g for every node at the same time and joins the errors.
+func (f *Fleet) Each(g func(*Node) error) error { return each(f.Nodes, g) }
+
+func each(nodes []*Node, g func(*Node) error) error {
+	errs := make([]error, len(nodes))
+	var wg sync.WaitGroup
+	for i, n := range nodes {
+		wg.Go(func() { errs[i] = g(n) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// Close stops all nodes in order and removes the network. An error says what did not end as it should.
+func (f *Fleet) Close() error {
+	err := f.Each(func(n *Node) error {
+		if n.Process == nil { // it never started
+			return nil
+		}
+		select {
+		case <-n.Done():
+			return fmt.Errorf("fleet: %s ended by itself: %v\n%s", n.name, n.Err(), n.Log(4096))
+		default:
+		}
+		if err := n.Stop(stopGrace); err != nil {
+			return err
+		}
+		if err := n.Err(); err != nil {
+			return fmt.Errorf("fleet: %s: stopped, it ended with %w\n%s", n.name, err, n.Log(4096))
+		}
+		return nil
+	})
+	f.http.CloseIdleConnections()
+	return errors.Join(err, f.Network.Close())
+}
