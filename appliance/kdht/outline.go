@@ -18,7 +18,8 @@ type node struct {
 	scalar string
 }
 
-// outline prints a JSON document for people: one member per line, objects indented, lists of flat objects as tables.
+// outline prints a JSON document for people: one member per line, objects indented, lists of flat objects as tables,
+// without the counters that are zero.
 func outline(doc []byte) (string, error) {
 	d := json.NewDecoder(bytes.NewReader(doc))
 	d.UseNumber()
@@ -98,7 +99,7 @@ func (n *node) table() bool {
 		return false
 	}
 	for _, row := range n.values {
-		if !row.object || strings.Join(row.keys, "\n") != strings.Join(n.values[0].keys, "\n") {
+		if !row.object || len(row.keys) == 0 || strings.Join(row.keys, "\n") != strings.Join(n.values[0].keys, "\n") {
 			return false
 		}
 		for _, cell := range row.values {
@@ -108,6 +109,21 @@ func (n *node) table() bool {
 		}
 	}
 	return true
+}
+
+// rows is what a table shows: of counters, those that have counted something.
+func (n *node) rows() []*node {
+	first := n.values[0]
+	if k := first.keys[len(first.keys)-1]; k != "value" && k != "packets" {
+		return n.values
+	}
+	var out []*node
+	for _, row := range n.values {
+		if row.values[len(row.values)-1].scalar != "0" {
+			out = append(out, row)
+		}
+	}
+	return out
 }
 
 // text is a flat value on one line.
@@ -133,7 +149,7 @@ func (n *node) print(w io.Writer, indent string) {
 		p("%s%s\n", indent, n.text())
 	case n.table():
 		p("%s%s\n", indent, strings.Join(n.values[0].keys, "\t"))
-		for _, row := range n.values {
+		for _, row := range n.rows() {
 			cells := make([]string, len(row.values))
 			for i, c := range row.values {
 				cells[i] = c.text()

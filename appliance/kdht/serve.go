@@ -3,10 +3,13 @@ package main
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"log/slog"
 	"strings"
+	"syscall"
 
 	"kdht/config"
+	"kdht/store"
 )
 
 // configFlags are the flags that make a configuration: a file, and what overrides it.
@@ -100,7 +103,26 @@ func (c *serveCmd) Run(s *system) error {
 		// Success would keep gokrazy from starting it again.
 		return failed(nil, "this is a fault of the program; its last log lines say more", "the node stopped without being told to")
 	}
-	return &failure{code: exitFailure, msg: "the node stopped", err: err, hint: "the log lines above say more; \"kdht config check\" checks the configuration"}
+	return &failure{code: exitFailure, msg: "the node stopped", err: err, hint: serveHint(err)}
+}
+
+// serveHint says what helps against an error that ended the node.
+func serveHint(err error) string {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "\"ss -lnup\" and \"ss -lntp\" show which program has a port; \"kdht config show\" with the same flags shows what this one wants"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return "listen on an address of this machine; \"ip address\" lists them, and 0.0.0.0 and [::] stand for all"
+	case errors.Is(err, fs.ErrPermission):
+		return "run it as a user that may do that, or choose another directory with --state, or a port above 1023"
+	case errors.Is(err, syscall.ENOSPC):
+		return "make room on the disk, or choose another directory with --state"
+	case errors.Is(err, store.ErrLocked):
+		return "stop the other one, or choose another directory with --state"
+	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.EROFS):
+		return "choose another directory with --state"
+	}
+	return "log lines before this one, if there are any, say more; --log-level debug says most"
 }
 
 // newLogger returns the logger that the configuration asks for.

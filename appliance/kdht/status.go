@@ -21,7 +21,8 @@ type statusCmd struct {
 }
 
 func (statusCmd) Help() string {
-	return `Prints what the node says about itself: tables, XDP mode on each interface and why, store, counters.
+	return `Prints what the node says about itself: tables, XDP mode on each interface and why, store, counters. Counters
+that are zero are left out; --json has them all.
 
 Examples:
 

@@ -231,7 +231,7 @@ func TestDecodeCaptures(t *testing.T) {
 
 func TestStatus(t *testing.T) {
 	doc := `{"ready":true,"uptime":"3s","families":[{"family":"IPv4","contacts":8,"listen":["a:1","b:2"]},{"family":"IPv6","contacts":0,"listen":[]}],
-		"xdp":{"mode":"off","reason":"asked\nfor","links":[]},"mixed":[{"a":1},{"b":{"c":null}}]}`
+		"xdp":{"mode":"off","reason":"asked\nfor","links":[]},"node":[{"name":"a","value":0},{"name":"b","value":7}],"mixed":[{"a":1},{"b":{"c":null}}]}`
 	var code int
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/status" || r.Header.Get("Accept") != "application/json" {
