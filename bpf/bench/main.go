@@ -24,7 +24,7 @@ var cli struct {
 	Duration  time.Duration `help:"How long each figure is measured." default:"2s"`
 	Neighbors int           `help:"Nodes that fill the routing tables." default:"600"`
 	Binary    string        `help:"kdht program to measure; built from ./appliance/kdht when empty." type:"existingfile"`
-	Only      []string      `help:"Names of subjects to measure (reflector, 'kdht, kernel', 'kdht, user space', libtorrent)."`
+	Only      []string      `help:"Names of subjects to measure (reflector, 'kdht (kernel)', 'kdht (user space)', libtorrent)."`
 }
 
 func main() {

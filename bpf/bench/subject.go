@@ -27,8 +27,8 @@ var libtorrentScript string
 func subjects() []subject {
 	return []subject{
 		{name: "reflector", echo: true, start: (*rig).reflector},
-		{name: "kdht, kernel", start: func(r *rig) (func() error, error) { return r.kdht("native") }},
-		{name: "kdht, user space", start: func(r *rig) (func() error, error) { return r.kdht("off") }},
+		{name: "kdht (kernel)", start: func(r *rig) (func() error, error) { return r.kdht("native") }},
+		{name: "kdht (user space)", start: func(r *rig) (func() error, error) { return r.kdht("off") }},
 		{name: "libtorrent", start: (*rig).libtorrent},
 	}
 }
