@@ -1,6 +1,9 @@
 package store
 
 import (
+	"errors"
+	"fmt"
+
 	"go.etcd.io/bbolt"
 )
 
@@ -45,15 +48,22 @@ func (b *batch) bucket(name []byte) *bbolt.Bucket {
 
 func (b *batch) put(bucket, k, v []byte) {
 	b.dirty = true
-	if err := b.bucket(bucket).Put(k, v); err != nil && b.err == nil {
-		b.err = err
-	}
+	b.fail(b.bucket(bucket).Put(k, v))
 }
 
 func (b *batch) delete(bucket, k []byte) {
 	b.dirty = true
-	if err := b.bucket(bucket).Delete(k); err != nil && b.err == nil {
-		b.err = err
+	b.fail(b.bucket(bucket).Delete(k))
+}
+
+// fail has the whole batch fail with err, if that is not nil. bbolt refuses keys and
+// values only in ways that our keys and values give no cause for in a sound file.
+func (b *batch) fail(err error) {
+	if err == nil || b.err != nil {
+		return
+	}
+	if b.err = err; !errors.Is(err, ErrDamaged) {
+		b.err = fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 }
 

@@ -130,5 +130,3 @@ var stormOptions = store.Options{MaxPeersPerInfohash: -1, MaxBytesPerSource: -1,
 func stormMutable(w int, seq int64) *store.Item {
 	return mutable(w, "storm", seq, fmt.Sprintf("value %d of %d", seq, w))
 }
-
-func childResident(path string) error { return nil }

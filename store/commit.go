@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -32,8 +33,8 @@ var requests = sync.Pool{New: func() any { return &request{done: make(chan struc
 type queue struct {
 	mu      sync.Mutex
 	waiting []*request
-	eager   int        // of those waiting, how many are not lazy
-	faults  []*suspect // read transactions that failed
+	eager   int      // of those waiting, how many are not lazy
+	suspect *suspect // a read transaction failed
 	closed  bool
 	wake    chan struct{}
 	stopped chan struct{}
@@ -127,8 +128,8 @@ func (s *Store) writer() {
 		timer    = time.NewTimer(0)
 	)
 	for {
-		for _, x := range s.queue.takeFaults() {
-			s.inspect(x.db, x.fault)
+		if x := s.queue.takeSuspect(); x != nil {
+			s.inspect(x.db, x.err)
 		}
 		n, eager, closed := s.queue.look()
 		if n == 0 {
@@ -193,8 +194,8 @@ func (s *Store) run(batch []*request) {
 		return
 	}
 	s.log.Error("store: batch failed", "requests", len(batch), "error", err)
-	if f, ok := err.(*fault); ok {
-		s.inspect(db, f)
+	if errors.Is(err, ErrDamaged) {
+		s.inspect(db, err)
 		return
 	}
 	// The outcome on disk is unknown: bbolt may have written its meta page before an
@@ -221,7 +222,7 @@ func (s *Store) transact(db *bbolt.DB, reqs []*request) (err error) {
 	b := newBatch(s, tx)
 	for _, r := range reqs {
 		if r.err = r.op(b); b.err != nil {
-			return fmt.Errorf("store: write: %w", b.err)
+			return b.err
 		}
 	}
 	if b.dirty {

@@ -10,33 +10,31 @@ import (
 
 // A suspect is a database in which a transaction failed.
 type suspect struct {
-	db    *bbolt.DB
-	fault *fault
+	db  *bbolt.DB
+	err error
 }
 
 // suspect has the writer inspect the file after a reader's transaction failed.
-func (s *Store) suspect(db *bbolt.DB, f *fault) {
+func (s *Store) suspect(db *bbolt.DB, err error) {
 	q := &s.queue
 	q.mu.Lock()
-	// One is as good as many: inspect looks at the file, not at the transaction.
-	if len(q.faults) == 0 {
-		q.faults = append(q.faults, &suspect{db, f})
-	}
+	q.suspect = &suspect{db, err}
 	q.mu.Unlock()
 	q.poke()
 }
 
-func (q *queue) takeFaults() []*suspect {
+func (q *queue) takeSuspect() *suspect {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	f := q.faults
-	q.faults = nil
-	return f
+	x := q.suspect
+	q.suspect = nil
+	return x
 }
 
-// inspect decides what a fault means. If the file is damaged a new one is begun; if it
-// is sound, the fault is a programming error, which must not cost anybody data.
-func (s *Store) inspect(db *bbolt.DB, f *fault) {
+// inspect decides what ErrDamaged from a transaction means. If the file is damaged, a
+// new one is begun; if it is sound, the failure is a programming error, which must not
+// cost anybody data.
+func (s *Store) inspect(db *bbolt.DB, cause error) {
 	if s.db.Load() != db {
 		return // a new file was begun meanwhile
 	}
@@ -44,7 +42,11 @@ func (s *Store) inspect(db *bbolt.DB, f *fault) {
 		_ = s.renew(db, err)
 		return
 	}
-	s.log.Error("store: transaction failed though the file is sound", "cause", f.cause, "stack", string(f.stack))
+	var stack []byte
+	if f := (*fault)(nil); errors.As(cause, &f) {
+		stack = f.stack
+	}
+	s.log.Error("store: transaction failed though the file is sound", "error", cause, "stack", string(stack))
 	if err := guarded(func() error { return s.load(db) }); err != nil {
 		_ = s.renew(db, err)
 	}

@@ -3,6 +3,7 @@ package store_test
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -20,6 +21,8 @@ import (
 )
 
 const page = 4096
+
+var rounds = flag.Int("rounds", 150, "how many random damages to try")
 
 // sample is a store's file with everything in it, and the items that are there.
 func sample(t testing.TB) (file []byte, items []*store.Item) {
@@ -70,7 +73,8 @@ func useChecked(t testing.TB, file []byte, items []*store.Item, limit time.Durat
 	t.Helper()
 	c, path := newClock(), tempPath(t)
 	must(t, os.WriteFile(path, file, 0o600))
-	s, err := store.Open(path, store.Options{Now: c.Now, CheckTimeout: limit})
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	s, err := store.Open(path, store.Options{Now: c.Now, CheckTimeout: limit, Logger: log})
 	must(t, err)
 	defer s.Close()
 	for _, it := range items {
@@ -198,9 +202,6 @@ func TestDamagedFile(t *testing.T) {
 // Every page of the file in turn is zeroed, or replaced by another one.
 func TestDamagedPages(t *testing.T) {
 	file, items := sample(t)
-	if testing.Short() {
-		t.Skip("long")
-	}
 	aside := 0
 	for p := 2; p < len(file)/page; p++ {
 		b := bytes.Clone(file)
@@ -229,7 +230,7 @@ func TestDamagedBytesUnchecked(t *testing.T) { testDamagedBytes(t, time.Nanoseco
 func testDamagedBytes(t *testing.T, limit time.Duration) {
 	file, items := sample(t)
 	aside := 0
-	for seed := range uint64(150) {
+	for seed := range uint64(*rounds) {
 		r := rand.New(rand.NewPCG(seed, 0))
 		b := bytes.Clone(file)
 		for range 1 + r.IntN(20) {
@@ -241,11 +242,13 @@ func testDamagedBytes(t *testing.T, limit time.Duration) {
 				b[off+i] = byte(r.Uint32() >> (8 * r.IntN(4)))
 			}
 		}
-		if useChecked(t, b, items, limit) {
-			aside++
-		}
+		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
+			if useChecked(t, b, items, limit) {
+				aside++
+			}
+		})
 	}
-	t.Logf("%d of 150 set aside", aside)
+	t.Logf("%d of %d set aside", aside, *rounds)
 }
 
 func FuzzDamagedFile(f *testing.F) {

@@ -1,6 +1,9 @@
 package store
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 const (
 	// expireStep is how many entries of a kind one operation removes at most, so
@@ -39,6 +42,11 @@ func (b *batch) reclaim() bool {
 	return b.expireItems(b.now, reclaimStep)+b.expirePeers(b.now, reclaimStep) > 0
 }
 
+// An entry that is met but not in the index was deleted before and is still there:
+// in a page whose keys are out of order, because the disk damaged it after Open had
+// checked it, a cursor finds what a deletion does not. It would be met for ever.
+var errImmortal = fmt.Errorf("%w: an entry cannot be deleted", ErrDamaged)
+
 func (b *batch) expireItems(now uint32, limit int) int {
 	var due []Key
 	c := b.bucket(bucketExpiry).Cursor()
@@ -46,6 +54,10 @@ func (b *batch) expireItems(now uint32, limit int) int {
 		expires, target := parseExpiryKey(k)
 		if expires > now {
 			break
+		}
+		if known, _ := b.expires(target); known != expires {
+			b.fail(errImmortal)
+			return 0
 		}
 		due = append(due, target)
 	}
@@ -66,11 +78,15 @@ func (b *batch) expirePeers(now uint32, limit int) int {
 	for k, v := c.First(); k != nil && len(due) < limit; k, v = c.Next() {
 		ih, p, err := parsePeer(k, v)
 		if err != nil {
-			b.err = err
+			b.fail(err)
 			return 0
 		}
 		if p.expires > now {
 			break
+		}
+		if known := b.s.index.swarm(ih).find(p.addr, p.port); known == nil || *known != p {
+			b.fail(errImmortal)
+			return 0
 		}
 		due = append(due, entry{ih, p})
 	}
@@ -82,9 +98,7 @@ func (b *batch) expirePeers(now uint32, limit int) int {
 	}
 	b.change(func(x *index) {
 		for _, e := range due {
-			if p := x.swarm(e.infohash).find(e.peer.addr, e.peer.port); p != nil {
-				x.removePeer(e.infohash, p)
-			}
+			x.removePeer(e.infohash, x.swarm(e.infohash).find(e.peer.addr, e.peer.port))
 			if x.swarm(e.infohash) == nil {
 				b.gone[e.infohash] = struct{}{}
 			}

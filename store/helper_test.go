@@ -120,3 +120,6 @@ func fast(o store.Options) store.Options {
 	o.AnnounceInterval = -1
 	return o
 }
+
+// peerAddr is the address of the n-th peer.
+func peerAddr(n int) netip.AddrPort { return netip.AddrPortFrom(addr4(n), 6881) }

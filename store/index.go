@@ -82,6 +82,9 @@ func (x *index) loadExpiry(k, v []byte) error {
 		return fmt.Errorf("%w: item %x expires twice", ErrDamaged, target)
 	}
 	c := parseCharge(v)
+	if c.cost > maxItemCost {
+		return fmt.Errorf("%w: item %x costs %d bytes", ErrDamaged, target, c.cost)
+	}
 	x.items[target] = expires
 	x.charge(c.source, c.cost)
 	return nil
@@ -95,9 +98,13 @@ func (x *index) loadOwn(k, v []byte) error {
 	if _, ok := x.items[target]; ok {
 		return fmt.Errorf("%w: item %x is own and expires", ErrDamaged, target)
 	}
+	cost := int64(binary.BigEndian.Uint32(v[4:]))
+	if cost > maxItemCost {
+		return fmt.Errorf("%w: own item %x costs %d bytes", ErrDamaged, target, cost)
+	}
 	x.items[target] = never
 	x.own[target] = binary.BigEndian.Uint32(v)
-	x.charge(0, int64(binary.BigEndian.Uint32(v[4:])))
+	x.charge(0, cost)
 	return nil
 }
 

@@ -29,6 +29,8 @@ const (
 	// itemOverhead is what an item costs besides its record: target, index entry, and
 	// bbolt's own headers.
 	itemOverhead = 96
+
+	maxItemCost = offSalt + maxSalt + maxValue + crcSize + itemOverhead
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

@@ -145,6 +145,9 @@ func (s *Store) putAside(why string, cause error) error {
 	return nil
 }
 
+// closeTimeout is far longer than readers take for what they do in a transaction.
+const closeTimeout = 250 * time.Millisecond
+
 // closeBolt closes a database that may be damaged. Transactions that died in a panic
 // can leave bbolt's locks held, so Close may never return; then the mapping is left
 // to the process's end.
@@ -156,6 +159,6 @@ func closeBolt(db *bbolt.DB) {
 	}()
 	select {
 	case <-done:
-	case <-time.After(time.Second):
+	case <-time.After(closeTimeout):
 	}
 }

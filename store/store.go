@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -81,9 +82,9 @@ func (s *Store) view(fn func(*bbolt.Tx) error) error {
 			defer tx.Rollback()
 			return fn(tx)
 		})
-		switch f, ok := err.(*fault); {
-		case ok:
-			s.suspect(db, f)
+		switch {
+		case errors.Is(err, ErrDamaged):
+			s.suspect(db, err)
 			return err
 		case err == bbolt.ErrDatabaseNotOpen && s.db.Load() != db:
 			continue

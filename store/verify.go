@@ -232,8 +232,10 @@ func (v *verifier) freelist() error {
 	return nil
 }
 
-// tree checks the tree below a page. All its keys must be at least lo and less than
-// hi; nil is no bound.
+// tree checks the tree below a page. Its first key must be lo, which the branch above
+// has for it, and all must be less than hi; nil is no bound. bbolt's own check lets
+// the first key be greater, but its deletions go wrong then, and it writes no such
+// tree.
 func (v *verifier) tree(id uint64, depth int, lo, hi []byte) error {
 	if depth >= maxDepth {
 		return fmt.Errorf("page %d: too deep", id)
@@ -279,8 +281,8 @@ func (v *verifier) branch(b []byte, depth int, lo, hi []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := inside(k, lo, hi); err != nil {
-		return err
+	if lo != nil && !bytes.Equal(k, lo) {
+		return errors.New("first key differs from the branch above")
 	}
 	for i := range n {
 		next := hi
@@ -314,6 +316,9 @@ func (v *verifier) leaf(b []byte, depth int, lo, hi []byte) error {
 		}
 		if err := inside(k, prev, hi); err != nil || i > 0 && bytes.Equal(k, prev) {
 			return fmt.Errorf("key %d out of order", i)
+		}
+		if i == 0 && lo != nil && !bytes.Equal(k, lo) {
+			return errors.New("first key differs from the branch above")
 		}
 		prev = k
 		if native.Uint32(b[e:])&leafBucket == 0 {

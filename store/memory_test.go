@@ -1,0 +1,102 @@
+package store_test
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"strings"
+	"testing"
+	"time"
+
+	"kdht/store"
+)
+
+// A store of 100,000 items, each with a source of its own, and 20,000 peers adds
+// little to the process, even after all of it was read.
+func TestResidentMemory(t *testing.T) {
+	const items, limit = 100_000, 24 << 20
+	path := tempPath(t)
+	s := open(t, path, unbounded)
+	parallel(items, func(n int) { must(t, s.PutItem(residentItem(n), nil, addr6(n))) })
+	parallel(20_000, func(n int) {
+		must(t, s.Announce(key(n/20), peerAddr(n), false, peerAddr(n).Addr()))
+	})
+	t.Logf("file of %d MiB", s.Stats().FileBytes>>20)
+	closeChecked(t, s)
+
+	_, lines := child(t, "resident", path)
+	for lines.Scan() {
+		var (
+			when       string
+			anon, file int64
+		)
+		if _, err := fmt.Sscanf(lines.Text(), "%s %d %d", &when, &anon, &file); err != nil {
+			t.Fatalf("child says %q", lines.Text())
+		}
+		t.Logf("%-8s %5.1f MiB anonymous, %5.1f MiB file", when, float64(anon)/(1<<20), float64(file)/(1<<20))
+		if when != "read" && anon+file > limit {
+			t.Errorf("%s: more than %d MiB", when, limit>>20)
+		}
+	}
+}
+
+func residentItem(n int) *store.Item { return immutable(fmt.Sprintf("%-396d", n)) }
+
+// childResident prints what the store adds to its resident memory.
+func childResident(path string) error {
+	anon0, file0, err := resident()
+	if err != nil {
+		return err
+	}
+	report := func(when string) error {
+		anon, file, err := resident()
+		fmt.Println(when, anon-anon0, file-file0)
+		return err
+	}
+	start := time.Now()
+	s, err := store.Open(path, unbounded)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "opened in %v\n", time.Since(start).Round(time.Millisecond))
+	if err := report("open"); err != nil {
+		return err
+	}
+	for n := range 100_000 {
+		if _, err := s.Item(residentItem(n).Target); err != nil {
+			return err
+		}
+	}
+	if err := report("read"); err != nil {
+		return err
+	}
+	if _, err := s.Expire(time.Now()); err != nil {
+		return err
+	}
+	if err := report("expire"); err != nil {
+		return err
+	}
+	return s.Close()
+}
+
+// resident returns the process's resident anonymous and file memory in bytes.
+func resident() (anon, file int64, err error) {
+	debug.FreeOSMemory()
+	f, err := os.Open("/proc/self/status")
+	if err != nil {
+		return 0, 0, err
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		name, value, _ := strings.Cut(lines.Text(), ":")
+		var kib int64
+		switch fmt.Sscan(value, &kib); name {
+		case "RssAnon":
+			anon = kib << 10
+		case "RssFile":
+			file = kib << 10
+		}
+	}
+	return anon, file, nil
+}
