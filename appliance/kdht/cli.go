@@ -15,7 +15,7 @@ import (
 
 // system is what the program touches of its surroundings, so that tests can stand in for them.
 type system struct {
-	ctx    context.Context //nolint:containedctx // one per process; commands get it from here
+	ctx    context.Context // one per process; commands get it from here
 	args   []string
 	stdin  io.Reader
 	stdout io.Writer

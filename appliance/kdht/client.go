@@ -85,7 +85,7 @@ func (f *clientFlags) node(s *system, bootstrap []string, ask func(context.Conte
 		err = ask(ctx, n)
 	}
 	stop()
-	<-done // its sockets are closed; what it could not save does not matter, since it has no store
+	_ = <-done // its sockets are closed; what it could not save does not matter, since it has no store
 	if err != nil && s.ctx.Err() != nil {
 		return s.ctx.Err()
 	}
@@ -164,7 +164,7 @@ func resolve(ctx context.Context, hostport string) ([]netip.AddrPort, error) {
 	}
 	out := make([]netip.AddrPort, len(addrs))
 	for i, a := range addrs {
-		out[i] = netip.AddrPortFrom(a.Unmap(), uint16(p)) //nolint:gosec // LookupPort gives 0 to 65535
+		out[i] = netip.AddrPortFrom(a.Unmap(), uint16(p)) // LookupPort gives 0 to 65535
 	}
 	return out, nil
 }

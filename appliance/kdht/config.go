@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+
 	"kdht/config"
 )
 
@@ -57,12 +59,14 @@ func (c *configCheckCmd) Run(s *system) error {
 		if err == nil {
 			_, err = b.Config()
 		}
-		if e, ok := err.(config.Errors); ok { //nolint:errorlint // never wrapped
-			faults = append(faults, e...)
-		} else if err != nil {
-			return err
-		} else {
+		var e config.Errors
+		switch {
+		case err == nil:
 			s.say("%s: no fault", path)
+		case errors.As(err, &e):
+			faults = append(faults, e...)
+		default:
+			return err
 		}
 	}
 	if faults != nil {

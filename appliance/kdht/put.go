@@ -112,7 +112,7 @@ func (c *putCmd) value(s *system) ([]byte, error) {
 	case c.Value != nil:
 		raw = []byte(*c.Value)
 	default:
-		var in io.Reader = s.stdin
+		in := s.stdin
 		if c.File != "-" {
 			f, err := os.Open(c.File)
 			if err != nil {
