@@ -76,8 +76,11 @@ func (f *clientFlags) node(s *system, bootstrap []string, ask func(context.Conte
 		return failed(err, "this is a fault of the program", "cannot make a node")
 	}
 	runCtx, stop := context.WithCancel(context.WithoutCancel(s.ctx)) // it outlives the lookup, and ends after it
-	done := make(chan error, 1)
-	go func() { done <- n.Run(runCtx) }()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = n.Run(runCtx) // it fails only to close sockets, and they end with the process
+	}()
 	if len(bootstrap) > 0 {
 		err = acquaint(ctx, n)
 	}
@@ -85,7 +88,7 @@ func (f *clientFlags) node(s *system, bootstrap []string, ask func(context.Conte
 		err = ask(ctx, n)
 	}
 	stop()
-	_ = <-done // its sockets are closed; what it could not save does not matter, since it has no store
+	<-done
 	if err != nil && s.ctx.Err() != nil {
 		return s.ctx.Err()
 	}
