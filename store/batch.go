@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -42,6 +43,9 @@ func (b *batch) bucket(name []byte) *bbolt.Bucket {
 		return x
 	}
 	x := b.tx.Bucket(name)
+	if bytes.Equal(name, bucketExpiry) || bytes.Equal(name, bucketPeers) {
+		x.FillPercent = 0.9 // their keys begin with a time: mostly appended
+	}
 	b.bucketCache[string(name)] = x
 	return x
 }

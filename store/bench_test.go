@@ -146,12 +146,7 @@ func key0(i int) (k [20]byte) {
 
 // concurrently runs fn b.N times in all, in so many goroutines.
 func concurrently(b *testing.B, workers int, fn func()) {
-	var n atomic.Int64
 	b.ResetTimer()
-	parallelWorkers(workers, func() {
-		for n.Add(1) <= int64(b.N) {
-			fn()
-		}
-	})
+	parallelIn(workers, b.N, func(int) { fn() })
 	b.StopTimer()
 }

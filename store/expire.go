@@ -14,19 +14,21 @@ const (
 )
 
 // Expire removes what has expired by now and returns how many items and peers that
-// were. Nothing expired is ever returned, swept or not; sweeping frees the space and
-// tells OnRelease. Call it every few seconds.
+// were. Nothing expired is ever returned, swept or not; sweeping frees the space,
+// tells OnRelease, and keeps the resident memory small. Call it every few seconds.
 func (s *Store) Expire(now time.Time) (n int, err error) {
 	at := clamp(now.Unix())
 	for {
 		step := 0
 		err := s.submit(func(b *batch) error {
 			step = b.expireItems(at, expireStep) + b.expirePeers(at, expireStep)
+			if step == 0 {
+				trim(b.tx)
+			}
 			return nil
 		}, false)
 		n += step
 		if err != nil || step == 0 {
-			s.trim()
 			return n, err
 		}
 	}

@@ -165,26 +165,3 @@ func TestOnRelease(t *testing.T) {
 	c.Advance(90 * time.Minute)
 	expire(map[[20]byte]int{key(1): 1, it.Target: 1, both.Target: 1})
 }
-
-// parallel calls fn for 0 to n-1 from many goroutines and waits.
-func parallel(n int, fn func(int)) {
-	var wg sync.WaitGroup
-	const workers = 64
-	for w := range workers {
-		wg.Go(func() {
-			for i := w; i < n; i += workers {
-				fn(i)
-			}
-		})
-	}
-	wg.Wait()
-}
-
-// parallelWorkers calls fn in so many goroutines and waits.
-func parallelWorkers(workers int, fn func()) {
-	var wg sync.WaitGroup
-	for range workers {
-		wg.Go(fn)
-	}
-	wg.Wait()
-}

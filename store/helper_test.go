@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -123,3 +124,19 @@ func fast(o store.Options) store.Options {
 
 // peerAddr is the address of the n-th peer.
 func peerAddr(n int) netip.AddrPort { return netip.AddrPortFrom(addr4(n), 6881) }
+
+// parallel calls fn for 0 to n-1 from many goroutines and waits.
+func parallel(n int, fn func(int)) { parallelIn(64, n, fn) }
+
+func parallelIn(workers, n int, fn func(int)) {
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				fn(i)
+			}
+		})
+	}
+	wg.Wait()
+}

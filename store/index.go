@@ -62,6 +62,7 @@ func (s *Store) load(db *bbolt.DB) error {
 			return err
 		}
 		x.state = loadState(tx.Bucket(bucketState))
+		trim(tx)
 		return nil
 	})
 	if err != nil {

@@ -63,7 +63,6 @@ func (a announcing) announce(b *batch) error {
 	if old != nil {
 		b.delete(bucketPeers, old.key())
 	}
-	b.bucket(bucketPeers).FillPercent = 0.9 // appended to, mostly
 	b.put(bucketPeers, p.key(), p.encode(a.infohash))
 	b.change(func(x *index) {
 		x.serial++
