@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"kdht/appliance"
 	"kdht/appliance/status"
 	"kdht/bpf/netns"
 )
@@ -27,6 +28,9 @@ var built string
 // program builds the program once for all tests.
 var program = sync.OnceValues(func() (path string, err error) {
 	if built, err = os.MkdirTemp("", "kdht-appliance"); err != nil {
+		return "", err
+	}
+	if err := os.Chmod(built, 0o755); err != nil { // other users run it too
 		return "", err
 	}
 	path = filepath.Join(built, "kdht")
@@ -72,11 +76,20 @@ func serve(t *testing.T, ns *netns.NS, state string, args ...string) *process {
 // launch starts the program in a namespace.
 func launch(t *testing.T, ns *netns.NS, args ...string) *process {
 	t.Helper()
+	return launchAs(t, ns, nil, args...)
+}
+
+// launchAs starts the program in a namespace as another user.
+func launchAs(t *testing.T, ns *netns.NS, user *syscall.Credential, args ...string) *process {
+	t.Helper()
 	path, err := program()
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := &process{t: t, ns: ns, cmd: exec.Command(path, args...), lines: make(chan string, 1000), ended: make(chan struct{})}
+	if user != nil {
+		p.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: user}
+	}
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -103,8 +116,13 @@ func launch(t *testing.T, ns *netns.NS, args ...string) *process {
 		_ = p.cmd.Wait() // its outcome is in ProcessState
 	}()
 	t.Cleanup(func() {
-		_ = p.cmd.Process.Kill()
-		<-p.ended
+		_ = p.cmd.Process.Signal(syscall.SIGTERM) // so that it leaves no pins
+		select {
+		case <-p.ended:
+		case <-time.After(appliance.StopTimeout):
+			_ = p.cmd.Process.Kill()
+			<-p.ended
+		}
 		if t.Failed() {
 			t.Logf("log of %v:\n%s", p.cmd.Args[1:], p.text())
 		}

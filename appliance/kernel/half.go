@@ -32,7 +32,7 @@ const (
 	retry = time.Second
 )
 
-// Config is what a [Half] is made from. All fields but Interfaces are required.
+// Config is what a [Half] is made from. All fields but Interfaces and the last three are required.
 type Config struct {
 	XDP        config.XDP
 	Interfaces []string         // names of those to attach to; empty: all suitable ones
@@ -42,9 +42,10 @@ type Config struct {
 	Keys       func() iter.Seq[[20]byte] // the keys held here
 	Log        *slog.Logger
 
-	// Load and Watch are bpf.Load and link.Open, unless a test has others.
-	Load  func(bpf.Config) (Program, error)
-	Watch func() (Links, error)
+	// Load, Watch and PinDir are bpf.Load, link.Open and PinDir, unless a test has others.
+	Load   func(bpf.Config) (Program, error)
+	Watch  func() (Links, error)
+	PinDir func(state string) (string, error)
 }
 
 // Half is the kernel half of a node, as a task. It fails only for reasons that may pass; where there can be no kernel
@@ -72,6 +73,9 @@ func New(c Config) *Half {
 	}
 	if c.Watch == nil {
 		c.Watch = func() (Links, error) { return link.Open() }
+	}
+	if c.PinDir == nil {
+		c.PinDir = PinDir
 	}
 	h := &Half{c: c, ready: make(chan struct{})}
 	h.report = status.XDP{
@@ -122,24 +126,47 @@ func (h *Half) Run(ctx context.Context) error {
 	if h.c.XDP.Mode == config.XDPOff {
 		return h.without(ctx, "it is off by configuration")
 	}
-	dir, takenOver := h.pinDir()
-	program, err := h.c.Load(bpf.Config{PinDir: dir})
-	if err != nil && dir != "" {
-		unpinned, errUnpinned := h.c.Load(bpf.Config{})
-		if errUnpinned == nil {
-			h.notPinned(err)
-			program, err, dir, takenOver = unpinned, nil, "", false
-		}
-	}
+	program, pins, err := h.load()
 	if err != nil {
-		h.c.Log.Warn("no kernel half, all is served from user space", "reason", err)
-		return h.without(ctx, err.Error())
+		reason := err.Error()
+		if errors.Is(err, bpf.ErrPermission) {
+			reason += " (root may, and whoever has CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN)"
+		}
+		h.c.Log.Warn("no kernel half, all is served from user space", "reason", reason)
+		return h.without(ctx, reason)
 	}
-	err = h.run(ctx, program, takenOver)
-	if errClose := h.leave(program, ctx.Err() == nil, dir != ""); err == nil {
+	err = h.run(ctx, program, pins.used)
+	if errClose := h.leave(program, ctx.Err() == nil, pins.dir != ""); err == nil {
 		err = errClose
 	}
 	return err
+}
+
+// pinning is where the program is pinned.
+type pinning struct {
+	dir  string // empty: nowhere
+	used bool   // a predecessor left something there
+}
+
+// load loads the program, pinned if that can be.
+func (h *Half) load() (Program, pinning, error) {
+	dir, errPin := h.c.PinDir(h.c.State)
+	if errPin == nil {
+		pins := pinning{dir, hasPins(dir)}
+		program, err := h.c.Load(bpf.Config{PinDir: dir})
+		if err == nil {
+			h.update(func(r *status.XDP) { r.Pinned, r.PinDir, r.PinReason, r.TakenOver = true, dir, "", pins.used })
+			return program, pins, nil
+		}
+		errPin = err
+	}
+	program, err := h.c.Load(bpf.Config{})
+	if err != nil {
+		return nil, pinning{}, err
+	}
+	h.c.Log.Warn("the kernel half will not outlive the process", "reason", errPin)
+	h.update(func(r *status.XDP) { r.Pinned, r.PinDir, r.PinReason, r.TakenOver = false, "", errPin.Error(), false })
+	return program, pinning{}, nil
 }
 
 // without does nothing until ctx ends.
@@ -148,24 +175,6 @@ func (h *Half) without(ctx context.Context, reason string) error {
 	h.setReady()
 	<-ctx.Done()
 	return nil
-}
-
-// pinDir chooses the directory for pins, "" if there can be none, and tells whether a predecessor used it.
-func (h *Half) pinDir() (dir string, used bool) {
-	dir, err := PinDir(h.c.State)
-	if err != nil {
-		h.notPinned(err)
-		return "", false
-	}
-	used = hasPins(dir)
-	h.update(func(r *status.XDP) { r.Pinned, r.PinDir, r.PinReason, r.TakenOver = true, dir, "", used })
-	return dir, used
-}
-
-// notPinned notes that the kernel half will end with the process.
-func (h *Half) notPinned(reason error) {
-	h.c.Log.Warn("the kernel half will not outlive the process", "reason", reason)
-	h.update(func(r *status.XDP) { r.Pinned, r.PinDir, r.PinReason, r.TakenOver = false, "", reason.Error(), false })
 }
 
 // run sets the program up and serves it until ctx ends or something fails.
