@@ -1,0 +1,569 @@
+package kernel_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"kdht/appliance/kernel"
+	"kdht/appliance/link"
+	"kdht/appliance/status"
+	"kdht/bpf"
+	"kdht/config"
+	"kdht/router"
+)
+
+// fake stands for the program, the node and the interfaces, and writes down what is done to them.
+type fake struct {
+	mu      sync.Mutex
+	journal []string
+	refuse  map[string]error // "attach 2 native": error
+	kernel  router.Kernel    // what the node was given
+
+	sightings chan bpf.Sighting
+	links     chan []link.Link
+	ready     chan struct{}
+	refreshes int
+	loads     []bpf.Config
+	loadErr   map[string]error // by PinDir
+	log       bytes.Buffer
+}
+
+func newFake() *fake {
+	return &fake{
+		refuse: map[string]error{}, sightings: make(chan bpf.Sighting), links: make(chan []link.Link), ready: make(chan struct{}),
+		loadErr: map[string]error{},
+	}
+}
+
+func (f *fake) note(format string, args ...any) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := fmt.Sprintf(format, args...)
+	f.journal = append(f.journal, s)
+	return f.refuse[s]
+}
+
+// took returns what was done since the last call, without the renewals.
+func (f *fake) took() string {
+	synctest.Wait()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var done []string
+	for _, s := range f.journal {
+		if !strings.HasPrefix(s, "renew") {
+			done = append(done, s)
+		}
+	}
+	f.journal = nil
+	return strings.Join(done, "; ")
+}
+
+func (f *fake) Publish(s *bpf.Snapshot) error          { return f.note("publish %d", s.Secret[0]) }
+func (f *fake) Hold(key [20]byte) error                { return f.note("hold %d", key[0]) }
+func (f *fake) Release(key [20]byte) error             { return f.note("release %d", key[0]) }
+func (f *fake) SetEndpoints(as []netip.AddrPort) error { return f.note("endpoints %v", as) }
+func (f *fake) Renew(d time.Duration) error            { return f.note("renew %v", d) }
+func (f *fake) Detach(index int) error                 { return f.note("detach %d", index) }
+func (f *fake) Close(detach bool) error                { return f.note("close %v", detach) }
+func (f *fake) Attach(index int, m bpf.Mode) (bpf.Mode, error) {
+	return m, f.note("attach %d %v", index, m)
+}
+
+func (f *fake) HoldAll(keys iter.Seq[[20]byte]) error {
+	n := 0
+	for range keys {
+		n++
+	}
+	return f.note("hold all %d", n)
+}
+
+func (f *fake) Counters() ([]bpf.Counter, error) {
+	return []bpf.Counter{{Reason: "answered", Query: "ping", Packets: 7}, {Reason: "not_ours", Packets: 1}}, nil
+}
+
+func (f *fake) Sightings(ctx context.Context, see func(bpf.Sighting)) error {
+	for {
+		select {
+		case s := <-f.sightings:
+			if !s.Addr.IsValid() {
+				return errors.New("ring buffer is gone")
+			}
+			see(s)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// node and interfaces are separate types because methods have the same names.
+type node struct{ *fake }
+
+func (n node) SetKernel(k router.Kernel) error {
+	n.kernel = k
+	return n.note("set kernel %v", k != nil)
+}
+func (n node) Sighting(c router.Contact) { _ = n.note("sighting %v", c.Addr) }
+func (n node) Ready() <-chan struct{}    { return n.ready }
+
+type interfaces struct{ *fake }
+
+func (i interfaces) Run(ctx context.Context, f func([]link.Link)) error {
+	for {
+		select {
+		case ls := <-i.links:
+			if ls == nil {
+				return errors.New("netlink is gone")
+			}
+			f(ls)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+func (i interfaces) Refresh()     { i.mu.Lock(); i.refreshes++; i.mu.Unlock() }
+func (i interfaces) Close() error { return nil }
+
+const pins = "/pins/x"
+
+// start runs a half with fakes. end stops it and returns what Run returned.
+func (f *fake) start(t *testing.T, change func(*kernel.Config)) (h *kernel.Half, end func() error) {
+	t.Helper()
+	c := kernel.Config{
+		XDP:    config.XDP{Mode: config.XDPAuto, Lease: time.Minute},
+		Listen: []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:6881")},
+		Node:   node{f},
+		Keys:   func() iter.Seq[[20]byte] { return slices.Values([][20]byte{{1}, {2}}) },
+		Log:    slog.New(slog.NewTextHandler(&f.log, nil)),
+		Load: func(c bpf.Config) (kernel.Program, error) {
+			f.loads = append(f.loads, c)
+			return f, f.loadErr[c.PinDir]
+		},
+		Watch:  func() (kernel.Links, error) { return interfaces{f}, nil },
+		PinDir: func(string) (string, error) { return pins, nil },
+	}
+	if change != nil {
+		change(&c)
+	}
+	h = kernel.New(c)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- h.Run(ctx) }()
+	return h, func() error {
+		cancel()
+		return <-ended
+	}
+}
+
+// nic makes a suitable interface.
+func eth(index int, change func(*link.Link)) link.Link {
+	l := link.Link{
+		Index: index, Name: fmt.Sprintf("eth%d", index), Driver: "igb", Type: 1, MAC: [6]byte{2, 0, 0, 0, 0, byte(index)}, MTU: 1500,
+		Up: true, Carrier: true, Addrs: []netip.Addr{netip.AddrFrom4([4]byte{198, 18, 0, byte(index)})},
+	}
+	if change != nil {
+		change(&l)
+	}
+	return l
+}
+
+// attached is the interface as the kernel shows it with our program.
+func attached(index int) link.Link {
+	return eth(index, func(l *link.Link) { l.XDPMode, l.XDPProgID = "native", 99 })
+}
+
+func only(t *testing.T, h *kernel.Half) status.NIC {
+	t.Helper()
+	n := h.Report().NICs
+	if len(n) != 1 {
+		t.Fatalf("NICs are %+v, want one", n)
+	}
+	return n[0]
+}
+
+func expect(t *testing.T, f *fake, what, want string) {
+	t.Helper()
+	if got := f.took(); got != want {
+		t.Errorf("%s:\n got %s\nwant %s", what, got, want)
+	}
+}
+
+const begin = "hold all 2; set kernel true"
+
+func TestLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		h, end := f.start(t, nil)
+		expect(t, f, "start", begin)
+		select {
+		case <-h.Ready():
+			t.Error("ready before it is attached")
+		default:
+		}
+		f.links <- []link.Link{eth(2, nil)}
+		expect(t, f, "first interface", "endpoints [198.18.0.2:6881]; attach 2 native")
+		<-h.Ready()
+		if f.refreshes != 1 {
+			t.Error("the outcome was not read back from the kernel")
+		}
+		f.links <- []link.Link{attached(2)}
+		expect(t, f, "nothing new", "")
+		if n := only(t, h); n.Mode != "native" || n.Reason != "" || n.ProgramID != 99 || n.Wanted != "auto" {
+			t.Errorf("NIC is %+v", n)
+		}
+		r := h.Report()
+		if !r.Active || !r.Pinned || r.PinDir != pins || r.TakenOver || r.Lease != 60 || len(r.Counters) != 2 || r.Counters[0].Packets != 7 {
+			t.Errorf("report is %+v", r)
+		}
+		f.links <- []link.Link{attached(2), eth(3, nil)}
+		expect(t, f, "second interface", "endpoints [198.18.0.2:6881 198.18.0.3:6881]; attach 3 native")
+		f.links <- []link.Link{eth(3, nil)}
+		expect(t, f, "first one gone", "detach 2; endpoints [198.18.0.3:6881]")
+
+		f.sightings <- bpf.Sighting{Addr: netip.MustParseAddrPort("198.18.7.7:1")}
+		expect(t, f, "sighting", "sighting 198.18.7.7:1")
+		f.sightings <- bpf.Sighting{} // the reader fails, and is started again
+		time.Sleep(2 * time.Second)
+		f.sightings <- bpf.Sighting{Addr: netip.MustParseAddrPort("198.18.7.8:1")}
+		expect(t, f, "sighting after a failure", "sighting 198.18.7.8:1")
+
+		if err := end(); err != nil {
+			t.Error(err)
+		}
+		expect(t, f, "stop", "set kernel false; close true")
+		if r := h.Report(); r.Active || r.Reason == "" {
+			t.Errorf("after the stop the report is %+v", r)
+		}
+	})
+}
+
+func TestLeaseIsRenewed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		_, end := f.start(t, nil)
+		f.links <- nil2()
+		time.Sleep(10*time.Minute + time.Second)
+		synctest.Wait()
+		f.mu.Lock()
+		renewals := 0
+		for _, s := range f.journal {
+			if s == "renew 1m0s" {
+				renewals++
+			}
+		}
+		f.mu.Unlock()
+		if renewals != 31 {
+			t.Errorf("%d renewals in ten minutes with a lease of one, want 31", renewals)
+		}
+		if err := end(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// nil2 is no interfaces, where nil is a failure.
+func nil2() []link.Link { return []link.Link{} }
+
+func TestLinger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		_, end := f.start(t, func(c *kernel.Config) { c.XDP.Linger = 10 * time.Second })
+		f.links <- nil2()
+		f.took()
+		if err := end(); err != nil {
+			t.Error(err)
+		}
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if got := strings.Join(f.journal, "; "); got != "set kernel false; renew 10s; close false" {
+			t.Errorf("stop: %s", got)
+		}
+	})
+}
+
+// TestTakeOver finds pins, and keeps the predecessor's tables until the node is ready.
+func TestTakeOver(t *testing.T) {
+	for name, late := range map[string]bool{"ready": false, "never ready": true} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := os.Mkdir(filepath.Join(dir, "maps"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake()
+				h, end := f.start(t, func(c *kernel.Config) { c.PinDir = func(string) (string, error) { return dir, nil } })
+				synctest.Wait()
+				f.mu.Lock()
+				if f.journal[0] != "renew 1m0s" {
+					t.Errorf("first of all: %s, want the lease renewed", f.journal[0])
+				}
+				f.mu.Unlock()
+				expect(t, f, "start", begin)
+				for i := range 2 {
+					if err := f.kernel.Publish(&bpf.Snapshot{Secret: [16]byte{byte(i)}}); err != nil {
+						t.Error(err)
+					}
+				}
+				if err := f.kernel.Hold([20]byte{9}); err != nil {
+					t.Error(err)
+				}
+				expect(t, f, "before the node is ready", "hold 9")
+				// An interface that is not wanted any more, with a program that only a predecessor can have left.
+				f.links <- []link.Link{eth(2, func(l *link.Link) { l.XDPMode, l.Kind = "native", "bridge" })}
+				expect(t, f, "unwanted interface", "endpoints [198.18.0.2:6881]; attach 2 auto; detach 2")
+				if late {
+					time.Sleep(31 * time.Second)
+				} else {
+					close(f.ready)
+				}
+				expect(t, f, "ready", "publish 1")
+				if err := f.kernel.Publish(&bpf.Snapshot{Secret: [16]byte{5}}); err != nil {
+					t.Error(err)
+				}
+				expect(t, f, "afterwards", "publish 5")
+				if !h.Report().TakenOver {
+					t.Error("the report does not say so")
+				}
+				if err := end(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+func TestChangesOfAnInterface(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		h, end := f.start(t, nil)
+		defer end() //nolint:errcheck // not the subject
+		f.links <- []link.Link{eth(2, nil)}
+		f.links <- []link.Link{attached(2)}
+		f.took()
+		step := func(what, want string, change func(*link.Link)) {
+			t.Helper()
+			l := attached(2)
+			if change != nil {
+				change(&l)
+			}
+			f.links <- []link.Link{l}
+			expect(t, f, what, want)
+		}
+		step("renamed", "", func(l *link.Link) { l.Name = "wan" })
+		if n := only(t, h); n.Name != "wan" || n.Mode != "native" {
+			t.Errorf("NIC is %+v", n)
+		}
+		step("down", "", func(l *link.Link) { l.Up = false })
+		step("up again", "", nil)
+		step("lost notifications, same program", "", func(l *link.Link) { l.Generation = 1 << 32 })
+		step("back", "", nil)
+		step("another interface of that index", "detach 2; attach 2 native", func(l *link.Link) {
+			l.Generation, l.XDPMode, l.XDPProgID = 7, "", 0
+		})
+		step("read back", "", func(l *link.Link) { l.Generation = 7 })
+		step("detached by somebody", "detach 2; attach 2 native", func(l *link.Link) { l.Generation, l.XDPMode, l.XDPProgID = 7, "", 0 })
+		step("several programs", "", func(l *link.Link) { l.Generation, l.XDPMode, l.XDPProgID = 7, "several", 0 })
+		step("port of a bond", "detach 2", func(l *link.Link) { l.Generation, l.Master, l.PortKind = 7, 5, "bond" })
+		if n := only(t, h); n.Wanted != "none" || n.Mode != "none" || !strings.Contains(n.Reason, "bond") {
+			t.Errorf("NIC is %+v", n)
+		}
+		step("no port any more", "attach 2 native", func(l *link.Link) { l.Generation, l.XDPMode, l.XDPProgID = 7, "", 0 })
+	})
+}
+
+func TestModes(t *testing.T) {
+	broken := fmt.Errorf("attach: %w: MTU is too large", bpf.ErrNotSupported)
+	busy := fmt.Errorf("attach: %w", bpf.ErrBusy)
+	veth := func(l *link.Link) { l.Kind = "veth" }
+	for name, c := range map[string]struct {
+		mode   config.XDPMode
+		change func(*link.Link)
+		refuse map[string]error
+		did    string
+		got    string
+		reason string
+		logged string
+	}{
+		"auto":             {config.XDPAuto, nil, nil, "attach 2 native", "native", "", "INFO"},
+		"auto, fallback":   {config.XDPAuto, nil, map[string]error{"attach 2 native": broken}, "attach 2 native; attach 2 generic", "generic", "native: attach: XDP is not supported: MTU is too large", "WARN"},
+		"auto, neither":    {config.XDPAuto, nil, map[string]error{"attach 2 native": broken, "attach 2 generic": broken}, "attach 2 native; attach 2 generic", "none", "generic: ", "WARN"},
+		"auto, busy":       {config.XDPAuto, nil, map[string]error{"attach 2 native": busy}, "attach 2 native", "none", "native: attach: another", "WARN"},
+		"auto on veth":     {config.XDPAuto, veth, nil, "attach 2 generic", "generic", "--xdp native forces it", "INFO"},
+		"native on veth":   {config.XDPNative, veth, nil, "attach 2 native", "native", "", "INFO"},
+		"native, refused":  {config.XDPNative, nil, map[string]error{"attach 2 native": broken}, "attach 2 native", "none", "native: attach", "WARN"},
+		"generic":          {config.XDPGeneric, nil, nil, "attach 2 generic", "generic", "", "INFO"},
+		"generic, refused": {config.XDPGeneric, nil, map[string]error{"attach 2 generic": broken}, "attach 2 generic", "none", "generic: attach", "WARN"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake()
+				if c.refuse != nil {
+					f.refuse = c.refuse
+				}
+				h, end := f.start(t, func(k *kernel.Config) { k.XDP.Mode = c.mode })
+				defer end() //nolint:errcheck // not the subject
+				f.took()
+				f.links <- []link.Link{eth(2, c.change)}
+				expect(t, f, "attach", "endpoints [198.18.0.2:6881]; "+c.did)
+				n := only(t, h)
+				if n.Mode != c.got || n.Wanted != string(c.mode) || !strings.Contains(n.Reason, c.reason) || c.reason == "" && n.Reason != "" {
+					t.Errorf("NIC is %+v, want mode %s because of %q", n, c.got, c.reason)
+				}
+				if r := h.Report(); r.Active != (c.got != "none") || (r.Reason == "") != r.Active {
+					t.Errorf("active %v, reason %q", r.Active, r.Reason)
+				}
+				if log := f.log.String(); strings.Count(log, "interface=eth2") != 1 || !strings.Contains(log, "level="+c.logged) {
+					t.Errorf("log is %q, want one line of level %s", log, c.logged)
+				}
+				if c.got != "none" {
+					return
+				}
+				f.links <- []link.Link{eth(2, func(l *link.Link) { l.Name = "new" })}
+				expect(t, f, "nothing that could help", "")
+				f.links <- []link.Link{eth(2, func(l *link.Link) { l.MTU = 1400 })}
+				expect(t, f, "something that could help", c.did)
+				if log := f.log.String(); strings.Count(log, "XDP not attached") != 1 {
+					t.Errorf("the same refusal is logged again: %q", log)
+				}
+			})
+		})
+	}
+}
+
+func TestWithout(t *testing.T) {
+	denied := fmt.Errorf("load: %w", bpf.ErrPermission)
+	for name, c := range map[string]struct {
+		mode   config.XDPMode
+		loads  int
+		reason string
+		lines  int
+	}{
+		"off":           {config.XDPOff, 0, "it is off by configuration", 0},
+		"no permission": {config.XDPAuto, 2, "CAP_BPF", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake()
+				f.loadErr = map[string]error{pins: denied, "": denied}
+				h, end := f.start(t, func(k *kernel.Config) { k.XDP.Mode = c.mode })
+				<-h.Ready()
+				synctest.Wait()
+				r := h.Report()
+				if r.Active || !strings.Contains(r.Reason, c.reason) || len(f.loads) != c.loads || f.took() != "" {
+					t.Errorf("report is %+v after %d loads, want %q after %d", r, len(f.loads), c.reason, c.loads)
+				}
+				if n := strings.Count(f.log.String(), "\n"); n != c.lines {
+					t.Errorf("%d lines in the log, want %d", n, c.lines)
+				}
+				if err := end(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+func TestNotPinned(t *testing.T) {
+	for name, change := range map[string]func(*fake, *kernel.Config){
+		"no file system": func(_ *fake, c *kernel.Config) {
+			c.PinDir = func(string) (string, error) { return "", errors.New("out of order") }
+		},
+		"pins refused": func(f *fake, _ *kernel.Config) { f.loadErr = map[string]error{pins: errors.New("out of order")} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake()
+				h, end := f.start(t, func(c *kernel.Config) {
+					c.XDP.Linger = time.Second
+					change(f, c)
+				})
+				f.links <- []link.Link{eth(2, nil)}
+				f.took()
+				if r := h.Report(); !r.Active || r.Pinned || r.PinReason != "out of order" || r.PinDir != "" {
+					t.Errorf("report is %+v", r)
+				}
+				if n := strings.Count(f.log.String(), "out of order"); n != 1 {
+					t.Errorf("logged %d times, want once", n)
+				}
+				if err := end(); err != nil {
+					t.Error(err)
+				}
+				expect(t, f, "there is nothing to linger", "set kernel false; close true")
+			})
+		})
+	}
+}
+
+// TestFailure loses netlink: the program stays attached for the next run.
+func TestFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		h, end := f.start(t, nil)
+		f.links <- []link.Link{eth(2, nil)}
+		f.took()
+		f.links <- nil
+		expect(t, f, "failure", "set kernel false; close false")
+		if err := end(); err == nil || !strings.Contains(err.Error(), "netlink is gone") {
+			t.Errorf("Run = %v, want the failure", err)
+		}
+		<-h.Ready() // and stays closed in the next run
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- h.Run(ctx) }()
+		f.links <- []link.Link{eth(2, nil)}
+		expect(t, f, "next run", begin+"; endpoints [198.18.0.2:6881]; attach 2 native")
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestEndpoints(t *testing.T) {
+	addrs := func(ss ...string) (as []netip.Addr) {
+		for _, s := range ss {
+			as = append(as, netip.MustParseAddr(s))
+		}
+		return as
+	}
+	links := []link.Link{
+		{Loopback: true, Addrs: addrs("127.0.0.1", "198.18.9.9", "::1")},
+		{Addrs: addrs("198.18.0.1", "2001:db8::1", "fe80::1")},
+		{Addrs: addrs("198.18.0.1", "198.18.0.2", "fe80::1")},
+	}
+	for _, c := range []struct {
+		listen   string
+		loopback bool
+		want     string
+	}{
+		{"0.0.0.0:6881", false, "198.18.0.1:6881 198.18.0.2:6881 198.18.9.9:6881"},
+		{"[::]:6881", false, "[2001:db8::1]:6881 [fe80::1]:6881"},
+		{"0.0.0.0:6881", true, "127.0.0.1:6881 198.18.0.1:6881 198.18.0.2:6881 198.18.9.9:6881"},
+		{"127.0.0.1:6881", false, ""},
+		{"198.18.0.2:6881 198.18.0.2:7000", false, "198.18.0.2:6881 198.18.0.2:7000"},
+		{"198.18.0.2:6881 0.0.0.0:6881", false, "198.18.0.1:6881 198.18.0.2:6881 198.18.9.9:6881"},
+		{"[fe80::1%eth0]:6881", false, "[fe80::1]:6881"},
+		{"[2001:db8::1]:1 198.18.0.1:2", false, "198.18.0.1:2 [2001:db8::1]:1"},
+	} {
+		var listen []netip.AddrPort
+		for _, s := range strings.Fields(c.listen) {
+			listen = append(listen, netip.MustParseAddrPort(s))
+		}
+		got := strings.Trim(fmt.Sprint(kernel.Endpoints(listen, links, c.loopback)), "[]")
+		if want := strings.Trim(c.want, "[]"); got != want {
+			t.Errorf("%s, loopback %v: %s, want %s", c.listen, c.loopback, got, want)
+		}
+	}
+}
