@@ -32,9 +32,9 @@ func TestPrograms(t *testing.T) {
 				Image:     image,
 				Init:      build(ctx, t, kernel, filepath.Join(scratch, "init"), "build", "./guest"),
 				Test:      build(ctx, t, kernel, filepath.Join(scratch, "test"), "test", "kdht/bpf"),
-				Files:     map[string]string{"testdata": "../../bpf/testdata"},
-				Args:      []string{"-test.v", "-test.run=^TestProgram", "-test.timeout=6m"},
-				Env:       []string{"KDHT_REQUIRE=1", "KDHT_TEST_SCALE=50"},
+				Files:     map[string]string{"vectors.json": "../../router/krpc/testdata/vectors.json"},
+				Args:      []string{"-test.v", "-test.timeout=6m"},
+				Env:       []string{"KDHT_VECTORS=/vectors.json", "KDHT_PAIRS=2000"},
 				Dir:       "/",
 				MemoryMiB: 512,
 			}

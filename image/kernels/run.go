@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"kdht/image/kernels/internal/protocol"
@@ -38,6 +39,18 @@ type Guest struct {
 	MemoryMiB int
 	// Append is added to the kernel's command line.
 	Append string
+}
+
+// lockedWriter lets the console and the emulator's own messages share a writer.
+type lockedWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (l *lockedWriter) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(b)
 }
 
 // Run boots the guest, copies its console to w, and returns the exit code of
@@ -71,7 +84,8 @@ func (g Guest) Run(ctx context.Context, scratch string, w io.Writer) (code int, 
 		"-append", strings.TrimSpace("console="+g.Kernel.console+" panic=-1 rdinit=/init loglevel=4 "+g.Append))
 	cmd := exec.CommandContext(ctx, g.Kernel.qemu, args...)
 	cmd.WaitDelay = 5 * time.Second
-	cmd.Stderr = w
+	out := &lockedWriter{w: w}
+	cmd.Stderr = out
 	console, err := cmd.StdoutPipe()
 	if err != nil {
 		return 0, err
@@ -84,7 +98,7 @@ func (g Guest) Run(ctx context.Context, scratch string, w io.Writer) (code int, 
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		line := strings.TrimRight(lines.Text(), "\r")
-		fmt.Fprintln(w, line)
+		fmt.Fprintln(out, line)
 		if rest, ok := strings.CutPrefix(line, protocol.ExitMarker); ok {
 			if n, err := strconv.Atoi(rest); err == nil {
 				code, found = n, true
