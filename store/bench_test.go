@@ -92,7 +92,7 @@ func BenchmarkRead(b *testing.B) {
 				b.Error(err)
 			}
 		}},
-		{"ItemMiss", func(i int) { s.Item(key0(i)) }},
+		{"ItemMiss", func(i int) { _, _ = s.Item(key0(i)) }},
 		{"HoldsMiss", func(i int) { s.Holds(key0(i)) }},
 		{"Holds", func(i int) { s.Holds(targets[i*7919%items]) }},
 		{"Peers50of100", func(i int) {

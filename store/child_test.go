@@ -68,7 +68,7 @@ func childHold(path string) error {
 		return err
 	}
 	fmt.Println("open")
-	os.Stdin.Read(make([]byte, 1))
+	_, _ = os.Stdin.Read(make([]byte, 1))
 	return s.Close()
 }
 

@@ -93,7 +93,8 @@ func resident() (anon, file int64, err error) {
 	for lines := bufio.NewScanner(f); lines.Scan(); {
 		name, value, _ := strings.Cut(lines.Text(), ":")
 		var kib int64
-		switch fmt.Sscan(value, &kib); name {
+		_, _ = fmt.Sscan(value, &kib) // not all are numbers
+		switch name {
 		case "RssAnon":
 			anon = kib << 10
 		case "RssFile":

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 )
 
 // Key is a BEP 44 target or an infohash.
@@ -79,14 +80,14 @@ func (s *Store) view(fn func(*bbolt.Tx) error) error {
 			if err != nil {
 				return err
 			}
-			defer tx.Rollback()
+			defer func() { _ = tx.Rollback() }()
 			return fn(tx)
 		})
 		switch {
 		case errors.Is(err, ErrDamaged):
 			s.suspect(db, err)
 			return err
-		case err == bbolt.ErrDatabaseNotOpen && s.db.Load() != db:
+		case errors.Is(err, berrors.ErrDatabaseNotOpen) && s.db.Load() != db:
 			continue
 		}
 		return err
