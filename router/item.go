@@ -45,14 +45,14 @@ func (n *Node) GetMutable(ctx context.Context, k [32]byte, salt []byte, opts ...
 }
 
 func (l *lookup) itemResult(found *Item, copies int, local bool) (*ItemResult, error) {
-	r := &ItemResult{Copies: copies, Local: local, Stats: l.stats()}
+	r := &ItemResult{Stats: l.stats()}
 	if found == nil {
 		if l.progress.Answered == 0 {
 			return r, ErrNoNodes
 		}
 		return r, ErrNotFound
 	}
-	r.Item = *found
+	r.Item, r.Copies, r.Local = *found, copies, local
 	return r, nil
 }
 

@@ -157,9 +157,7 @@ func (l *lookup) send(e lookupEvent) {
 // handle takes an event in, and reports whether the lookup has what it wants.
 func (l *lookup) handle(e lookupEvent) bool {
 	if e.slow {
-		if e.c.state == stateAsked {
-			e.c.state = stateSlow
-		}
+		e.list.slow(e.c)
 		return false
 	}
 	l.inFlight--
@@ -168,10 +166,14 @@ func (l *lookup) handle(e lookupEvent) bool {
 		l.progress.Failed++
 		return false
 	}
-	e.list.answered(e.c, e.r.ID)
+	if !e.list.answered(e.c, e.r.ID) {
+		l.progress.Failed++
+		return false
+	}
 	e.c.token = e.r.Token
 	l.progress.Answered++
 	l.hops = max(l.hops, e.c.hops)
+	e.c.useful = e.r.V != nil || e.r.Values != nil
 	l.refer(e.c, e.r)
 	return l.onAnswer != nil && l.onAnswer(e.c, e.r)
 }

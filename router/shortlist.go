@@ -22,6 +22,13 @@ const (
 	maxLies = 4
 	// slowGrace is for how long a lookup that is otherwise complete waits for a node close to the target.
 	slowGrace = 2500 * time.Millisecond
+
+	// A lookup is complete when candidates of this weight in all, from the closest on, have answered: 8 whose
+	// IDs follow BEP 42. Others may have chosen their ID for the sake of this very target, and count a third; those
+	// whose answers lead nowhere do not count.
+	fullWindow     = bucketSize * secureWeight
+	secureWeight   = 3
+	insecureWeight = 1
 )
 
 // progress of one candidate.
@@ -38,19 +45,36 @@ type candidate struct {
 	Contact
 	dist     words
 	unknown  bool // the ID is not known: a bootstrap node
+	secure   bool // the ID follows BEP 42, or need not
+	useful   bool // its answer referred to others, or had what is looked for
 	state    uint8
 	asked    time.Time
 	hops     int
 	token    []byte
 	referrer *candidate
-	// How the nodes fared that this one referred to first, and was the only one to.
+	// How the nodes fared that this one referred to.
 	lies, truths int
 	endorsed     bool // others referred to it too
+	blamed       bool // it counts as a lie of its referrer
 }
+
+// weight returns what a candidate that has answered, or is being asked, counts towards a full window.
+func (c *candidate) weight() int {
+	switch {
+	case c.unknown, c.state == stateAnswered && (!c.useful || c.lying()):
+		return 0
+	case c.secure:
+		return secureWeight
+	}
+	return insecureWeight
+}
+
+// lying reports whether the referrals of a candidate are worth nothing.
+func (c *candidate) lying() bool { return c.lies >= maxLies && c.truths == 0 }
 
 // distrusted reports whether a candidate is known only from a node whose referrals are worth nothing.
 func (c *candidate) distrusted() bool {
-	return c.referrer != nil && !c.endorsed && c.referrer.lies >= maxLies && c.referrer.truths == 0
+	return c.referrer != nil && !c.endorsed && c.referrer.lying()
 }
 
 // shortlist is the state of a lookup in one family: the candidates in order of distance to the target. There is one
@@ -80,15 +104,16 @@ func (l *shortlist) add(c Contact, referrer *candidate) {
 		return
 	}
 	key := l.table.key(c.Addr.Addr())
+	if referrer != nil && l.table.key(referrer.Addr.Addr()) != key {
+		referrer.useful = true
+	}
 	if old := l.byAddr[key]; old != nil {
-		if old.Contact == c && old.referrer != referrer {
-			old.endorsed = true
-		}
+		old.mentioned(c, referrer)
 		return
 	}
 	n := &candidate{Contact: c, unknown: unknown, referrer: referrer}
 	if !unknown {
-		n.dist = wordsOf(&c.ID).xor(l.target)
+		l.place(n)
 	}
 	if referrer != nil {
 		n.hops = referrer.hops + 1
@@ -100,6 +125,24 @@ func (l *shortlist) add(c Contact, referrer *candidate) {
 	if len(l.all) > maxCandidates {
 		l.forgetFarthest()
 	}
+}
+
+// mentioned judges what another node says about a candidate.
+func (c *candidate) mentioned(as Contact, by *candidate) {
+	switch {
+	case by == nil || by == c || by == c.referrer:
+	case c.Contact == as && c.state == stateAnswered:
+		by.truths++
+	case c.Contact == as:
+		c.endorsed = true
+	case c.Addr == as.Addr && c.state == stateAnswered:
+		by.lies++
+	}
+}
+
+// place sets what follows from a candidate's ID.
+func (l *shortlist) place(c *candidate) {
+	c.dist, c.unknown, c.secure = wordsOf(&c.ID).xor(l.target), false, l.table.secure(c.Contact)
 }
 
 func (l *shortlist) insert(c *candidate) bool {
@@ -132,32 +175,57 @@ func (l *shortlist) forgetFarthest() {
 	}
 }
 
-// answered records that a candidate answered, under an ID that may be another than the one it was said to have.
-func (l *shortlist) answered(c *candidate, id ID) {
-	if c.referrer != nil {
-		c.referrer.truths++
-	}
-	c.state = stateAnswered
+// answered records that a candidate answered, under an ID that may be another than the one it was said to have. Then
+// who said so is to blame, unless the new ID is one that the node has no right to.
+func (l *shortlist) answered(c *candidate, id ID) bool {
 	if c.ID == id {
-		return
+		c.state = stateAnswered
+		if c.referrer != nil {
+			c.referrer.truths++
+		}
+		return true
 	}
-	i := slices.Index(l.all, c)
-	l.all = slices.Delete(l.all, i, i+1)
-	c.ID, c.dist, c.unknown = id, wordsOf(&id).xor(l.target), false
+	c.blame()
+	real := Contact{ID: id, Addr: c.Addr}
+	if !l.table.acceptable(real) || !c.unknown && !l.table.secure(real) {
+		l.failed(c)
+		return false
+	}
+	if i := slices.Index(l.all, c); i >= 0 {
+		l.all = slices.Delete(l.all, i, i+1)
+	}
+	c.Contact, c.state = real, stateAnswered
+	l.place(c)
 	l.insert(c)
+	return true
 }
 
 // failed records that a candidate did not answer, or not with a response.
 func (l *shortlist) failed(c *candidate) {
 	c.state = stateFailed
-	if c.referrer != nil {
+	c.blame()
+}
+
+// slow records that a candidate has not answered for long. Until it does, the referrer is to blame: to wait would
+// mean to be held up by who refers to nodes that do not exist.
+func (l *shortlist) slow(c *candidate) {
+	if c.state == stateAsked {
+		c.state = stateSlow
+		c.blame()
+	}
+}
+
+// blame counts a candidate as a lie of its referrer, once.
+func (c *candidate) blame() {
+	if c.referrer != nil && !c.blamed {
+		c.blamed = true
 		c.referrer.lies++
 	}
 }
 
 // next returns the candidate to ask now; nil if none should be.
 //
-// Only the k closest that may still answer are worth asking. A slow one is passed over, but takes its place again
+// Only the closest that may still answer, up to a full window, are worth asking. A slow one is passed over, but takes its place again
 // when it answers. Distrusted ones are asked only if there is nobody else.
 func (l *shortlist) next() *candidate {
 	active := 0
@@ -173,7 +241,7 @@ func (l *shortlist) next() *candidate {
 	seen := 0
 	for _, c := range l.all {
 		switch {
-		case seen == bucketSize:
+		case seen >= fullWindow:
 			return nil
 		case c.unknown && c.state == stateFresh:
 			return c
@@ -184,15 +252,13 @@ func (l *shortlist) next() *candidate {
 		case c.state == stateFresh:
 			return c
 		case c.state == stateAsked, c.state == stateAnswered:
-			if !c.unknown {
-				seen++
-			}
+			seen += c.weight()
 		}
 	}
 	return last
 }
 
-// done reports whether the lookup is complete in this family: the k closest have answered and nothing closer is
+// done reports whether the lookup is complete in this family: a full window of the closest has answered and nothing closer is
 // outstanding, but for nodes that have been silent for long. wait is when to look again, if it depends on time.
 func (l *shortlist) done(now time.Time) (done bool, wait time.Duration) {
 	if l.next() != nil {
@@ -201,10 +267,10 @@ func (l *shortlist) done(now time.Time) (done bool, wait time.Duration) {
 	seen := 0
 	for _, c := range l.all {
 		switch {
-		case seen == bucketSize:
+		case seen >= fullWindow:
 			return wait == 0, wait
 		case c.state == stateAnswered:
-			seen++
+			seen += c.weight()
 		case c.state == stateAsked:
 			return false, 0
 		case c.state == stateSlow:

@@ -13,7 +13,7 @@ var errNoAddress = errors.New("router: external address not known")
 
 // storeSpread is how many of the closest nodes are considered for storing: those with an ID that follows BEP 42
 // before the others, which BEP 42 does not want to rely on.
-const storeSpread = bucketSize * 3 / 2
+const storeSpread = 3 * bucketSize
 
 // storers returns the nodes to store at in one family: of the closest that gave a token, k.
 func (l *lookup) storers(list *shortlist) []*candidate {
