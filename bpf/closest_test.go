@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"testing"
-
 )
 
 // contactsIn cuts the contacts out of a reply.
@@ -55,4 +54,3 @@ func asker(r *rand.Rand) []byte {
 	i := randomID(r)
 	return i[:]
 }
-

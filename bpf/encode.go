@@ -133,11 +133,11 @@ func encodeForks(b *kdhtBucket, ids [][20]byte) error {
 		fork := used
 		used++
 		f := &b.Forks[fork]
-		f.Byte, f.Bit = uint8(at/8), 0x80>>(at%8)
+		f.Word, f.Shift = uint8(at/64), uint8(63-at%64)
 		var sides [2][]int
 		for _, i := range set {
 			side := 0
-			if ids[i][at/8]&f.Bit != 0 {
+			if ids[i][at/8]&(0x80>>(at%8)) != 0 {
 				side = 1
 			}
 			sides[side] = append(sides[side], i)

@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"encoding/binary"
 	"errors"
 	"iter"
 
@@ -8,22 +9,95 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Hold says that key, a target or infohash, is held here: get and get_peers for it go up. When more keys are held than
-// the kernel half can know, it passes every get and get_peers until there is room again and HoldAll was called.
+// held is the set of keys held here, as the kernel half knows it: a map of the keys, and in front of it a filter, a set
+// of bits of which a key has one, because a search for a key that is not in the map takes much longer than a look at
+// one bit.
+type held struct {
+	keys, filter *ebpf.Map
+	bits         [1 << 18]uint32 // keys per bit of the filter
+}
+
+// bit is the number of a key's bit: its first 18 bits. Keys are hashes, so they are spread evenly.
+func (h *held) bit(key [20]byte) uint32 { return binary.BigEndian.Uint32(key[:]) >> 14 }
+
+// adopt counts the keys that are in the map.
+func (h *held) adopt() error {
+	for key, err := range h.all() {
+		if err != nil {
+			return err
+		}
+		h.bits[h.bit(key)]++
+	}
+	return nil
+}
+
+// all lists the keys in the map.
+func (h *held) all() iter.Seq2[[20]byte, error] {
+	return func(yield func([20]byte, error) bool) {
+		var key [20]byte
+		var value uint8
+		it := h.keys.Iterate()
+		for it.Next(&key, &value) {
+			if !yield(key, nil) {
+				return
+			}
+		}
+		if err := it.Err(); err != nil {
+			yield(key, classify("list the held keys", err))
+		}
+	}
+}
+
+// add adds a key, unless the map is full.
+func (h *held) add(key [20]byte) (full bool, err error) {
+	switch err := h.keys.Update(key, uint8(1), ebpf.UpdateNoExist); {
+	case errors.Is(err, ebpf.ErrKeyExist):
+		return false, nil
+	case errors.Is(err, unix.E2BIG), errors.Is(err, unix.ENOMEM):
+		return true, nil
+	case err != nil:
+		return false, classify("hold a key", err)
+	}
+	h.bits[h.bit(key)]++
+	return false, h.putFilter(key)
+}
+
+// remove removes a key, if it is there.
+func (h *held) remove(key [20]byte) error {
+	switch err := h.keys.Delete(key); {
+	case errors.Is(err, ebpf.ErrKeyNotExist):
+		return nil
+	case err != nil:
+		return classify("release a key", err)
+	}
+	h.bits[h.bit(key)]--
+	return h.putFilter(key)
+}
+
+// putFilter publishes the word of the filter that a key's bit is in.
+func (h *held) putFilter(key [20]byte) error {
+	slot := h.bit(key) / 64
+	var word uint64
+	for i, n := range h.bits[slot*64:][:64] {
+		if n > 0 {
+			word |= 1 << i
+		}
+	}
+	return classify("write the filter of held keys", h.filter.Put(slot, word))
+}
+
+// Hold says that key, a target or infohash, is held here: get and get_peers for it go up from now on. When more keys
+// are held than the kernel half can know, it passes every get and get_peers until HoldAll finds room for all.
 func (p *Program) Hold(key [20]byte) error {
 	if err := p.lock(); err != nil {
 		return err
 	}
 	defer p.mu.Unlock()
-	return p.hold(key)
-}
-
-func (p *Program) hold(key [20]byte) error {
-	err := p.objs.Held.Put(key, uint8(1))
-	if isFull(err) {
-		return p.setOverflow(1)
+	full, err := p.held.add(key)
+	if full {
+		return p.setOverflow(true)
 	}
-	return classify("hold a key", err)
+	return err
 }
 
 // Release says that key is no longer held here.
@@ -32,15 +106,7 @@ func (p *Program) Release(key [20]byte) error {
 		return err
 	}
 	defer p.mu.Unlock()
-	return p.unhold(key)
-}
-
-func (p *Program) unhold(key [20]byte) error {
-	err := p.objs.Held.Delete(key)
-	if errors.Is(err, ebpf.ErrKeyNotExist) {
-		return nil
-	}
-	return classify("release a key", err)
+	return p.held.remove(key)
 }
 
 // HoldAll makes keys the set of keys held here. At no moment does the program answer for a key that is in both the old
@@ -54,43 +120,38 @@ func (p *Program) HoldAll(keys iter.Seq[[20]byte]) error {
 	for k := range keys {
 		want[k] = struct{}{}
 	}
-	var key [20]byte
-	var value uint8
 	var gone [][20]byte
-	for it := p.objs.Held.Iterate(); it.Next(&key, &value); {
+	for key, err := range p.held.all() {
+		if err != nil {
+			return err
+		}
 		if _, ok := want[key]; !ok {
 			gone = append(gone, key)
 		}
 	}
 	for _, k := range gone {
-		if err := p.unhold(k); err != nil {
+		if err := p.held.remove(k); err != nil {
 			return err
 		}
 	}
-	overflow := uint64(0)
+	overflow := false
 	for k := range want {
-		err := p.objs.Held.Put(k, uint8(1))
-		if isFull(err) {
-			overflow = 1
-			break
-		}
+		full, err := p.held.add(k)
 		if err != nil {
-			return classify("hold a key", err)
+			return err
+		}
+		if overflow = overflow || full; full {
+			break
 		}
 	}
 	return p.setOverflow(overflow)
 }
 
 // setOverflow says whether more keys are held than the map has.
-func (p *Program) setOverflow(to uint64) error {
-	if p.settings.HeldOverflow == to {
-		return nil
+func (p *Program) setOverflow(overflow bool) error {
+	p.settings.HeldOverflow = 0
+	if overflow {
+		p.settings.HeldOverflow = 1
 	}
-	p.settings.HeldOverflow = to
 	return p.putSettings()
-}
-
-// isFull says whether an error of an update means that the map has no room.
-func isFull(err error) bool {
-	return errors.Is(err, unix.E2BIG) || errors.Is(err, unix.ENOMEM)
 }

@@ -17,8 +17,8 @@ type kdhtBucket struct {
 	_     structs.HostLayout
 	Forks [8]struct {
 		_        structs.HostLayout
-		Byte     uint8
-		Bit      uint8
+		Word     uint8
+		Shift    uint8
 		Contacts [2]uint8
 		Count    [2]uint8
 		Next     [2]uint8
@@ -102,22 +102,27 @@ const (
 
 type kdhtScratch struct {
 	_     structs.HostLayout
+	Tick  uint64
+	Time  uint64
 	Query struct {
 		_        structs.HostLayout
+		Target   [4]uint64
+		Tid      [3]uint64
 		Method   uint16
-		Target   uint16
-		Id       uint16
-		Tid      uint16
-		TidLen   uint16
 		Want     uint16
 		ReadOnly uint16
-		Pad      uint16
+		TidLen   uint16
+		Id       uint16
+		Pad      [3]uint16
 	}
+	Chosen  [16]uint16
 	Pos     uint32
 	Len     uint32
 	Depth   uint32
 	Key     uint32
 	Present uint32
+	Target  uint32
+	Tid     uint32
 	Pad     uint32
 	Level   [8]struct {
 		_       structs.HostLayout
@@ -128,6 +133,7 @@ type kdhtScratch struct {
 		Pad     [5]uint8
 	}
 	Datagram [576]uint8
+	Type     [0]kdhtSnapshot
 }
 
 type kdhtSettings struct {
@@ -162,16 +168,17 @@ type kdhtSnapshot struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	kdhtMapEndpoints = "endpoints"
-	kdhtMapEvents    = "events"
-	kdhtMapHeld      = "held"
-	kdhtMapLive      = "live"
-	kdhtMapReasons   = "reasons"
-	kdhtMapScratch   = "scratch"
-	kdhtMapSeen      = "seen"
-	kdhtMapSightings = "sightings"
-	kdhtMapSnapshots = "snapshots"
-	kdhtProgKdht     = "kdht"
+	kdhtMapEndpoints  = "endpoints"
+	kdhtMapEvents     = "events"
+	kdhtMapHeld       = "held"
+	kdhtMapHeldFilter = "held_filter"
+	kdhtMapLive       = "live"
+	kdhtMapReasons    = "reasons"
+	kdhtMapScratch    = "scratch"
+	kdhtMapSeen       = "seen"
+	kdhtMapSightings  = "sightings"
+	kdhtMapSnapshots  = "snapshots"
+	kdhtProgKdht      = "kdht"
 )
 
 // loadKdht returns the embedded CollectionSpec for kdht.
@@ -223,15 +230,16 @@ type kdhtProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type kdhtMapSpecs struct {
-	Endpoints *ebpf.MapSpec `ebpf:"endpoints"`
-	Events    *ebpf.MapSpec `ebpf:"events"`
-	Held      *ebpf.MapSpec `ebpf:"held"`
-	Live      *ebpf.MapSpec `ebpf:"live"`
-	Reasons   *ebpf.MapSpec `ebpf:"reasons"`
-	Scratch   *ebpf.MapSpec `ebpf:"scratch"`
-	Seen      *ebpf.MapSpec `ebpf:"seen"`
-	Sightings *ebpf.MapSpec `ebpf:"sightings"`
-	Snapshots *ebpf.MapSpec `ebpf:"snapshots"`
+	Endpoints  *ebpf.MapSpec `ebpf:"endpoints"`
+	Events     *ebpf.MapSpec `ebpf:"events"`
+	Held       *ebpf.MapSpec `ebpf:"held"`
+	HeldFilter *ebpf.MapSpec `ebpf:"held_filter"`
+	Live       *ebpf.MapSpec `ebpf:"live"`
+	Reasons    *ebpf.MapSpec `ebpf:"reasons"`
+	Scratch    *ebpf.MapSpec `ebpf:"scratch"`
+	Seen       *ebpf.MapSpec `ebpf:"seen"`
+	Sightings  *ebpf.MapSpec `ebpf:"sightings"`
+	Snapshots  *ebpf.MapSpec `ebpf:"snapshots"`
 }
 
 // kdhtVariableSpecs contains global variables before they are loaded into the kernel.
@@ -260,15 +268,16 @@ func (o *kdhtObjects) Close() error {
 //
 // It can be passed to loadKdhtObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kdhtMaps struct {
-	Endpoints *ebpf.Map `ebpf:"endpoints"`
-	Events    *ebpf.Map `ebpf:"events"`
-	Held      *ebpf.Map `ebpf:"held"`
-	Live      *ebpf.Map `ebpf:"live"`
-	Reasons   *ebpf.Map `ebpf:"reasons"`
-	Scratch   *ebpf.Map `ebpf:"scratch"`
-	Seen      *ebpf.Map `ebpf:"seen"`
-	Sightings *ebpf.Map `ebpf:"sightings"`
-	Snapshots *ebpf.Map `ebpf:"snapshots"`
+	Endpoints  *ebpf.Map `ebpf:"endpoints"`
+	Events     *ebpf.Map `ebpf:"events"`
+	Held       *ebpf.Map `ebpf:"held"`
+	HeldFilter *ebpf.Map `ebpf:"held_filter"`
+	Live       *ebpf.Map `ebpf:"live"`
+	Reasons    *ebpf.Map `ebpf:"reasons"`
+	Scratch    *ebpf.Map `ebpf:"scratch"`
+	Seen       *ebpf.Map `ebpf:"seen"`
+	Sightings  *ebpf.Map `ebpf:"sightings"`
+	Snapshots  *ebpf.Map `ebpf:"snapshots"`
 }
 
 func (m *kdhtMaps) Close() error {
@@ -276,6 +285,7 @@ func (m *kdhtMaps) Close() error {
 		m.Endpoints,
 		m.Events,
 		m.Held,
+		m.HeldFilter,
 		m.Live,
 		m.Reasons,
 		m.Scratch,

@@ -47,6 +47,7 @@ type Program struct {
 	next     int          // the one that is not published
 	snapshot kdhtSnapshot // for encoding, too large for a stack
 	settings kdhtSettings // what the map "live" holds
+	held     held
 	links    map[int]*attachment
 }
 
@@ -91,6 +92,10 @@ func (p *Program) adopt(inner *ebpf.MapSpec) error {
 			return classify("create a map", err)
 		}
 		p.inner[i] = m
+	}
+	p.held.keys, p.held.filter = p.objs.Held, p.objs.HeldFilter
+	if err := p.held.adopt(); err != nil {
+		return err
 	}
 	if err := p.objs.Live.Lookup(uint32(0), &p.settings); err != nil {
 		return classify("read the settings", err)

@@ -166,7 +166,7 @@ INLINE int method_of(const u8 *name, u32 len)
 		return METHOD_FIND_NODE;
 	if (len == 9 && word == T8("get_peer") && AT8(name + 8) == 's')
 		return METHOD_GET_PEERS;
-	if (len == 3 && (word & 0xffffff) == T8N("get\0\0\0\0\0", 3))
+	if (len == 3 && (word & 0xffffff) == T8N("get", 3))
 		return METHOD_GET;
 	return METHOD_NONE;
 }
@@ -197,7 +197,7 @@ INLINE int parse_known(struct scratch *s, u32 type, u32 start, u32 len, u64 numb
 		s->query.method = method_of(s->datagram + start, len);
 		return s->query.method == METHOD_NONE ? REASON_OTHER_METHOD : GO_ON;
 	case KEY_T:
-		s->query.tid = start;
+		s->tid = start;
 		s->query.tid_len = len;
 		return len - 1 < MAX_TID ? GO_ON : REASON_BAD_TRANSACTION;
 	case KEY_Y:
@@ -207,7 +207,7 @@ INLINE int parse_known(struct scratch *s, u32 type, u32 start, u32 len, u64 numb
 		return len == ID_LEN ? GO_ON : REASON_BAD_ARGUMENT;
 	case KEY_TARGET:
 	case KEY_INFO_HASH:
-		s->query.target = start;
+		s->target = start;
 		return len == ID_LEN ? GO_ON : REASON_BAD_ARGUMENT;
 	}
 	return GO_ON;
@@ -366,9 +366,16 @@ __attribute__((noinline)) int parse_query(struct scratch *s)
 	/* A query with both a target and an infohash is odd enough for user space. */
 	if (HAS(KEY_TARGET) && HAS(KEY_INFO_HASH))
 		return REASON_BAD_ARGUMENT;
+	u32 tid = s->tid, target = s->target;
+	if (tid > MAX_DATAGRAM || target > MAX_DATAGRAM)
+		return REASON_MALFORMED;
+	s->query.tid[0] = AT64(s->datagram + tid);
+	s->query.tid[1] = AT64(s->datagram + tid + 8);
+	s->query.tid[2] = AT64(s->datagram + tid + 16);
 	if (s->query.method == METHOD_PING)
 		return GO_ON;
-	if (s->query.method == METHOD_GET_PEERS)
-		return HAS(KEY_INFO_HASH) ? GO_ON : REASON_MISSING_ARGUMENT;
-	return HAS(KEY_TARGET) ? GO_ON : REASON_MISSING_ARGUMENT;
+	set_target(&s->query, s->datagram + target);
+	return HAS(s->query.method == METHOD_GET_PEERS ? KEY_INFO_HASH : KEY_TARGET)
+		   ? GO_ON
+		   : REASON_MISSING_ARGUMENT;
 }

@@ -61,13 +61,13 @@ INLINE u32 take_lowest(u64 *set)
  * walk down the tree of its IDs, towards the target. A side that is not larger than what is wanted is taken
  * as a whole.
  */
-INLINE u32 nearest(const struct bucket *bucket, const u8 *target, u32 wanted)
+INLINE u32 nearest(const struct bucket *bucket, const u64 *target, u32 wanted)
 {
 	u32 taken = 0, at = 0;
 
 	for (int i = 0; i < BUCKET_SIZE - 1; i++) {
 		const struct fork *fork = &bucket->forks[at & (BUCKET_SIZE - 1)];
-		u32 near = (target[fork->byte & 31] & fork->bit) != 0;
+		u32 near = target[fork->word & 3] >> (fork->shift & 63) & 1;
 		u32 count = fork->count[near];
 		if (count > wanted) {
 			at = fork->next[near];
@@ -83,27 +83,20 @@ INLINE u32 nearest(const struct bucket *bucket, const u8 *target, u32 wanted)
 }
 
 /*
- * Writes the contacts of a family closest to target into the packet at offset and returns their ones'
- * complement sum. There is room for as many as the family says.
+ * Chooses the contacts of a family that are closest to the target, leaving their places in s->chosen, in the
+ * order of the reply. A function of its own for the verifier, and for the queries, few in a large network,
+ * that one full bucket does not answer.
  */
-static __attribute__((noinline)) u64 put_closest(struct xdp_md *ctx, const struct snapshot *snap,
-						 const u8 *target, u32 family, u32 offset)
+__attribute__((noinline)) int choose(struct scratch *s, const struct snapshot *snap, u32 family)
 {
+	if (!s || !snap)
+		return 0;
 	const struct family *f = &snap->families[family ? IPV6 : IPV4];
-	u32 size = family ? NODE6_LEN : NODE_LEN, left = BUCKET_SIZE;
-	u64 sum = 0;
-	u64 diff, full;
-
-	offset &= 1023;
-	full = f->full[0];
-	diff = f->self[0] ^ be64(AT64(target));
-	u64 near0 = full & diff, far0 = full & ~diff;
-	full = f->full[1];
-	diff = f->self[1] ^ be64(AT64(target + 8));
-	u64 near1 = full & diff, far1 = full & ~diff;
-	full = f->full[2];
-	diff = f->self[2] ^ (u64)be32(AT32(target + 16)) << 32;
-	u64 near2 = full & diff, far2 = full & ~diff;
+	const u64 *target = s->query.target;
+	u64 near0 = f->full[0] & (f->self[0] ^ target[0]), far0 = f->full[0] & ~near0;
+	u64 near1 = f->full[1] & (f->self[1] ^ target[1]), far1 = f->full[1] & ~near1;
+	u64 near2 = f->full[2] & (f->self[2] ^ target[2]), far2 = f->full[2] & ~near2;
+	u32 chosen = 0;
 
 	for (int i = 0; i < BUCKET_SIZE; i++) {
 		u32 index;
@@ -125,29 +118,73 @@ static __attribute__((noinline)) u64 put_closest(struct xdp_md *ctx, const struc
 		if (index >= BUCKETS)
 			break;
 		const struct bucket *bucket = &f->buckets[index];
-		const u8 *nodes = family ? snap->nodes6[index] : snap->nodes[index];
-		u32 count = bucket->count;
-		if (count <= left) {
-			u32 bytes = count * size;
-			if (!count || bytes > BUCKET_SIZE * (family ? NODE6_LEN : NODE_LEN))
-				break;
-			store_bytes(ctx, offset, nodes, bytes);
-			sum += bucket->sum;
-			left -= count;
-			if (!left)
-				break;
-			offset += bytes;
-			continue;
-		}
-		u32 taken = nearest(bucket, target, left);
+		u32 left = BUCKET_SIZE - chosen, count = bucket->count, taken = (1 << (count & 15)) - 1;
+		if (count > left)
+			taken = nearest(bucket, target, left);
 		for (int j = 0; j < BUCKET_SIZE; j++) {
-			if (!(taken >> j & 1))
-				continue;
-			store_bytes(ctx, offset, nodes + j * size, size);
-			sum += bucket->sums[j];
-			offset += size;
+			s->chosen[chosen & (2 * BUCKET_SIZE - 1)] = index * BUCKET_SIZE + j;
+			chosen += taken >> j & 1;
 		}
-		break;
+		if (chosen >= BUCKET_SIZE)
+			break;
 	}
-	return sum;
+	return chosen;
+}
+
+INLINE void copy_words(void *to, const void *from, u32 bytes)
+{
+#pragma unroll
+	for (u32 i = 0; i < bytes; i += 8)
+		AT64(to + i) = AT64(from + i);
+}
+
+/* Copies one contact, of 26 or 38 bytes. */
+INLINE void copy_contact(void *to, const void *from, const int v6)
+{
+	if (v6) {
+		copy_words(to, from, 32);
+		AT32(to + 32) = AT32(from + 32);
+		AT16(to + 36) = AT16(from + 36);
+	} else {
+		copy_words(to, from, 24);
+		AT16(to + 24) = AT16(from + 24);
+	}
+}
+
+/*
+ * Writes the contacts of a family that are closest to the target to p and adds their sum to *sum. Returns 0
+ * if they did not fit, which cannot be.
+ */
+INLINE int put_closest(void *p, const void *end, const struct snapshot *snap, struct scratch *s, u64 *sum,
+		       const int v6)
+{
+	const struct family *f = &snap->families[v6 ? IPV6 : IPV4];
+	const u32 size = v6 ? NODE6_LEN : NODE_LEN;
+	u64 near = f->full[0] & (f->self[0] ^ s->query.target[0]);
+
+	if (LIKELY(near)) {
+		u32 index = take_highest(&near);
+		const struct bucket *bucket = &f->buckets[index & 63];
+		if (LIKELY(bucket->count == BUCKET_SIZE)) {
+			if (p + BUCKET_SIZE * size > end)
+				return 0;
+			copy_words(p, v6 ? snap->nodes6[index & 63] : snap->nodes[index & 63],
+				   BUCKET_SIZE * size);
+			*sum += bucket->sum;
+			return 1;
+		}
+	}
+	choose(s, snap, v6);
+	u32 count = f->count;
+	for (u32 i = 0; i < BUCKET_SIZE; i++) {
+		if (i >= count)
+			break;
+		u32 bucket = s->chosen[i] / BUCKET_SIZE, j = s->chosen[i] % BUCKET_SIZE;
+		if (bucket >= BUCKETS || p + size > end)
+			return 0;
+		copy_contact(p, (v6 ? snap->nodes6[bucket] : snap->nodes[bucket]) + j * size, v6);
+		*sum += f->buckets[bucket].sums[j];
+		p += size;
+	}
+	return 1;
 }

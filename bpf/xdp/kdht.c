@@ -3,14 +3,15 @@
  * here, at the XDP hook. What it does not answer it passes on as it came.
  */
 #include "bencode.h"
+#include "held.h"
 #include "packet.h"
 #include "reply.h"
 #include "sighting.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* Whether the UDP checksum lets the datagram be answered. */
-INLINE int checksum_is_good(const struct packet *pk, struct scratch *s)
+/* Whether the UDP checksum lets the datagram of len bytes at udp be answered. */
+INLINE int checksum_is_good(const struct packet *pk, const void *udp, const void *end)
 {
 	u64 pseudo = pk->addr_sum + be16(IP_PROTO_UDP) + be16(pk->len);
 
@@ -19,43 +20,57 @@ INLINE int checksum_is_good(const struct packet *pk, struct scratch *s)
 	/* From a local sender, who left the rest of the sum to hardware that a virtual link does not have. */
 	if (pk->check == sum_fold(pseudo))
 		return 1;
+	return sum_fold(pseudo + sum_bytes(udp, pk->len, end)) == 0xffff;
+}
+
+/* Whether the lease runs. Reads the clock once per tick, and leaves the time in s. */
+INLINE int lease_runs(struct scratch *s, const struct settings *live)
+{
+	u64 tick = jiffies64();
+
+	if (UNLIKELY(tick != s->tick)) {
+		s->tick = tick;
+		s->time = ktime_coarse();
+	}
+	return s->time < live->lease;
+}
+
+/* Parses the query into s->query. */
+INLINE int read_query(struct xdp_md *ctx, const struct packet *pk, struct scratch *s, const void *payload,
+		      const void *end)
+{
+	if (LIKELY(usual_query(&s->query, payload, payload + pk->len - UDP_LEN, end)))
+		return GO_ON;
 	u32 len = pk->len;
-	if (len > MAX_DATAGRAM)
-		return 0;
-	AT32(s->datagram + len) = 0;
-	s64 sum = csum_diff(NULL, 0, s->datagram, (len + 3) & ~3, 0);
-	return sum_fold(pseudo + (u32)sum) == 0xffff;
+	OPAQUE(len);
+	if (len < MIN_DATAGRAM || len > MAX_DATAGRAM)
+		return REASON_TOO_LONG;
+	s->len = len;
+	if (load_bytes(ctx, pk->l4, s->datagram, len))
+		return REASON_TRUNCATED;
+	return parse_query(s);
 }
 
 INLINE int handle(struct xdp_md *ctx)
 {
 	u32 zero = 0;
-	struct settings *now = map_lookup(&live, &zero);
+	const struct settings *settings = map_lookup(&live, &zero);
 	struct scratch *s = map_lookup(&scratch, &zero);
 	struct packet pk;
 
-	if (!now || !s)
+	if (!settings || !s)
 		return REASON_NO_LEASE;
-	int reason = read_packet(ctx, now, &pk);
+	int reason = read_packet(ctx, settings, &pk);
 	if (reason != GO_ON)
 		return reason;
-	u64 time = ktime_coarse();
-	if (time >= now->lease)
+	if (!lease_runs(s, settings))
 		return REASON_NO_LEASE;
 
-	u32 len = pk.len;
-	OPAQUE(len);
-	if (len < MIN_DATAGRAM || len > MAX_DATAGRAM)
-		return REASON_TOO_LONG;
-	if (load_bytes(ctx, pk.l4, s->datagram, len))
-		return REASON_TRUNCATED;
-	if (!usual_query(&s->query, s->datagram, len)) {
-		s->len = len;
-		reason = parse_query(s);
-		if (reason != GO_ON)
-			return reason;
-	}
-	if (!checksum_is_good(&pk, s))
+	const void *end = (void *)(long)ctx->data_end, *udp = (void *)(long)ctx->data + pk.l4;
+	reason = read_query(ctx, &pk, s, udp + UDP_LEN, end);
+	if (reason != GO_ON)
+		return reason;
+	if (!checksum_is_good(&pk, udp, end))
 		return REASON_BAD_UDP_CHECKSUM;
 
 	struct snapshot_map *inner = map_lookup(&snapshots, &zero);
@@ -65,16 +80,13 @@ INLINE int handle(struct xdp_md *ctx)
 	if (!snap)
 		return REASON_NO_SNAPSHOT;
 	if (s->query.method >= METHOD_GET_PEERS) {
-		if (now->held_overflow)
-			return REASON_HELD_OVERFLOW;
-		u32 target = s->query.target;
-		if (target > MAX_DATAGRAM || map_lookup(&held, s->datagram + target))
-			return REASON_HELD;
+		reason = is_held(s, settings);
+		if (reason != GO_ON)
+			return reason;
 	}
-	reason = put_reply(ctx, &pk, s, snap);
-	if (reason <= REASON_ANSWERED_GET && !s->query.read_only)
-		note_sighting(&pk, now, s, time);
-	return reason;
+	if (!s->query.read_only)
+		note_sighting(ctx, &pk, settings, s);
+	return put_reply(ctx, &pk, s, snap);
 }
 
 SEC("xdp") int kdht(struct xdp_md *ctx)

@@ -45,6 +45,7 @@ static s64 (*const csum_diff)(const void *from, u32 from_size, const void *to, u
 			      u32 seed) = (void *)28;
 static long (*const adjust_head)(struct xdp_md *ctx, int delta) = (void *)44;
 static long (*const adjust_tail)(struct xdp_md *ctx, int delta) = (void *)65;
+static u64 (*const jiffies64)(void) = (void *)118;
 static void *(*const ringbuf_reserve)(void *ringbuf, u64 size, u64 flags) = (void *)131;
 static void (*const ringbuf_submit)(void *data, u64 flags) = (void *)132;
 static void (*const ringbuf_discard)(void *data, u64 flags) = (void *)133;

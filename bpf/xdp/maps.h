@@ -10,8 +10,8 @@ enum family_index { IPV4, IPV6, FAMILIES };
  * contacts have it (one bit each), how many they are, and the next fork among them.
  */
 struct fork {
-	u8 byte; /* of the ID */
-	u8 bit;	 /* mask in that byte */
+	u8 word;  /* of the ID as numbers */
+	u8 shift; /* of the bit to the lowest place */
 	u8 contacts[2];
 	u8 count[2];
 	u8 next[2];
@@ -110,6 +110,14 @@ struct {
 	MAP_TYPE(key, struct id);
 	MAP_TYPE(value, u8);
 } held SEC(".maps");
+
+/* A set bit for the first 18 bits of each key in "held". */
+struct {
+	MAP_UINT(type, MAP_ARRAY);
+	MAP_UINT(max_entries, 1 << 12);
+	MAP_TYPE(key, u32);
+	MAP_TYPE(value, u64);
+} held_filter SEC(".maps");
 
 /* When an asker was last reported, by a hash of its address: units of 2^30 ns, 0 is never. */
 struct {

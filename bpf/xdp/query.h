@@ -11,18 +11,18 @@
 #define T4(s) ((u32)T2(s) | (u32)T2((s) + 2) << 16)
 #define T8(s) ((u64)T4(s) | (u64)T4((s) + 4) << 32)
 /* The same for the first n bytes. */
-#define T8N(s, n) (T8(s) & ((1ULL << (8 * (n))) - 1))
+#define T8N(s, n) (T8(s "\0\0\0\0\0\0\0") & ((1ULL << (8 * (n))) - 1))
 
-/* Offsets are from the start of the UDP header. */
+/* What is asked. Both parsers leave it here. */
 struct query {
-	u16 method; /* enum method */
-	u16 target; /* offset of the target or infohash */
-	u16 id;	    /* offset of the asker's ID */
-	u16 tid;    /* offset of the transaction ID */
+	u64 target[4]; /* target or infohash as numbers, most significant first, padded with zeros */
+	u64 tid[3];    /* the transaction ID, as it is in memory; what follows its end means nothing */
+	u16 method;    /* enum method */
+	u16 want;      /* enum want, as a set; 0: not said */
+	u16 read_only; /* 1: the asker is no node (BEP 43) */
 	u16 tid_len;
-	u16 want; /* enum want, as a set; 0: not said */
-	u16 read_only;
-	u16 pad;
+	u16 id; /* offset of the asker's ID from the UDP header */
+	u16 pad[3];
 };
 
 /* An open list or dictionary, see bencode.h. */
@@ -34,18 +34,26 @@ struct level {
 	u8 pad[5];
 };
 
-/* One datagram being read; per CPU. */
+/* The state of one CPU. */
 struct scratch {
+	u64 tick; /* when the clock was last read, in jiffies */
+	u64 time; /* what it said: CLOCK_MONOTONIC in ns */
 	struct query query;
+	u16 chosen[2 * BUCKET_SIZE]; /* contacts for the reply: bucket * BUCKET_SIZE + place in it */
 	/* The parser's state, see bencode.h. */
 	u32 pos;
 	u32 len;
 	u32 depth;
 	u32 key;
 	u32 present;
+	u32 target; /* offsets */
+	u32 tid;
 	u32 pad;
 	struct level level[8];
 	u8 datagram[MAX_DATAGRAM + 64]; /* UDP header and payload, then room to read beyond them */
+	/* Of no length: makes the compiler describe the type, which it does not for what is only in an inner
+	 * map. */
+	struct snapshot type[0];
 };
 
 struct {
@@ -55,105 +63,128 @@ struct {
 	MAP_TYPE(value, struct scratch);
 } scratch SEC(".maps");
 
-/* The end of a query that begins at d[at], if it is of the usual shape. Returns 0 if not. */
-INLINE int usual_end(struct query *q, const u8 *d, u32 at, u32 len)
+INLINE void set_target(struct query *q, const void *id)
 {
-	u64 word = AT64(d + at);
-	u32 read_only = 0;
+	q->target[0] = be64(AT64(id));
+	q->target[1] = be64(AT64(id + 8));
+	q->target[2] = (u64)be32(AT32(id + 16)) << 32;
+}
 
+/*
+ * The end of a query, at p, if it is of the usual shape and ends at last. Reads the packet, so every step
+ * shows the verifier that it is not beyond end. Returns 0 if not.
+ */
+INLINE int usual_end(struct query *q, const void *p, const void *last, const void *end)
+{
+	if (p + 8 > end)
+		return 0;
+	u64 word = AT64(p);
+	q->read_only = 0;
 	/* 2:roi1e */
 	if ((word & T8N("\xff\xff\xff\xff\xff\0\xff", 7)) == T8N("2:roi\0e", 7)) {
-		read_only = (u32)(word >> 40 & 0xff) - '0';
-		if (read_only > 1)
+		u32 value = (u32)(word >> 40 & 0xff) - '0';
+		if (value > 1)
 			return 0;
-		at += 7;
-		word = AT64(d + at);
+		q->read_only = value;
+		p += 7;
+		if (p + 8 > end)
+			return 0;
+		word = AT64(p);
 	}
 	/* 1:t2:xx */
 	if ((word & T8N("\xff\xff\xff\0\xff", 5)) != T8N("1:t\0:", 5))
 		return 0;
-	u32 tid_len = (u32)(word >> 24 & 0xff) - '0';
+	u64 tid_len = (word >> 24 & 0xff) - '0';
 	if (tid_len - 1 > 7)
 		return 0;
-	q->tid = at + 5;
+	p += 5;
+	if (p + 8 > end)
+		return 0;
+	q->tid[0] = AT64(p);
 	q->tid_len = tid_len;
-	q->read_only = read_only;
-	at += 5 + tid_len;
-	word = AT64(d + at);
+	p += tid_len;
+	if (p + 7 > end)
+		return 0;
+	word = AT32(p) | (u64)AT16(p + 4) << 32;
 	/* 1:v4:xxxx */
-	if ((word & T8N("\xff\xff\xff\xff\xff", 5)) == T8N("1:v4:", 5)) {
-		at += 9;
-		word = AT64(d + at);
+	if ((word & 0xffffffffff) == T8N("1:v4:", 5)) {
+		p += 9;
+		if (p + 7 > end)
+			return 0;
+		word = AT32(p) | (u64)AT16(p + 4) << 32;
 	}
-	return (word & T8N("\xff\xff\xff\xff\xff\xff\xff", 7)) == T8N("1:y1:qe", 7) && at + 7 == len;
+	return word == T8N("1:y1:q", 6) && AT8(p + 6) == 'e' && p + 7 == last;
 }
 
-/* Recognises the usual queries without optional arguments other than want. Returns 0 if it is none of them.
+/*
+ * Recognises the usual queries without optional arguments other than want; p is their first byte. Returns 0
+ * if it is none of them.
  */
-INLINE int usual_query(struct query *q, const u8 *d, u32 len)
+INLINE int usual_query(struct query *q, const void *p, const void *last, const void *end)
 {
-	const u8 *b = d + UDP_LEN;
-	u32 at;
-
-	if (AT64(b) != T8("d1:ad2:i") || AT32(b + 8) != T4("d20:"))
+	if (p + MIN_DATAGRAM - UDP_LEN > end)
+		return 0;
+	if (AT64(p) != T8("d1:ad2:i") || AT32(p + 8) != T4("d20:"))
 		return 0;
 	q->id = UDP_LEN + 12;
 	q->want = 0;
-	u64 word = AT64(b + 32);
+	u64 word = AT64(p + 32);
 	if (word == T8("e1:q4:pi")) {
-		if (AT16(b + 40) != T2("ng"))
+		if (AT16(p + 40) != T2("ng"))
 			return 0;
 		q->method = METHOD_PING;
-		q->target = 0;
-		return usual_end(q, d, UDP_LEN + 42, len);
+		return usual_end(q, p + 42, last, end);
 	}
-	if (word == T8("6:target")) {
-		if (AT32(b + 39) != T4("t20:"))
-			return 0;
-		at = UDP_LEN + 43;
-	} else if (word == T8("9:info_h")) {
-		if (AT32(b + 40) != T4("ash2") || AT16(b + 44) != T2("0:"))
-			return 0;
-		at = UDP_LEN + 46;
-	} else {
+	/* The shortest rest from here on: ...e1:q3:get1:t1:x1:y1:qe */
+	if (p + 43 + ID_LEN + 9 + 13 > end)
 		return 0;
+	u32 by_target = word == T8("6:target");
+	if (by_target) {
+		if (AT32(p + 39) != T4("t20:"))
+			return 0;
+		p += 43;
+	} else {
+		if (word != T8("9:info_h") || AT32(p + 40) != T4("ash2") || AT16(p + 44) != T2("0:"))
+			return 0;
+		p += 46;
 	}
-	OPAQUE(at);
-	at &= 63;
-	q->target = at;
-	u32 by_target = at == UDP_LEN + 43;
-	at += ID_LEN;
-	if (AT64(d + at) == T8("4:wantl2")) {
-		u64 list = AT64(d + at + 8);
+	if (p + ID_LEN + 16 > end)
+		return 0;
+	set_target(q, p);
+	p += ID_LEN;
+	if (AT64(p) == T8("4:wantl2")) {
+		u64 list = AT64(p + 8);
 		if (list == T8(":n42:n6e")) {
 			q->want = WANT_IPV4 | WANT_IPV6;
-			at += 16;
+			p += 16;
 		} else if ((u32)list == T4(":n4e")) {
 			q->want = WANT_IPV4;
-			at += 12;
+			p += 12;
 		} else if ((u32)list == T4(":n6e")) {
 			q->want = WANT_IPV6;
-			at += 12;
+			p += 12;
 		} else {
 			return 0;
 		}
+		if (p + 16 > end)
+			return 0;
 	}
-	word = AT64(d + at);
+	word = AT64(p);
 	if (by_target) {
-		if (word == T8("e1:q9:fi") && AT64(d + at + 7) == T8("ind_node")) {
+		if (word == T8("e1:q9:fi") && AT64(p + 7) == T8("ind_node")) {
 			q->method = METHOD_FIND_NODE;
-			at += 15;
-		} else if (word == T8("e1:q3:ge") && AT8(d + at + 8) == 't') {
+			p += 15;
+		} else if (word == T8("e1:q3:ge") && AT8(p + 8) == 't') {
 			q->method = METHOD_GET;
-			at += 9;
+			p += 9;
 		} else {
 			return 0;
 		}
 	} else {
-		if (word != T8("e1:q9:ge") || AT64(d + at + 7) != T8("et_peers"))
+		if (word != T8("e1:q9:ge") || AT64(p + 7) != T8("et_peers"))
 			return 0;
 		q->method = METHOD_GET_PEERS;
-		at += 15;
+		p += 15;
 	}
-	return usual_end(q, d, at, len);
+	return usual_end(q, p, last, end);
 }

@@ -98,36 +98,47 @@ INLINE u64 put_prefix(void *to, const struct family *f, const struct packet *pk)
 	return sum + sum_at((u64)addr + port, 7);
 }
 
-/* The first len < 8 bytes of a word. */
-INLINE u64 first_bytes(u64 word, u32 len)
+/* Puts a family's contacts, with their key, at offset at. Returns the offset behind them, or 0. */
+INLINE u32 put_nodes(void *data, const void *end, const struct snapshot *snap, struct scratch *s, u32 at,
+		     u64 *sum, const int v6)
 {
-	return word & ((1ULL << (8 * len)) - 1);
+	const struct family *f = &snap->families[v6 ? IPV6 : IPV4];
+	void *p = data + at;
+	u64 part = 0;
+
+	if (p + 16 > end)
+		return 0;
+	AT64(p) = AT64(f->key);
+	AT32(p + 8) = AT32(f->key + 8);
+	*sum += sum_at(f->key_sum, at);
+	at += f->key_len & 15;
+	if (!put_closest(data + at, end, snap, s, &part, v6))
+		return 0;
+	*sum += sum_at(part, at);
+	return at + (f->count & 15) * (v6 ? NODE6_LEN : NODE_LEN);
 }
 
 /* Writes the reply to s->query. Says which answer it was, or why there is none. */
-INLINE int put_reply(struct xdp_md *ctx, const struct packet *pk, const struct scratch *s,
+INLINE int put_reply(struct xdp_md *ctx, const struct packet *pk, struct scratch *s,
 		     const struct snapshot *snap)
 {
-	const u32 own = pk->v6 ? IPV6 : IPV4;
-	u32 method = s->query.method, want = s->query.want, tid_len = s->query.tid_len, token = 0;
-	u32 tid = s->query.tid, target = s->query.target;
+	const struct query *q = &s->query;
+	u32 method = q->method, want = q->want, tid_len = q->tid_len;
 
 	if (method == METHOD_PING)
 		want = 0;
 	else if (!want)
 		want = pk->v6 ? WANT_IPV6 : WANT_IPV4;
-	if (tid_len - 1 >= MAX_TID || tid > MAX_DATAGRAM || target > MAX_DATAGRAM)
-		return REASON_MALFORMED;
+	if (tid_len - 1 >= MAX_TID)
+		return REASON_BAD_TRANSACTION;
 
 	u32 len = UDP_LEN + (pk->v6 ? PREFIX6_LEN : PREFIX_LEN) + 6 + (tid_len > 9) + tid_len + TAIL_LEN;
 	if (want & WANT_IPV4)
 		len += snap->families[IPV4].key_len + snap->families[IPV4].count * NODE_LEN;
 	if (want & WANT_IPV6)
 		len += snap->families[IPV6].key_len + snap->families[IPV6].count * NODE6_LEN;
-	if (method >= METHOD_GET_PEERS) {
-		token = 1;
+	if (method >= METHOD_GET_PEERS)
 		len += TOKEN_KEY_LEN + TOKEN_LEN;
-	}
 	if (!resize(ctx, (int)(pk->l4 + len) - (int)pk->frame))
 		return REASON_NO_ROOM;
 
@@ -138,34 +149,28 @@ INLINE int put_reply(struct xdp_md *ctx, const struct packet *pk, const struct s
 	void *p = data + at;
 	if (p + 64 > end)
 		return IMPOSSIBLE;
-	sum += put_prefix(p, &snap->families[own], pk);
+	sum += put_prefix(p, &snap->families[pk->v6 ? IPV6 : IPV4], pk);
 	at += pk->v6 ? PREFIX6_LEN : PREFIX_LEN;
 
-	for (u32 i = IPV4; i < FAMILIES; i++) {
-		if (!(want >> i & 1))
-			continue;
-		const struct family *f = &snap->families[i];
-		u32 key_len = f->key_len & 15, count = f->count & 15;
-		p = data + at;
-		if (p + 16 > end)
+	if (want & WANT_IPV4) {
+		at = put_nodes(data, end, snap, s, at, &sum, 0);
+		if (!at)
 			return IMPOSSIBLE;
-		AT64(p) = AT64(f->key);
-		AT32(p + 8) = AT32(f->key + 8);
-		sum += sum_at(f->key_sum, at);
-		at += key_len;
-		sum += sum_at(put_closest(ctx, snap, s->datagram + target, i, at), at);
-		at += count * (i ? NODE6_LEN : NODE_LEN);
 	}
-
-	if (token) {
-		u64 word = siphash(snap->siphash, pk->source, pk->v6);
+	if (want & WANT_IPV6) {
+		at = put_nodes(data, end, snap, s, at, &sum, 1);
+		if (!at)
+			return IMPOSSIBLE;
+	}
+	if (method >= METHOD_GET_PEERS) {
+		u64 token = siphash(snap->siphash, pk->source, pk->v6);
 		p = data + at;
 		if (p + TOKEN_KEY_LEN + TOKEN_LEN > end)
 			return IMPOSSIBLE;
 		AT64(p) = T8("5:token8");
 		AT8(p + 8) = ':';
-		AT64(p + 9) = word;
-		sum += sum_at(sum64(T8("5:token8")) + ':' + (sum64(word) << 8), at);
+		AT64(p + 9) = token;
+		sum += sum_at(sum64(T8("5:token8")) + ':' + (sum64(token) << 8), at);
 		at += TOKEN_KEY_LEN + TOKEN_LEN;
 	}
 
@@ -177,38 +182,32 @@ INLINE int put_reply(struct xdp_md *ctx, const struct packet *pk, const struct s
 	if (LIKELY(tid_len <= 9)) {
 		digits = ('0' + tid_len) | ':' << 8;
 		AT16(p + 4) = digits;
-		sum += sum_at((u64)T4("e1:t") + digits, at);
 		at += 6;
 	} else {
 		digits = ('0' + tid_len / 10) | ('0' + tid_len % 10) << 8 | ':' << 16;
 		AT16(p + 4) = digits;
 		AT8(p + 6) = ':';
-		sum += sum_at((u64)T4("e1:t") + digits, at);
 		at += 7;
 	}
-	const u8 *from = s->datagram + tid;
-	p = data + at;
-	if (p + 1 + TAIL_LEN > end)
-		return IMPOSSIBLE;
-	/* Whole words: the tail is written over what is too much. */
-	for (int i = 0; i < 2 && tid_len >= 8; i++) {
+	sum += sum_at((u64)T4("e1:t") + digits, p - data);
+	/* Whole words, of which the tail overwrites what is too much. */
+	const u64 *tid = q->tid;
+	for (int i = 0; i < 2 && UNLIKELY(tid_len > 8); i++) {
 		p = data + at;
 		if (p + 8 > end)
 			return IMPOSSIBLE;
-		u64 word = AT64(from);
-		AT64(p) = word;
-		sum += sum_at(sum64(word), at);
+		AT64(p) = *tid;
+		sum += sum_at(sum64(*tid), at);
 		at += 8;
-		from += 8;
+		tid++;
 		tid_len -= 8;
 	}
 	p = data + at;
 	if (p + 8 > end)
 		return IMPOSSIBLE;
-	u64 word = AT64(from);
-	AT64(p) = word;
-	sum += sum_at(sum64(first_bytes(word, tid_len & 7)), at);
-	at += tid_len & 7;
+	AT64(p) = *tid;
+	sum += sum_at(sum64(*tid & ~0ULL >> (64 - 8 * tid_len)), at);
+	at += tid_len;
 
 	p = data + at;
 	if (p + TAIL_LEN > end)

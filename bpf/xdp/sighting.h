@@ -10,42 +10,40 @@ enum {
 	SIGHTING_EPOCH = 2 * SIGHTING_PAUSE,
 };
 
-static __attribute__((noinline)) void fill_sighting(struct sighting *out, const struct packet *pk,
-						    const u8 *id)
+static __attribute__((noinline)) void report(struct sighting *out, const struct packet *pk)
 {
 	AT64(out->addr) = pk->source[0];
 	AT64(out->addr + 8) = pk->source[1];
 	out->port = pk->ports;
-	AT64(out->id) = AT64(id);
-	AT64(out->id + 8) = AT64(id + 8);
-	AT32(out->id + 16) = AT32(id + 16);
 	AT16(out->pad) = 0;
+	ringbuf_submit(out, 0);
+	count(&events, EVENT_SIGHTING);
 }
 
-INLINE void note_sighting(const struct packet *pk, const struct settings *live, const struct scratch *s,
-			  u64 now)
+/* Called while the frame is still that of the query. */
+INLINE void note_sighting(struct xdp_md *ctx, const struct packet *pk, const struct settings *live,
+			  const struct scratch *s)
 {
 	/* Addresses that share a slot share its pause: a bound for all reports together. */
 	u64 hash = (pk->source[0] ^ live->seed) * 0x9e3779b97f4a7c15ULL ^ pk->source[1];
 	u32 slot = (hash ^ hash >> 32) * 0xd6e8feb86659fd93ULL >> 48;
 	u32 *stamp = map_lookup(&seen, &slot);
-	u32 units = (now >> 30) + SIGHTING_EPOCH;
+	u32 units = (s->time >> 30) + SIGHTING_EPOCH;
 
 	if (!stamp)
 		return;
-	u32 last = *stamp, id = s->query.id;
-	if (LIKELY(units - last < SIGHTING_PAUSE) || id > MAX_DATAGRAM)
+	u32 last = *stamp;
+	if (LIKELY(units - last < SIGHTING_PAUSE))
 		return;
 	struct sighting *out = ringbuf_reserve(&sightings, sizeof(*out), 0);
 	if (!out) {
 		count(&events, EVENT_SIGHTING_LOST);
 		return;
 	}
-	if (__sync_val_compare_and_swap(stamp, last, units) != last) {
-		ringbuf_discard(out, 0); /* another CPU was faster */
+	if (__sync_val_compare_and_swap(stamp, last, units) != last || /* another CPU was faster */
+	    load_bytes(ctx, pk->l4 + s->query.id, out->id, ID_LEN)) {
+		ringbuf_discard(out, 0);
 		return;
 	}
-	fill_sighting(out, pk, s->datagram + id);
-	ringbuf_submit(out, 0);
-	count(&events, EVENT_SIGHTING);
+	report(out, pk);
 }
