@@ -20,7 +20,7 @@ INLINE int checksum_is_good(const struct packet *pk, const void *udp, const void
 	/* From a local sender, who left the rest of the sum to hardware that a virtual link does not have. */
 	if (pk->check == sum_fold(pseudo))
 		return 1;
-	return sum_fold(pseudo + sum_bytes(udp, pk->len, end)) == 0xffff;
+	return sum_fold(pseudo + sum_datagram(udp, pk->len, end)) == 0xffff;
 }
 
 /* Whether the lease runs. Reads the clock once per tick, and leaves the time in s. */
