@@ -154,6 +154,38 @@ func TestLease(t *testing.T) {
 	removePins(t, running)
 }
 
+// TestAnotherInstance starts the program with another state directory at an interface that the first one has, living
+// and dead.
+func TestAnotherInstance(t *testing.T) {
+	p := newPair(t)
+	args := []string{"--xdp", "native", "--set", "xdp.linger=30s"}
+	first := serve(t, p.node, p.state, args...)
+	state := t.TempDir()
+	second := func() *process {
+		q := launch(t, p.node, append([]string{"serve", "--state", state, "--http", "127.0.0.1:8081", "--listen", "0.0.0.0:6882", "--bootstrap", "none"}, args...)...)
+		q.http = "127.0.0.1:8081"
+		q.waitLog("msg=serving")
+		return q
+	}
+	q := second()
+	if n := nic(q.report(), "eth0"); n.Mode != "none" || !strings.Contains(n.Reason, "another XDP program") {
+		t.Errorf("eth0 is %+v, want it left to the first process", n)
+	}
+	q.stop(syscall.SIGTERM)
+	dir := first.report().XDP.PinDir
+	first.stop(syscall.SIGKILL)
+	q = second()
+	if n := nic(q.report(), "eth0"); n.Mode != "native" {
+		t.Errorf("eth0 is %+v, want it taken from the dead process", n)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%s: %v, want it gone", dir, err)
+	}
+	q.stop(syscall.SIGKILL)
+	q = serve(t, p.node, state, "--xdp", "native")
+	q.stop(syscall.SIGTERM)
+}
+
 // TestCleanStop makes sure that a stop leaves nothing behind.
 func TestCleanStop(t *testing.T) {
 	p := newPair(t)

@@ -54,7 +54,7 @@ type process struct {
 	t    *testing.T
 	ns   *netns.NS
 	cmd  *exec.Cmd
-	http string
+	http string // address of the status page
 
 	lines chan string   // of its log, as they come
 	ended chan struct{} // closed when it has ended and all its lines were read
@@ -86,7 +86,7 @@ func launchAs(t *testing.T, ns *netns.NS, user *syscall.Credential, args ...stri
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{t: t, ns: ns, cmd: exec.Command(path, args...), lines: make(chan string, 1000), ended: make(chan struct{})}
+	p := &process{t: t, ns: ns, cmd: exec.Command(path, args...), http: httpAddr, lines: make(chan string, 1000), ended: make(chan struct{})}
 	if user != nil {
 		p.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: user}
 	}
@@ -194,7 +194,7 @@ func (p *process) client() *http.Client {
 // report asks for the status.
 func (p *process) report() (r status.Report) {
 	p.t.Helper()
-	resp, err := p.client().Get("http://" + httpAddr + "/status?format=json")
+	resp, err := p.client().Get("http://" + p.http + "/status?format=json")
 	if err != nil {
 		p.t.Fatal(err)
 	}

@@ -57,8 +57,8 @@ type Half struct {
 
 	nics      map[int]*nic // by index; used by reconcile alone
 	endpoints []netip.AddrPort
-	told      bool     // the program was told these endpoints
-	inherited bool     // there are pins of a predecessor
+	told      bool // the program was told these endpoints
+	pins      pinning
 	missing   []string // interfaces asked for that are not there
 
 	mu      sync.Mutex // guards what follows
@@ -135,7 +135,15 @@ func (h *Half) Run(ctx context.Context) error {
 		h.c.Log.Warn("no kernel half, all is served from user space", "reason", reason)
 		return h.without(ctx, reason)
 	}
-	err = h.run(ctx, program, pins.used)
+	if pins.dir != "" {
+		owner, err := own(pins.dir)
+		if err != nil { // the store's lock is the one that counts
+			h.c.Log.Debug("the pins are not marked as ours", "dir", pins.dir, "err", err)
+		} else {
+			defer owner.Close()
+		}
+	}
+	err = h.run(ctx, program, pins)
 	if errClose := h.leave(program, ctx.Err() == nil, pins.dir != ""); err == nil {
 		err = errClose
 	}
@@ -178,9 +186,9 @@ func (h *Half) without(ctx context.Context, reason string) error {
 }
 
 // run sets the program up and serves it until ctx ends or something fails.
-func (h *Half) run(ctx context.Context, program Program, takenOver bool) error {
-	h.nics, h.told, h.missing, h.inherited = make(map[int]*nic), false, nil, takenOver
-	if takenOver { // nothing may lapse while this process finds its feet
+func (h *Half) run(ctx context.Context, program Program, pins pinning) error {
+	h.nics, h.told, h.missing, h.pins = make(map[int]*nic), false, nil, pins
+	if pins.used { // nothing may lapse while this process finds its feet
 		if err := program.Renew(h.c.XDP.Lease); err != nil {
 			return fmt.Errorf("renew lease: %w", err)
 		}
@@ -188,7 +196,7 @@ func (h *Half) run(ctx context.Context, program Program, takenOver bool) error {
 	if err := program.HoldAll(h.c.Keys()); err != nil {
 		return fmt.Errorf("tell the held keys: %w", err)
 	}
-	tables := &handover{Kernel: program, open: !takenOver}
+	tables := &handover{Kernel: program, open: !pins.used || unused(program)}
 	if err := h.c.Node.SetKernel(tables); err != nil {
 		return fmt.Errorf("publish the tables: %w", err)
 	}
@@ -221,6 +229,16 @@ func (h *Half) run(ctx context.Context, program Program, takenOver bool) error {
 		return nil
 	})
 	return group.Wait()
+}
+
+// unused reports whether the program's maps are new: those of a predecessor of another version are not taken over,
+// and neither are its tables.
+func unused(program Program) bool {
+	counters, err := program.Counters()
+	if err != nil {
+		return true
+	}
+	return !slices.ContainsFunc(counters, func(c bpf.Counter) bool { return c.Packets > 0 })
 }
 
 // leave parts from the program: after a failure it is left alone for the next run, at the end of the process it is

@@ -36,6 +36,7 @@ type fake struct {
 	links     chan []link.Link
 	ready     chan struct{}
 	refreshes int
+	packets   uint64
 	loads     []bpf.Config
 	loadErr   map[string]error // by PinDir
 	log       bytes.Buffer
@@ -44,7 +45,7 @@ type fake struct {
 func newFake() *fake {
 	return &fake{
 		refuse: map[string]error{}, sightings: make(chan bpf.Sighting), links: make(chan []link.Link), ready: make(chan struct{}),
-		loadErr: map[string]error{},
+		loadErr: map[string]error{}, packets: 7,
 	}
 }
 
@@ -91,7 +92,7 @@ func (f *fake) HoldAll(keys iter.Seq[[20]byte]) error {
 }
 
 func (f *fake) Counters() ([]bpf.Counter, error) {
-	return []bpf.Counter{{Reason: "answered", Query: "ping", Packets: 7}, {Reason: "not_ours", Packets: 1}}, nil
+	return []bpf.Counter{{Reason: "answered", Query: "ping", Packets: f.packets}, {Reason: "not_ours"}}, nil
 }
 
 func (f *fake) Sightings(ctx context.Context, see func(bpf.Sighting)) error {
@@ -440,6 +441,64 @@ func TestModes(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestVLAN leaves out the address of a VLAN whose tags are lost on the way to the program.
+func TestVLAN(t *testing.T) {
+	const both, one = "[198.18.0.2:6881 198.18.0.9:6881]", "[198.18.0.2:6881]"
+	for name, c := range map[string]struct {
+		strips bool
+		mode   config.XDPMode
+		refuse bool
+		want   string
+	}{
+		"tags stay":           {false, config.XDPAuto, false, both},
+		"tags are taken off":  {true, config.XDPAuto, false, one},
+		"fallback to generic": {true, config.XDPAuto, true, both},
+		"generic mode":        {true, config.XDPGeneric, false, both},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake()
+				if c.refuse {
+					f.refuse["attach 2 native"] = bpf.ErrNotSupported
+				}
+				h, end := f.start(t, func(k *kernel.Config) { k.XDP.Mode = c.mode })
+				vlan := eth(9, func(l *link.Link) { l.Kind, l.Parent = "vlan", 2 })
+				for _, prog := range []uint32{0, 99} { // the second state is what is read back
+					f.links <- []link.Link{eth(2, func(l *link.Link) { l.StripsTags, l.XDPProgID = c.strips, prog }), vlan}
+				}
+				synctest.Wait()
+				if got := fmt.Sprint(h.Report().Endpoints); got != c.want {
+					t.Errorf("endpoints are %s, want %s", got, c.want)
+				}
+				if err := end(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// TestNewVersion finds pins whose maps were not taken over, so that the tables must be published at once.
+func TestNewVersion(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "maps"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		f.packets = 0
+		_, end := f.start(t, func(c *kernel.Config) { c.PinDir = func(string) (string, error) { return dir, nil } })
+		synctest.Wait()
+		if err := f.kernel.Publish(&bpf.Snapshot{Secret: [16]byte{3}}); err != nil {
+			t.Error(err)
+		}
+		expect(t, f, "start", begin+"; publish 3")
+		if err := end(); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestWithout(t *testing.T) {

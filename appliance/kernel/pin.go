@@ -36,12 +36,11 @@ func PinDir(state string) (string, error) {
 	if err := unix.Stat("/proc/thread-self/ns/net", &ns); err != nil {
 		return "", fmt.Errorf("network namespace: %w", err)
 	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%d", abs, ns.Ino))
-	dir := filepath.Join(pinRoot, fmt.Sprintf("%x", sum[:8]))
 	if err := os.MkdirAll(pinRoot, 0o700); err != nil {
 		return "", err
 	}
-	return dir, nil
+	sum := sha256.Sum256([]byte(abs))
+	return filepath.Join(pinRoot, fmt.Sprintf("%x-%d", sum[:8], ns.Ino)), nil
 }
 
 // mountFileSystem makes sure that a BPF file system is mounted.

@@ -67,7 +67,7 @@ func (h *Half) reconcile(program Program, links []link.Link) (changed bool) {
 		if n == nil {
 			n = &nic{mode: modeNone}
 			h.nics[l.Index] = n
-			if h.inherited && h.unwanted(l, false) != "" && l.XDPMode != "" {
+			if h.pins.used && h.unwanted(l, false) != "" && l.XDPMode != "" {
 				changed = h.clear(program, l) || changed
 			}
 		}
@@ -144,6 +144,12 @@ func (h *Half) attach(program Program, n *nic, l link.Link) {
 	*n = nic{link: l, failed: true, mode: modeNone}
 	for _, mode := range modes {
 		got, err := program.Attach(l.Index, mode)
+		if errors.Is(err, bpf.ErrBusy) && h.pins.dir != "" {
+			if dead := reclaim(h.pins.dir, l.Index); len(dead) > 0 {
+				h.c.Log.Warn("removed what a dead instance of this program left", "interface", l.Name, "pins", dead)
+				got, err = program.Attach(l.Index, mode)
+			}
+		}
 		if err == nil {
 			n.attached, n.failed, n.mode = true, false, got.String()
 			break
@@ -189,7 +195,7 @@ func (h *Half) detach(program Program, n *nic, reason string) {
 
 // setEndpoints tells the program which addresses are ours, if they changed.
 func (h *Half) setEndpoints(program Program, links []link.Link, loopback bool) {
-	endpoints := Endpoints(h.c.Listen, links, loopback)
+	endpoints := Endpoints(h.c.Listen, h.reachable(links), loopback)
 	if h.told && slices.Equal(endpoints, h.endpoints) {
 		return
 	}
@@ -199,6 +205,26 @@ func (h *Half) setEndpoints(program Program, links []link.Link, loopback bool) {
 	}
 	h.c.Log.Debug("endpoints of the kernel half", "endpoints", endpoints)
 	h.endpoints, h.told = endpoints, err == nil
+}
+
+// reachable leaves out the VLANs whose frames the kernel half cannot answer: on top of a NIC in native mode that takes
+// the tags off, it would send replies without tag.
+func (h *Half) reachable(links []link.Link) []link.Link {
+	if h.c.XDP.Mode == config.XDPGeneric {
+		return links
+	}
+	return slices.DeleteFunc(slices.Clone(links), func(l link.Link) bool {
+		return l.Kind == "vlan" && slices.ContainsFunc(links, func(parent link.Link) bool {
+			return parent.Index == l.Parent && parent.StripsTags && !h.inGenericMode(parent.Index)
+		})
+	})
+}
+
+// inGenericMode reports whether the program is attached to an interface in generic mode, where tags are kept apart
+// and go along with the reply.
+func (h *Half) inGenericMode(index int) bool {
+	n := h.nics[index]
+	return n != nil && n.mode == bpf.ModeGeneric.String()
 }
 
 // noteMissing logs interfaces that were asked for and are not there, once each time they go missing.

@@ -15,18 +15,22 @@ type Link struct {
 	// lost: what was known of an interface with another generation is no longer sure.
 	Generation uint64
 
-	Kind      string // of a virtual interface, such as "veth" or "bridge" (IFLA_INFO_KIND); empty for hardware
-	PortKind  string // kind of the master that it is a port of, such as "bond" (IFLA_INFO_SLAVE_KIND)
-	Driver    string // name of the driver as ethtool has it; empty if there is none
-	Master    int    // index of the master, 0 if there is none
-	Type      uint16 // ARPHRD_*
-	MAC       [6]byte
-	MTU       int // bytes
-	Up        bool
-	Carrier   bool
-	Loopback  bool
-	XDPMode   string // mode of the XDP program attached by whomever: "native", "generic", "offload", "several", or empty
-	XDPProgID uint32 // its ID, 0 if there is none
+	Kind     string // of a virtual interface, such as "veth" or "bridge" (IFLA_INFO_KIND); empty for hardware
+	PortKind string // kind of the master that it is a port of, such as "bond" (IFLA_INFO_SLAVE_KIND)
+	Driver   string // name of the driver as ethtool has it; empty if there is none
+	Master   int    // index of the master, 0 if there is none
+	Parent   int    // index of the interface that this one is on top of, as a VLAN is, 0 if there is none here
+	Type     uint16 // ARPHRD_*
+	MAC      [6]byte
+	MTU      int // bytes
+	Up       bool
+	Carrier  bool
+	Loopback bool
+	// StripsTags says that the driver takes VLAN tags off frames before an XDP program in native mode sees them
+	// (rx-vlan-offload), so that it cannot put them on again.
+	StripsTags bool
+	XDPMode    string // mode of the XDP program attached by whomever: "native", "generic", "offload", "several", or empty
+	XDPProgID  uint32 // its ID, 0 if there is none
 
 	// Addrs are the usable unicast addresses, sorted: not those that duplicate address detection has not passed.
 	Addrs []netip.Addr
@@ -46,7 +50,7 @@ func (l Link) SameDevice(o Link) bool {
 
 func (l Link) sameButAddrs(o Link) bool {
 	return l.Index == o.Index && l.Name == o.Name && l.Generation == o.Generation && l.Kind == o.Kind &&
-		l.PortKind == o.PortKind && l.Driver == o.Driver && l.Master == o.Master && l.Type == o.Type && l.MAC == o.MAC &&
+		l.PortKind == o.PortKind && l.Driver == o.Driver && l.Master == o.Master && l.Parent == o.Parent && l.StripsTags == o.StripsTags && l.Type == o.Type && l.MAC == o.MAC &&
 		l.MTU == o.MTU && l.Up == o.Up && l.Carrier == o.Carrier && l.Loopback == o.Loopback &&
 		l.XDPMode == o.XDPMode && l.XDPProgID == o.XDPProgID
 }

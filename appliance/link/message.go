@@ -33,6 +33,7 @@ func parseLink(b []byte) (l Link, ok bool, err error) {
 	if err != nil {
 		return l, false, err
 	}
+	parent, elsewhere := 0, false
 	for ad.Next() {
 		switch ad.Type() {
 		case unix.IFLA_IFNAME:
@@ -43,6 +44,10 @@ func parseLink(b []byte) (l Link, ok bool, err error) {
 			}
 		case unix.IFLA_MTU:
 			l.MTU = int(ad.Uint32())
+		case unix.IFLA_LINK:
+			parent = int(ad.Uint32())
+		case unix.IFLA_LINK_NETNSID:
+			elsewhere = true
 		case unix.IFLA_MASTER:
 			l.Master = int(ad.Uint32())
 		case unix.IFLA_LINKINFO:
@@ -72,6 +77,9 @@ func parseLink(b []byte) (l Link, ok bool, err error) {
 				return nil
 			})
 		}
+	}
+	if !elsewhere { // an index of another network namespace means nothing here
+		l.Parent = parent
 	}
 	return l, true, ad.Err()
 }

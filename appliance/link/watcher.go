@@ -191,7 +191,7 @@ func (w *Watcher) dump() ([]Link, error) {
 			continue // one odd interface must not hide the others
 		}
 		l.Generation = base<<32 + generation[l.Index]
-		l.Driver = w.driver(l.Name)
+		l.Driver, l.StripsTags = driver(w.ethtool, l.Name), stripsTags(w.ethtool, l.Name)
 		links = append(links, l)
 	}
 	slices.SortFunc(links, func(a, b Link) int { return a.Index - b.Index })
@@ -221,18 +221,6 @@ func (w *Watcher) ask(kind netlink.HeaderType, header int) ([]netlink.Message, e
 		Header: netlink.Header{Type: kind, Flags: netlink.Request | netlink.Dump},
 		Data:   make([]byte, header),
 	})
-}
-
-// driver asks ethtool for the name of an interface's driver.
-func (w *Watcher) driver(name string) string {
-	if len(name) >= unix.IFNAMSIZ {
-		return ""
-	}
-	info, err := unix.IoctlGetEthtoolDrvinfo(w.ethtool, name)
-	if err != nil {
-		return "" // loopback and some tunnels have none
-	}
-	return unix.ByteSliceToString(info.Driver[:])
 }
 
 // List returns the interfaces of the network namespace that the calling thread is in.
