@@ -138,7 +138,6 @@ func (s *simNet) send(c *simConn, to netip.AddrPort, b []byte) {
 // simNode is a node on a simNet.
 type simNode struct {
 	*router.Node
-	conns []*simConn
 	addr  netip.AddrPort
 	store *memStore
 	stop  func()
@@ -147,10 +146,18 @@ type simNode struct {
 // start runs a node at the given addresses until stop is called or the test ends. A nil store makes a client.
 func (s *simNet) start(t *testing.T, c router.Config, st *memStore, addrs ...netip.AddrPort) *simNode {
 	t.Helper()
-	n := &simNode{addr: addrs[0], store: st}
+	var conns []*simConn
 	for _, a := range addrs {
-		conn := s.listen(a)
-		n.conns = append(n.conns, conn)
+		conns = append(conns, s.listen(a))
+	}
+	return s.startConn(t, c, st, conns...)
+}
+
+// startConn runs a node on sockets that are there already.
+func (s *simNet) startConn(t *testing.T, c router.Config, st *memStore, conns ...*simConn) *simNode {
+	t.Helper()
+	n := &simNode{addr: conns[0].local, store: st}
+	for _, conn := range conns {
 		c.Conns = append(c.Conns, conn)
 	}
 	if st != nil {
