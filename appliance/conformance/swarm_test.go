@@ -1,0 +1,182 @@
+package conformance_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"kdht/appliance/fleet"
+	"kdht/appliance/status"
+	"kdht/router"
+	"kdht/router/krpc"
+)
+
+const swarmPort = 6881
+
+// swarm plays nodes, each at an address of its own: one socket of a family answers for all of them.
+type swarm struct {
+	conn  router.Conn
+	to    netip.AddrPort // the node under test
+	nodes []router.Contact
+	index map[netip.Addr]*router.Contact
+}
+
+// newSwarm makes nodes for the routing table of self: perBucket of them in each of the first buckets, counted by the
+// number of leading bits that they share with self.
+func (r *rig) newSwarm(t *testing.T, self krpc.ID, to netip.AddrPort, buckets, perBucket int) *swarm {
+	t.Helper()
+	s := &swarm{to: to, index: make(map[netip.Addr]*router.Contact)}
+	rng := rand.New(rand.NewPCG(7, uint64(to.Addr().BitLen())))
+	for b := range buckets {
+		seen := map[krpc.ID]bool{}
+		for range perBucket {
+			id := idInBucket(rng, self, b)
+			if seen[id] {
+				continue // there are few in the last buckets
+			}
+			seen[id] = true
+			addr := netip.AddrPortFrom(swarmAddr(to.Addr().Is6(), len(s.nodes)+1), swarmPort)
+			s.nodes = append(s.nodes, router.Contact{ID: id, Addr: addr})
+		}
+	}
+	for i := range s.nodes {
+		s.index[s.nodes[i].Addr.Addr()] = &s.nodes[i]
+	}
+	local := netip.AddrPortFrom(netip.IPv4Unspecified(), swarmPort)
+	if to.Addr().Is6() {
+		local = netip.AddrPortFrom(netip.IPv6Unspecified(), swarmPort)
+	}
+	must(t, r.peer.Do(func() error {
+		conns, err := router.Listen(t.Context(), local)
+		if err == nil {
+			s.conn = conns[0]
+		}
+		return err
+	}))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.run()
+	}()
+	t.Cleanup(func() {
+		_ = s.conn.Close()
+		<-done
+	})
+	return s
+}
+
+// swarmAddr is the i-th address, each in an IPv4 /24 or IPv6 /64 of its own as long as there are enough of them.
+func swarmAddr(v6 bool, i int) netip.Addr {
+	if v6 {
+		a := swarm6.Addr().As16()
+		binary.BigEndian.PutUint16(a[6:], uint16(i))
+		a[15] = 1
+		return netip.AddrFrom16(a)
+	}
+	a := swarm4.Addr().As4()
+	a[2], a[3] = byte(i), byte(1+i>>8)
+	return netip.AddrFrom4(a)
+}
+
+// idInBucket returns an ID that shares exactly n leading bits with self.
+func idInBucket(rng *rand.Rand, self krpc.ID, n int) krpc.ID {
+	var id krpc.ID
+	for i := range id {
+		id[i] = byte(rng.Uint32())
+	}
+	for i := range n + 1 {
+		mask := byte(0x80) >> (i % 8)
+		id[i/8] = id[i/8]&^mask | self[i/8]&mask
+		if i == n {
+			id[i/8] ^= mask
+		}
+	}
+	return id
+}
+
+// run answers until the socket is closed.
+func (s *swarm) run() {
+	in := make([]router.Packet, 64)
+	for i := range in {
+		in[i].Data = make([]byte, 2048)
+	}
+	for {
+		n, err := s.conn.ReadBatch(in)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		var out []router.Packet
+		for _, p := range in[:n] {
+			var m krpc.Message
+			self := s.index[p.Local]
+			if self == nil || krpc.Decode(p.Data, &m) != nil || m.Type != krpc.TypeQuery {
+				continue
+			}
+			reply := krpc.Message{Type: krpc.TypeResponse, TID: m.TID, ID: self.ID, HasID: true, IP: p.Addr}
+			if m.HasTarget {
+				reply.Nodes, reply.Nodes6 = s.closest(m.Target)
+			}
+			if b, err := reply.Append(nil); err == nil {
+				out = append(out, router.Packet{Data: b, Addr: p.Addr, Local: p.Local})
+			}
+		}
+		_, _ = s.conn.WriteBatch(out) // what is lost is asked for again
+	}
+}
+
+// closest returns the eight nodes closest to target, in compact form.
+func (s *swarm) closest(target krpc.ID) (nodes, nodes6 []byte) {
+	sorted := slices.Clone(s.nodes)
+	slices.SortFunc(sorted, func(a, b router.Contact) int {
+		da, db := router.Distance(a.ID, target), router.Distance(b.ID, target)
+		return bytes.Compare(da[:], db[:])
+	})
+	var all []byte
+	for _, c := range sorted[:min(8, len(sorted))] {
+		all = krpc.AppendNode(all, c.ID, c.Addr)
+	}
+	if s.to.Addr().Is6() {
+		return nil, all
+	}
+	return all, nil
+}
+
+// wave is how many nodes are introduced at a time: the node under test looks at no more senders at once than it may ping.
+const wave = 16
+
+// join gives the swarm's nodes their places in the routing table: each sends a ping, which makes the node under test ask
+// it back.
+func (s *swarm) join(t *testing.T, n *node) {
+	t.Helper()
+	known := contacts(n.status(t))
+	for nodes := range slices.Chunk(s.nodes, wave) {
+		for _, c := range nodes {
+			q := krpc.Message{Type: krpc.TypeQuery, Method: krpc.MethodPing, TID: []byte("hi"), ID: c.ID, HasID: true}
+			b := get[[]byte](t)(q.Append(nil))
+			_, err := s.conn.WriteBatch([]router.Packet{{Data: b, Addr: s.to, Local: c.Addr.Addr()}})
+			must(t, err)
+		}
+		known += len(nodes)
+		n.until(t, "nodes are admitted", func(s status.Report) bool { return contacts(s) >= known })
+	}
+}
+
+// published waits until the node answers with each of the swarm's nodes when asked for its ID.
+func (s *swarm) published(t *testing.T, r *rig) {
+	t.Helper()
+	c := r.dial(t, netip.AddrPortFrom(clientFor(s.to), 0), s.to)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for _, n := range s.nodes {
+		must(t, fleet.Poll(ctx, pollEvery, func() (bool, error) {
+			m := ask(t, c, krpc.Message{Method: krpc.MethodFindNode, Target: n.ID, HasTarget: true})
+			return bytes.Contains(append(m.Nodes, m.Nodes6...), krpc.AppendNode(nil, n.ID, n.Addr)), nil
+		}))
+	}
+}

@@ -1,0 +1,23 @@
+package conformance_test
+
+import (
+	"testing"
+)
+
+// TestWire sends everything that is on record, and everything that is wrong, to a pair of nodes.
+func TestWire(t *testing.T) {
+	p := newPair(t)
+	for _, test := range []struct {
+		name string
+		run  func(*testing.T, *pair)
+	}{
+		{"recorded", testRecorded},
+	} {
+		if !t.Run(test.name, func(t *testing.T) {
+			test.run(t, p)
+			p.unharmed(t)
+		}) {
+			return
+		}
+	}
+}
