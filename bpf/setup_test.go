@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
+
 	"kdht/bpf"
 	"kdht/bpf/testenv"
 )
@@ -49,9 +51,11 @@ func ready(t testing.TB, p *bpf.Program, loadErr error, s *bpf.Snapshot) {
 	if errors.Is(loadErr, bpf.ErrPermission) || errors.Is(loadErr, bpf.ErrNotSupported) {
 		testenv.NeedXDP(t)
 	}
-	if loadErr != nil {
-		t.Fatalf("Load: %+v", loadErr)
+	var refused *ebpf.VerifierError
+	if errors.As(loadErr, &refused) {
+		t.Fatalf("Load: %-40v", refused)
 	}
+	must(t, loadErr)
 	must(t, p.SetEndpoints([]netip.AddrPort{node4, node6}))
 	must(t, p.Renew(time.Hour))
 	must(t, p.HoldAll(func(func([20]byte) bool) {}))

@@ -19,16 +19,17 @@ INLINE u64 sum_at(u64 part, u32 offset)
 }
 
 /*
- * The sum of a datagram of len bytes, which does end before end, though the verifier wants to be told again and again.
- * A loop of our own, because calling the kernel for it takes longer where returning from a function is slowed down
- * against speculation. Every part begins with a pointer of its own, so that the verifier sees the same whichever way
- * it came.
+ * The sum of a datagram of len bytes, which does end before end, though the verifier wants to be told again
+ * and again. A loop of our own, because calling the kernel for it takes longer where returning from a
+ * function is slowed down against speculation. Every part begins with a pointer of its own, so that the
+ * verifier sees the same whichever way it came.
  */
 INLINE u64 sum_datagram(const void *udp, u64 len, const void *end)
 {
 	const void *p = udp;
 	u64 sum = 0;
 
+	OPAQUE(len);
 	if (len < UDP_LEN || len > MAX_DATAGRAM)
 		return 0;
 	for (u32 i = 32; i <= MAX_DATAGRAM; i += 32) {

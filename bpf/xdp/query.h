@@ -95,7 +95,11 @@ INLINE int usual_end(struct query *q, const void *p, const void *last, const voi
 	if ((word & T8N("\xff\xff\xff\0\xff", 5)) != T8N("1:t\0:", 5))
 		return 0;
 	u64 tid_len = (word >> 24 & 0xff) - '0';
-	if (tid_len - 1 > 7)
+	OPAQUE(tid_len); /* two comparisons with the number itself, as verifiers up to 6.12 need them */
+	if (tid_len > 8)
+		return 0;
+	OPAQUE(tid_len);
+	if (!tid_len)
 		return 0;
 	p += 5;
 	if (p + 8 > end)

@@ -129,8 +129,9 @@ INLINE int put_reply(struct xdp_md *ctx, const struct packet *pk, struct scratch
 		want = 0;
 	else if (!want)
 		want = pk->v6 ? WANT_IPV6 : WANT_IPV4;
-	if (tid_len - 1 >= MAX_TID)
+	if (tid_len > MAX_TID)
 		return REASON_BAD_TRANSACTION;
+	OPAQUE(tid_len);
 
 	u32 len = UDP_LEN + (pk->v6 ? PREFIX6_LEN : PREFIX_LEN) + 6 + (tid_len > 9) + tid_len + TAIL_LEN;
 	if (want & WANT_IPV4)
