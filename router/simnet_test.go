@@ -22,7 +22,6 @@ type simNet struct {
 	loss    float64 // of datagrams
 	latency [2]time.Duration
 	conns   map[netip.AddrPort]*simConn
-	sent    map[[2]netip.Addr]int // datagrams by source and destination
 	tap     func(from, to netip.AddrPort, b []byte)
 }
 
@@ -31,7 +30,6 @@ func newSimNet(seed uint64) *simNet {
 		rng:     rand.New(rand.NewPCG(seed, seed)),
 		latency: [2]time.Duration{5 * time.Millisecond, 120 * time.Millisecond},
 		conns:   make(map[netip.AddrPort]*simConn),
-		sent:    make(map[[2]netip.Addr]int),
 	}
 }
 
@@ -113,7 +111,6 @@ func (s *simNet) send(c *simConn, to netip.AddrPort, b []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	from := c.seen()
-	s.sent[[2]netip.Addr{from.Addr(), to.Addr()}]++
 	if s.tap != nil {
 		s.tap(from, to, b)
 	}
