@@ -61,11 +61,17 @@ func (p pair) xdp(t *testing.T, name string) string {
 // TestRestartUnderLoad restarts the program, after a clean stop and after a kill, while clients query it. Whatever the
 // kernel can answer must be answered: no ping and no find_node may be lost.
 func TestRestartUnderLoad(t *testing.T) {
+	for _, mode := range []string{"native", "generic"} {
+		t.Run(mode, func(t *testing.T) { restartUnderLoad(t, mode) })
+	}
+}
+
+func restartUnderLoad(t *testing.T, mode string) {
 	p := newPair(t)
-	args := []string{"--xdp", "native", "--set", "xdp.linger=30s", "--set", "xdp.lease=30s"}
+	args := []string{"--xdp", mode, "--set", "xdp.linger=30s", "--set", "xdp.lease=30s"}
 	first := serve(t, p.node, p.state, args...)
-	if n := nic(first.report(), "eth0"); n.Mode != "native" || n.Reason != "" {
-		t.Fatalf("eth0 is %+v, want native", n)
+	if n := nic(first.report(), "eth0"); n.Mode != mode || n.Reason != "" {
+		t.Fatalf("eth0 is %+v, want %s", n, mode)
 	}
 	l := startLoad(t, p.gen, 4, p.addrs...)
 	const some = 3000

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"kdht/appliance/kernel"
@@ -18,11 +19,10 @@ import (
 
 // process is everything that the report is made from.
 type process struct {
-	cfg       config.Config
-	log       *slog.Logger
-	started   time.Time
-	release   string // of the kernel
-	execution string // of BPF programs
+	cfg     config.Config
+	log     *slog.Logger
+	started time.Time
+	release string // of the kernel
 
 	store *store.Store
 	node  *router.Node
@@ -43,8 +43,8 @@ func (p *process) report() status.Report {
 		Time:     time.Now(),
 		Started:  p.started,
 		PID:      os.Getpid(),
-		Host:     status.Host{Name: host, Kernel: p.release, Arch: runtime.GOARCH, BPF: p.execution},
-		Ready:    n.Ready,
+		Host:     status.Host{Name: host, Kernel: p.release, Arch: runtime.GOARCH},
+		Ready:    n.Ready && p.connected(n),
 		Tasks:    p.taskReport(),
 		Network:  string(p.cfg.Network),
 		Families: families(n),
@@ -58,6 +58,11 @@ func (p *process) report() status.Report {
 	}
 	r.Problems = append(append([]string{}, p.notes...), problems(r)...)
 	return r
+}
+
+// connected reports whether the node has anybody to talk to, or need not have.
+func (p *process) connected(n router.Stats) bool {
+	return len(p.cfg.Bootstrap) == 0 || slices.ContainsFunc(n.Families, func(f router.FamilyStats) bool { return f.Good > 0 })
 }
 
 // families converts the router's statistics.
@@ -141,7 +146,7 @@ func problems(r status.Report) (lines []string) {
 	if x.Active && x.PinReason != "" {
 		lines = append(lines, fmt.Sprintf("The kernel half ends with the process: %s.", x.PinReason))
 	}
-	if x.Active && r.Host.BPF == "interpreter" {
+	if x.Active && x.Execution == "interpreter" {
 		lines = append(lines, "This kernel has no JIT for BPF, so the kernel half is slower than it could be.")
 	}
 	return lines

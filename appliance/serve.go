@@ -24,7 +24,7 @@ const storeFile = "kdht.db"
 // made it stop, or went wrong when it stopped.
 func Serve(ctx context.Context, cfg config.Config, log *slog.Logger) (err error) {
 	tuneMemory()
-	p := &process{cfg: cfg, log: log, started: time.Now(), release: kernel.Release(), execution: kernel.Execution()}
+	p := &process{cfg: cfg, log: log, started: time.Now(), release: kernel.Release()}
 
 	var web net.Listener
 	if cfg.HTTP != "" {

@@ -2,6 +2,7 @@ package appliance_test
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -199,5 +200,47 @@ func TestSetAside(t *testing.T) {
 	}
 	if _, err := os.Stat(r.Store.SetAside); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestPages asks the running program for everything that it shows.
+func TestPages(t *testing.T) {
+	testenv.NeedXDP(t)
+	p := newPair(t)
+	running := serve(t, p.node, p.state)
+	for _, a := range p.addrs {
+		if wrong := query(dial(t, p.gen, a), 0, patience); wrong != "" {
+			t.Error(wrong)
+		}
+	}
+	r := running.report()
+	for path, want := range map[string][]string{
+		"/":        {"Ready", r.Families[0].ID, r.Families[1].ID, "generic", "198.18.3.1:6881", r.Host.Kernel},
+		"/status":  {"Ready"},
+		"/healthz": {"ok\n"},
+		"/readyz":  {"ready\n"},
+		"/metrics": {
+			`kdht_kernel_datagrams_total{method="ping",reason="answered"} 2`,
+			`kdht_kernel_interface_info{driver="veth",interface="eth0",mode="generic",wanted="auto"} 1`,
+			`kdht_kernel_events_total{event="sighting"} 2`, `kdht_task_running{task="kernel half"} 1`, `kdht_ready 1`,
+		},
+	} {
+		resp, err := running.client().Get("http://" + httpAddr + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		for _, w := range want {
+			if resp.StatusCode != 200 || !strings.Contains(string(b), w) {
+				t.Errorf("%s: status %d, lacks %q", path, resp.StatusCode, w)
+			}
+		}
+	}
+	if r.XDP.Execution == "unknown" || r.Store.Path != filepath.Join(p.state, "kdht.db") || r.Store.FileBytes == 0 || r.PID == 0 {
+		t.Errorf("report is %+v", r)
 	}
 }

@@ -83,6 +83,8 @@ func New(c Config) *Half {
 		Lease:  c.XDP.Lease.Seconds(),
 		Linger: c.XDP.Linger.Seconds(),
 		Reason: "it is being loaded",
+
+		Execution: Execution(),
 	}
 	return h
 }
@@ -103,12 +105,16 @@ func (h *Half) Report() status.XDP {
 	if p == nil {
 		return r
 	}
-	counters, err := p.Counters()
-	if err != nil {
+	counters, errCounters := p.Counters()
+	events, errEvents := p.Events()
+	if errCounters != nil || errEvents != nil {
 		return r // it was closed this moment
 	}
 	for _, c := range counters {
 		r.Counters = append(r.Counters, status.KernelCounter{Reason: c.Reason, Query: c.Query, Packets: c.Packets})
+	}
+	for _, e := range events {
+		r.Events = append(r.Events, status.KernelEvent{Event: e.Event, Count: e.Count})
 	}
 	return r
 }
@@ -142,6 +148,9 @@ func (h *Half) Run(ctx context.Context) error {
 		} else {
 			defer owner.Close()
 		}
+	}
+	if jited, err := program.Jited(); err == nil {
+		h.update(func(r *status.XDP) { r.Execution = executions[jited] })
 	}
 	err = h.run(ctx, program, pins)
 	if errClose := h.leave(program, ctx.Err() == nil, pins.dir != ""); err == nil {
@@ -222,7 +231,10 @@ func (h *Half) run(ctx context.Context, program Program, pins pinning) error {
 		})
 	})
 	group.Go(func() error { return h.renew(ctx, program) })
-	group.Go(func() error { return h.sightings(ctx, program) })
+	group.Go(func() error {
+		h.sightings(ctx, program)
+		return nil
+	})
 	group.Go(func() error { return h.endHandover(ctx, tables) })
 	group.Go(func() error {
 		every(ctx, resync, links.Refresh)
@@ -271,14 +283,14 @@ func (h *Half) renew(ctx context.Context, program Program) error {
 	return nil
 }
 
-// sightings passes on which nodes the kernel half has answered.
-func (h *Half) sightings(ctx context.Context, program Program) error {
-	for ctx.Err() == nil {
-		err := program.Sightings(ctx, func(s bpf.Sighting) {
-			h.c.Node.Sighting(router.Contact{ID: s.ID, Addr: s.Addr})
-		})
+// sightings passes on which nodes the kernel half has answered, and begins again after a failure: the rest of the
+// kernel half can do without.
+func (h *Half) sightings(ctx context.Context, program Program) {
+	see := func(s bpf.Sighting) { h.c.Node.Sighting(router.Contact{ID: s.ID, Addr: s.Addr}) }
+	for {
+		err := program.Sightings(ctx, see)
 		if ctx.Err() != nil {
-			break
+			return
 		}
 		h.c.Log.Error("sightings of the kernel half are lost", "err", err)
 		select {
@@ -286,7 +298,6 @@ func (h *Half) sightings(ctx context.Context, program Program) error {
 		case <-time.After(retry):
 		}
 	}
-	return nil
 }
 
 // endHandover waits until our tables are worth more than those of the previous process.

@@ -95,6 +95,12 @@ func (f *fake) Counters() ([]bpf.Counter, error) {
 	return []bpf.Counter{{Reason: "answered", Query: "ping", Packets: f.packets}, {Reason: "not_ours"}}, nil
 }
 
+func (f *fake) Events() ([]bpf.EventCounter, error) {
+	return []bpf.EventCounter{{Event: "sighting", Count: 3}}, nil
+}
+
+func (f *fake) Jited() (bool, error) { return false, nil }
+
 func (f *fake) Sightings(ctx context.Context, see func(bpf.Sighting)) error {
 	for {
 		select {
@@ -225,7 +231,7 @@ func TestLife(t *testing.T) {
 			t.Errorf("NIC is %+v", n)
 		}
 		r := h.Report()
-		if !r.Active || !r.Pinned || r.PinDir != pins || r.TakenOver || r.Lease != 60 || len(r.Counters) != 2 || r.Counters[0].Packets != 7 {
+		if !r.Active || !r.Pinned || r.Execution != "interpreter" || r.PinDir != pins || r.TakenOver || r.Lease != 60 || len(r.Counters) != 2 || r.Counters[0].Packets != 7 || r.Events[0].Count != 3 {
 			t.Errorf("report is %+v", r)
 		}
 		f.links <- []link.Link{attached(2), eth(3, nil)}

@@ -3,7 +3,6 @@ package kernel
 import (
 	"bytes"
 	"os"
-	"runtime"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,46 +16,19 @@ func Release() string {
 	return unix.ByteSliceToString(u.Release[:])
 }
 
-// Execution tells how the kernel runs BPF programs: "JIT", "interpreter", or "unknown".
-func Execution() string {
-	mode, known := execution()
-	if !known {
-		inInitialNamespace(func() { mode, known = execution() })
-	}
-	if !known {
-		return "unknown"
-	}
-	return mode
-}
+// executions names how programs run, by whether they were compiled to machine code.
+var executions = map[bool]string{false: "interpreter", true: "JIT"}
 
-// execution reads the switch of the JIT, which kernels without one lack. It is visible in the initial network
-// namespace only, as is every other switch for the receive path, by which that namespace is told.
-func execution() (mode string, known bool) {
+// Execution tells how the kernel is set to run BPF programs: "JIT", "interpreter", or "unknown". It reads the switch
+// of the JIT, which kernels without one lack. The switch is visible in the initial network namespace only, as is every
+// other switch for the receive path, by which that namespace is told.
+func Execution() string {
 	const dir = "/proc/sys/net/core/"
 	if b, err := os.ReadFile(dir + "bpf_jit_enable"); err == nil {
-		if bytes.HasPrefix(b, []byte("0")) {
-			return "interpreter", true
-		}
-		return "JIT", true
+		return executions[!bytes.HasPrefix(b, []byte("0"))]
 	}
-	_, err := os.Stat(dir + "netdev_max_backlog")
-	return "interpreter", err == nil
-}
-
-// inInitialNamespace calls f in the network namespace of process 1, if it may.
-func inInitialNamespace(f func()) {
-	ns, err := os.Open("/proc/1/ns/net")
-	if err != nil {
-		return
+	if _, err := os.Stat(dir + "netdev_max_backlog"); err == nil {
+		return executions[false]
 	}
-	defer ns.Close()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // never unlocked: the thread ends here, and nothing else runs in that namespace
-		if unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET) == nil {
-			f()
-		}
-	}()
-	<-done
+	return "unknown"
 }

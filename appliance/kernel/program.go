@@ -20,6 +20,8 @@ type Program interface {
 	Attach(ifindex int, mode bpf.Mode) (bpf.Mode, error)
 	Detach(ifindex int) error
 	Counters() ([]bpf.Counter, error)
+	Events() ([]bpf.EventCounter, error)
+	Jited() (bool, error)
 	Sightings(ctx context.Context, f func(bpf.Sighting)) error
 	Close(detach bool) error
 }

@@ -13,7 +13,7 @@ import (
 //	/, /status   the page, or JSON if Accept prefers it or the query says format=json
 //	/metrics     Prometheus text format
 //	/healthz     200 while every task of the process runs, else 503 and what does not
-//	/readyz      200 once the node serves and has found its place in the network, else 503
+//	/readyz      200 while the node serves and has its place in the network, else 503
 //
 // report is called once for each request, by any goroutine.
 func Handler(report func() Report, log *slog.Logger) http.Handler {
@@ -31,7 +31,7 @@ func Handler(report func() Report, log *slog.Logger) http.Handler {
 		serveLines(w, len(lines) == 0, "ok", lines)
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		serveLines(w, report().Ready, "ready", []string{"the node has not found its place in the network yet"})
+		serveLines(w, report().Ready, "ready", []string{"the node has no place in the network"})
 	})
 	return secure(mux)
 }

@@ -2,7 +2,6 @@ package status_test
 
 import (
 	"encoding/json"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -24,7 +23,7 @@ func full() status.Report {
 	external := netip.MustParseAddr("198.18.0.1")
 	return status.Report{
 		Version: "v1.2.3", Time: time.Unix(1000, 0).UTC(), Started: time.Unix(100, 0).UTC(), PID: 7,
-		Host:     status.Host{Name: "<shelf>", Kernel: "6.12.1", Arch: "arm64", BPF: "JIT"},
+		Host:     status.Host{Name: "<shelf>", Kernel: "6.12.1", Arch: "arm64"},
 		Ready:    true,
 		Problems: []string{"eth1: generic mode & no better"},
 		Tasks:    []status.Task{{Name: "node", Running: true}, {Name: "kernel half", Running: true, Restarts: 2}},
@@ -41,7 +40,7 @@ func full() status.Report {
 			{Group: "drop", Name: "malformed", Value: 5}, {Group: "outgoing", Name: "timeout", Value: 6},
 		},
 		XDP: status.XDP{
-			Mode: "auto", Active: true, Pinned: true, PinDir: "/sys/fs/bpf/kdht/x", Lease: 60, Linger: 10,
+			Mode: "auto", Active: true, Execution: "JIT", Pinned: true, PinDir: "/sys/fs/bpf/kdht/x", Lease: 60, Linger: 10,
 			Endpoints: []netip.AddrPort{netip.MustParseAddrPort("198.18.0.1:6881"), netip.MustParseAddrPort("[2001:db8::1]:6881")},
 			NICs: []status.NIC{
 				{Name: "eth0", Index: 2, Driver: "igb", Up: true, MTU: 1500, Wanted: "auto", Mode: "native", ProgramID: 9},
@@ -49,6 +48,7 @@ func full() status.Report {
 				{Name: "br0", Index: 4, Kind: "bridge", Wanted: "none", Mode: "none", Reason: "its ports see the traffic first"},
 			},
 			Counters: []status.KernelCounter{{Reason: "answered", Query: "ping", Packets: 1234567}, {Reason: "not_ours", Packets: 3}},
+			Events:   []status.KernelEvent{{Event: "sighting_lost", Count: 2}},
 		},
 		Store: status.Store{
 			Path: "/perm/kdht/kdht.db", Items: 1234, OwnItems: 1, Infohashes: 2, Peers: 3, Sources: 4, Bytes: 5 << 20, MaxBytes: 64 << 20,
@@ -58,7 +58,7 @@ func full() status.Report {
 	}
 }
 
-func get(t *testing.T, r status.Report, path, accept string) *http.Response {
+func get(t *testing.T, r status.Report, path, accept string) *httptest.ResponseRecorder {
 	t.Helper()
 	h := status.Handler(func() status.Report { return r }, slog.New(slog.DiscardHandler))
 	req := httptest.NewRequest(http.MethodGet, path, nil)
@@ -67,16 +67,7 @@ func get(t *testing.T, r status.Report, path, accept string) *http.Response {
 	}
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, req)
-	return w.Result()
-}
-
-func body(t *testing.T, r *http.Response) string {
-	t.Helper()
-	b, err := io.ReadAll(r.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
+	return w
 }
 
 func TestNegotiation(t *testing.T) {
@@ -99,11 +90,11 @@ func TestNegotiation(t *testing.T) {
 		{"/status?format=html", "application/json", "text/html"},
 	} {
 		r := get(t, full(), c.path, c.accept)
-		if got := r.Header.Get("Content-Type"); r.StatusCode != 200 || !strings.HasPrefix(got, c.want) {
-			t.Errorf("%s with Accept %q: %d, %s; want %s", c.path, c.accept, r.StatusCode, got, c.want)
+		if got := r.Header().Get("Content-Type"); r.Code != 200 || !strings.HasPrefix(got, c.want) {
+			t.Errorf("%s with Accept %q: %d, %s; want %s", c.path, c.accept, r.Code, got, c.want)
 		}
-		if r.Header.Get("Vary") != "Accept" || r.Header.Get("Content-Security-Policy") == "" {
-			t.Errorf("%s: headers %v", c.path, r.Header)
+		if r.Header().Get("Vary") != "Accept" || r.Header().Get("Content-Security-Policy") == "" {
+			t.Errorf("%s: headers %v", c.path, r.Header())
 		}
 	}
 }
@@ -123,7 +114,7 @@ func TestJSONIsTheReport(t *testing.T) {
 }
 
 func TestPage(t *testing.T) {
-	html := body(t, get(t, full(), "/", ""))
+	html := get(t, full(), "/", "").Body.String()
 	for _, want := range []string{
 		"&lt;shelf&gt;", "Ready", "generic mode &amp; no better", strings.Repeat("ab", 20), "198.18.0.1:6881",
 		"native: not supported", "1\u2009234\u2009567", "5.0 MiB of 64.0 MiB", "up 15 min 0 s", "9\u2009876\u2009543 nodes", "32.1 ms",
@@ -145,19 +136,19 @@ func TestPage(t *testing.T) {
 
 	r := full()
 	r.Ready, r.XDP = false, status.XDP{Mode: "auto", Reason: "no permission"}
-	html = body(t, get(t, r, "/", ""))
+	html = get(t, r, "/", "").Body.String()
 	for _, want := range []string{"Not ready", "Not active", "no permission"} {
 		if !strings.Contains(html, want) {
 			t.Errorf("the page of a node in trouble does not contain %q", want)
 		}
 	}
-	if !strings.HasSuffix(strings.TrimSpace(body(t, get(t, status.Report{}, "/", ""))), "</html>") {
+	if !strings.HasSuffix(strings.TrimSpace(get(t, status.Report{}, "/", "").Body.String()), "</html>") {
 		t.Error("the page of an empty report is not complete")
 	}
 }
 
 func TestMetrics(t *testing.T) {
-	text := body(t, get(t, full(), "/metrics", ""))
+	text := get(t, full(), "/metrics", "").Body.String()
 	for _, want := range []string{
 		`kdht_build_info{goversion="go`,
 		`kdht_ready 1`,
@@ -168,6 +159,7 @@ func TestMetrics(t *testing.T) {
 		`kdht_kernel_datagrams_total{method="ping",reason="answered"} 1.234567e+06`,
 		`kdht_kernel_datagrams_total{method="",reason="not_ours"} 3`,
 		`kdht_kernel_interface_info{driver="r8169",interface="eth1",mode="generic",wanted="auto"} 1`,
+		`kdht_kernel_events_total{event="sighting_lost"} 2`,
 		`kdht_queries_received_total{method="ping"} 11`,
 		`kdht_queries_answered_total{method="ping"} 10`,
 		`kdht_queries_sent_total{method="find_node"} 12`,
@@ -209,11 +201,11 @@ func TestHealth(t *testing.T) {
 		{"/healthz", early, 200, "ok\n"},
 		{"/healthz", ill, 503, "kernel half: netlink is gone\n"},
 		{"/readyz", well, 200, "ready\n"},
-		{"/readyz", early, 503, "the node has not found its place in the network yet\n"},
+		{"/readyz", early, 503, "the node has no place in the network\n"},
 	} {
 		r := get(t, c.r, c.path, "")
-		if got := body(t, r); r.StatusCode != c.code || got != c.text {
-			t.Errorf("%s: %d %q, want %d %q", c.path, r.StatusCode, got, c.code, c.text)
+		if got := r.Body.String(); r.Code != c.code || got != c.text {
+			t.Errorf("%s: %d %q, want %d %q", c.path, r.Code, got, c.code, c.text)
 		}
 	}
 }

@@ -45,6 +45,7 @@ var (
 	kernelEndpoints = desc("kernel_endpoints", "Addresses and ports for which the kernel half answers.")
 	kernelNIC       = desc("kernel_interface_info", "Mode in which the kernel half is attached to an interface; always 1.", "interface", "driver", "mode", "wanted")
 	kernelDatagrams = desc("kernel_datagrams_total", "Datagrams that left the kernel half, by reason, since its maps were made.", "reason", "method")
+	kernelEvents    = desc("kernel_events_total", "What the kernel half did beside, since its maps were made.", "event")
 
 	storeItems      = desc("store_items", "Items (BEP 44) in the store.")
 	storeOwnItems   = desc("store_own_items", "Items that the node republishes.")
@@ -127,6 +128,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	for _, k := range r.XDP.Counters {
 		counter(kernelDatagrams, float64(k.Packets), k.Reason, k.Query)
+	}
+	for _, e := range r.XDP.Events {
+		counter(kernelEvents, float64(e.Count), e.Event)
 	}
 	s := r.Store
 	gauge(storeItems, float64(s.Items))

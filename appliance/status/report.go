@@ -14,7 +14,8 @@ type Report struct {
 	PID     int       `json:"pid"`
 	Host    Host      `json:"host"`
 
-	// Ready says that the node serves and has found its place in the network.
+	// Ready says that the node serves and has its place in the network: it found it, and knows good nodes, unless it
+	// is the first one.
 	Ready bool `json:"ready"`
 	// Problems is what the owner should know, one sentence each: fallbacks, failures, a store that was set aside.
 	Problems []string `json:"problems"`
@@ -35,8 +36,6 @@ type Host struct {
 	Name   string `json:"name"`
 	Kernel string `json:"kernel"` // release, as uname -r has it
 	Arch   string `json:"arch"`
-	// BPF says how BPF programs run: "JIT", "interpreter", or "unknown".
-	BPF string `json:"bpf"`
 }
 
 // Task is a part of the process.
@@ -85,6 +84,8 @@ type XDP struct {
 	Active bool   `json:"active"` // loaded, and attached somewhere
 	// Reason says why it is not active; empty if it is.
 	Reason string `json:"reason,omitempty"`
+	// Execution says how the kernel runs BPF programs: "JIT", "interpreter", or "unknown".
+	Execution string `json:"execution"`
 	// Pinned says that links and maps survive the process; PinReason why they do not.
 	Pinned    bool   `json:"pinned"`
 	PinDir    string `json:"pinDir,omitempty"`
@@ -95,7 +96,9 @@ type XDP struct {
 	Linger    float64          `json:"linger"` // seconds that it answers on after a stop
 	Endpoints []netip.AddrPort `json:"endpoints"`
 	NICs      []NIC            `json:"nics"`
-	Counters  []KernelCounter  `json:"counters"` // since its maps were made, by whatever process
+	// Counters and Events are counted since the maps were made, by whatever process.
+	Counters []KernelCounter `json:"counters"`
+	Events   []KernelEvent   `json:"events"`
 }
 
 // NIC is a network interface, as far as the kernel half is concerned.
@@ -119,6 +122,12 @@ type KernelCounter struct {
 	Reason  string `json:"reason"`
 	Query   string `json:"query,omitempty"` // method, of those that were answered
 	Packets uint64 `json:"packets"`
+}
+
+// KernelEvent counts what the XDP program did beside passing or answering datagrams.
+type KernelEvent struct {
+	Event string `json:"event"`
+	Count uint64 `json:"count"`
 }
 
 // Store is the state of the database.
