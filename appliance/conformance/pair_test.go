@@ -24,6 +24,7 @@ type pair struct {
 	secrets store.Secrets
 	items   []krpc.Message // that both hold, as their puts were
 	peers   map[krpc.ID]netip.AddrPort
+	tally   tally    // of what was sent to each
 	swarms  []*swarm // one of each family; the nodes of both rigs are the same
 }
 
@@ -211,12 +212,14 @@ func clientFor(node netip.AddrPort) netip.Addr {
 	return client4
 }
 
-// clients makes a client of each node, with the same address and port.
-func (p *pair) clients(t *testing.T, local, to netip.AddrPort) [2]*client {
+// clientPort is the port of the clients that are compared.
+const clientPort = 51413
+
+// clients makes a client of each node at an address, with the same port.
+func (p *pair) clients(t *testing.T, at netip.Addr, to netip.AddrPort) (cs [2]*client) {
 	t.Helper()
-	var cs [2]*client
 	for i, n := range p.nodes {
-		cs[i] = n.r.dial(t, local, to)
+		cs[i] = n.r.dial(t, netip.AddrPortFrom(at, clientPort), to)
 	}
 	return cs
 }

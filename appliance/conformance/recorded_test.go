@@ -24,11 +24,6 @@ func wantError(code int) string { return fmt.Sprintf("error %d", code) }
 // both families.
 func testRecorded(t *testing.T, p *pair) {
 	v := theVectors(t)
-	type example struct {
-		name string
-		b    []byte
-		want string
-	}
 	var all []example
 	for _, d := range slices.Concat(v.Datagrams, v.Replies) {
 		want := wantAnswer
@@ -44,9 +39,9 @@ func testRecorded(t *testing.T, p *pair) {
 		case "(none)": // "de"
 			want = wantSilence
 		}
-		all = append(all, example{d.ID, d.Hex, want})
+		all = append(all, example{d.ID, string(d.Hex), want})
 		if d.QueryHex != nil {
-			all = append(all, example{d.ID + ", its query", d.QueryHex, ""})
+			all = append(all, example{d.ID + ", its query", string(d.QueryHex), ""})
 		}
 	}
 	table := outcomes(t)
@@ -54,17 +49,17 @@ func testRecorded(t *testing.T, p *pair) {
 		if table[c.Name] == "" {
 			t.Errorf("%s: not in the table", c.Name)
 		}
-		all = append(all, example{c.Name, c.Hex, table[c.Name]})
+		all = append(all, example{c.Name, string(c.Hex), table[c.Name]})
 	}
 	if len(v.Datagrams) != 110 || len(v.Replies) != 102 || len(v.Tolerance.Cases) != 50 {
 		t.Errorf("%d datagrams, %d replies, %d cases, want 110, 102, 50", len(v.Datagrams), len(v.Replies), len(v.Tolerance.Cases))
 	}
 	answered := 0
 	for _, to := range []netip.AddrPort{node4, node6} {
-		cs := p.clients(t, netip.AddrPortFrom(clientFor(to), 51413), to)
+		cs := p.clients(t, clientFor(to), to)
 		before := p.nodes[0].counters(t)
 		for _, e := range all {
-			if p.same(t, cs, e.name, e.b, e.want) != nil {
+			if p.same(t, cs, e.name, []byte(e.datagram), e.want) != nil {
 				answered++
 			}
 		}
@@ -102,6 +97,7 @@ func (p *pair) same(t *testing.T, cs [2]*client, name string, b []byte, want str
 		}
 	}
 	m := ms[0]
+	p.tally.note(b, m)
 	if m == nil {
 		return nil
 	}

@@ -12,12 +12,14 @@ func TestWire(t *testing.T) {
 		run  func(*testing.T, *pair)
 	}{
 		{"recorded", testRecorded},
+		{"syntax", testSyntax},
+		{"fields", testFields},
 	} {
 		if !t.Run(test.name, func(t *testing.T) {
-			test.run(t, p)
+			p.counted(t, func() { test.run(t, p) })
 			p.unharmed(t)
 		}) {
-			return
+			return // what follows would fail for the same reason
 		}
 	}
 }
