@@ -14,6 +14,8 @@ func TestWire(t *testing.T) {
 		{"recorded", testRecorded},
 		{"syntax", testSyntax},
 		{"fields", testFields},
+		{"items", testItems},
+		{"tokens", testTokens},
 	} {
 		if !t.Run(test.name, func(t *testing.T) {
 			p.counted(t, func() { test.run(t, p) })
