@@ -30,6 +30,9 @@ type Config struct {
 	PinDir string
 	// Version is the v of every reply; zero means [DefaultVersion], which is that of router/krpc.
 	Version [4]byte
+	// MaxHeld is how many keys held here the kernel half can know; zero means 262,144. A key takes about 100 bytes of
+	// kernel memory while it is held.
+	MaxHeld uint32
 }
 
 // Program is a loaded kernel half. Its methods are safe for concurrent use.
@@ -69,6 +72,9 @@ func Load(c Config) (*Program, error) {
 	}
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return nil, classify("raise the limit for locked memory", err)
+	}
+	if c.MaxHeld > 0 {
+		spec.Maps[kdhtMapHeld].MaxEntries = c.MaxHeld
 	}
 	if p.pins, err = openPins(c.PinDir); err != nil {
 		return nil, err
