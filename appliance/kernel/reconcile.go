@@ -4,11 +4,18 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"kdht/appliance/link"
 	"kdht/appliance/status"
 	"kdht/bpf"
 	"kdht/config"
+)
+
+// An interface whose link has lost its last pin is tried so often, with a pause before each time.
+const (
+	releaseTries = 100
+	releasePause = 10 * time.Millisecond
 )
 
 const (
@@ -143,13 +150,7 @@ func (h *Half) attach(program Program, n *nic, l link.Link) {
 	before := *n
 	*n = nic{link: l, failed: true, mode: modeNone}
 	for _, mode := range modes {
-		got, err := program.Attach(l.Index, mode)
-		if errors.Is(err, bpf.ErrBusy) && h.pins.dir != "" {
-			if dead := reclaim(h.pins.dir, l.Index); len(dead) > 0 {
-				h.c.Log.Warn("removed what a dead instance of this program left", "interface", l.Name, "pins", dead)
-				got, err = program.Attach(l.Index, mode)
-			}
-		}
+		got, err := h.attachOne(program, l, mode)
 		if err == nil {
 			n.attached, n.failed, n.mode = true, false, got.String()
 			break
@@ -178,6 +179,26 @@ func (h *Half) attach(program Program, n *nic, l link.Link) {
 	default:
 		h.c.Log.Info("XDP attached", attrs...)
 	}
+}
+
+// attachOne attaches the program in one mode. What a dead instance of this program left there is removed.
+func (h *Half) attachOne(program Program, l link.Link, mode bpf.Mode) (bpf.Mode, error) {
+	got, err := program.Attach(l.Index, mode)
+	if !errors.Is(err, bpf.ErrBusy) || h.pins.dir == "" {
+		return got, err
+	}
+	dead := reclaim(h.pins.dir, l.Index)
+	if len(dead) == 0 {
+		return got, err
+	}
+	h.c.Log.Warn("removed what a dead instance of this program left", "interface", l.Name, "pins", dead)
+	for range releaseTries { // the kernel lets go of a link some time after its last pin
+		time.Sleep(releasePause)
+		if got, err = program.Attach(l.Index, mode); !errors.Is(err, bpf.ErrBusy) {
+			break
+		}
+	}
+	return got, err
 }
 
 // detach takes the program away from an interface.
