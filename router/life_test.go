@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -346,6 +347,19 @@ func (k *fakeKernel) holds(key [20]byte) bool {
 	return k.held[key]
 }
 
+// latest returns the last snapshot that it took.
+func (k *fakeKernel) latest() *bpf.Snapshot {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.last
+}
+
+func (k *fakeKernel) setFail(fail bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.fail = fail
+}
+
 // The kernel half gets each table, soon but not too often, each secret at once, and knows what is held before the
 // writer hears that it is.
 func TestKernelIsKeptUpToDate(t *testing.T) {
@@ -358,30 +372,33 @@ func TestKernelIsKeptUpToDate(t *testing.T) {
 		if _, err := n.PutMutable(t.Context(), old, nil); err != nil {
 			t.Fatal(err)
 		}
-		if err := n.SetKernel(k); err != nil || k.last == nil || !k.holds(krpc.MutableTarget(old.K[:], old.Salt)) {
-			t.Fatalf("after SetKernel: %v, %+v", err, k)
+		if err := n.SetKernel(k); err != nil || k.latest() == nil || !k.holds(krpc.MutableTarget(old.K[:], old.Salt)) {
+			t.Fatalf("after SetKernel: %v", err)
 		}
 		fleet := []*simNode{n}
 		for i := 1; i < 30; i++ {
 			fleet = append(fleet, s.start(t, router.Config{Bootstrap: []string{n.addr.String()}}, newMemStore(), simAddr(router.IPv4, i)))
 		}
 		time.Sleep(time.Minute)
-		if got, want := len(k.last.Nodes4), n.Stats().Families[0].Contacts; got != want || want < 8 {
+		if got, want := len(k.latest().Nodes4), n.Stats().Families[0].Contacts; got != want || want < 8 {
 			t.Errorf("published %d contacts of %d", got, want)
 		}
-		for i := 1; i < len(k.published); i++ {
-			if d := k.published[i].Sub(k.published[i-1]); d < 50*time.Millisecond && i > 1 {
+		k.mu.Lock()
+		times := k.published
+		k.mu.Unlock()
+		for i := 1; i < len(times); i++ {
+			if d := times[i].Sub(times[i-1]); d < 50*time.Millisecond && i > 1 {
 				t.Errorf("published again after %v", d)
 			}
 		}
 		// A put: held before it is acknowledged.
 		target := krpc.ImmutableTarget([]byte("2:zz"))
-		var early bool
+		var early atomic.Bool
 		s.mu.Lock()
 		s.tap = func(from, _ netip.AddrPort, b []byte) {
 			var m krpc.Message
-			if from == n.addr && krpc.Decode(b, &m) == nil && m.Type == krpc.TypeResponse && st.items[target].V != nil && !k.holds(target) {
-				early = true
+			if from == n.addr && krpc.Decode(b, &m) == nil && m.Type == krpc.TypeResponse && st.Holds(target) && !k.holds(target) {
+				early.Store(true)
 			}
 		}
 		s.mu.Unlock()
@@ -390,12 +407,12 @@ func TestKernelIsKeptUpToDate(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if st.Holds(target) && (!k.holds(target) || early) {
+		if st.Holds(target) && (!k.holds(target) || early.Load()) {
 			t.Error("a put was acknowledged before the kernel knew")
 		}
-		secret := k.last.Secret
+		secret := k.latest().Secret
 		time.Sleep(5*time.Minute + 10*time.Second)
-		if k.last.Secret == secret || k.last.Secret != n.View().Snapshot().Secret {
+		if k.latest().Secret == secret || k.latest().Secret != n.View().Snapshot().Secret {
 			t.Error("the kernel has not got the new secret")
 		}
 		time.Sleep(3 * time.Hour)
@@ -403,16 +420,12 @@ func TestKernelIsKeptUpToDate(t *testing.T) {
 			t.Error("what has expired is still held")
 		}
 		// A kernel that fails gets the tables later.
-		k.mu.Lock()
-		k.fail = true
-		k.mu.Unlock()
+		k.setFail(true)
 		fleet[7].stop()
 		time.Sleep(40 * time.Minute)
-		k.mu.Lock()
-		k.fail = false
-		k.mu.Unlock()
+		k.setFail(false)
 		time.Sleep(time.Minute)
-		if k.last.Secret != n.View().Snapshot().Secret || len(k.last.Nodes4) != len(n.View().Snapshot().Nodes4) {
+		if k.latest().Secret != n.View().Snapshot().Secret || len(k.latest().Nodes4) != len(n.View().Snapshot().Nodes4) {
 			t.Error("the kernel is not up to date after it failed")
 		}
 		stopAll(fleet)
