@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"sort"
 
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 )
 
 // Attachment is an interface that the program is attached to.
@@ -108,6 +110,11 @@ func (p *Program) attach(ifindex int, mode Mode) (*attachment, error) {
 			flags = link.XDPGenericMode
 		}
 		l, err := link.AttachXDP(link.XDPOptions{Program: p.objs.Kdht, Interface: ifindex, Flags: flags})
+		if errors.Is(err, unix.EINVAL) { // what the kernel says of an interface that is not there, among others
+			if _, absent := net.InterfaceByIndex(ifindex); absent != nil {
+				err = errors.Join(unix.ENODEV, err)
+			}
+		}
 		err = classify(fmt.Sprintf("attach to interface %d in %v mode", ifindex, m), err)
 		if err == nil {
 			a := &attachment{link: l, mode: m, fallback: first}
