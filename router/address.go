@@ -35,6 +35,13 @@ func Usable(a netip.AddrPort, private bool) bool {
 	return global6.Contains(ip)
 }
 
+// answerable reports whether a datagram can go back to where one came from. The network stack passes some IPv6 sources
+// that it cannot send to, and the unspecified address, which it takes for the loopback address when it sends.
+func answerable(from netip.AddrPort) bool {
+	a := from.Addr()
+	return from.Port() != 0 && !a.IsUnspecified() && !a.IsMulticast() && !a.Is4In6()
+}
+
 func within(a netip.Addr, prefixes []netip.Prefix) bool {
 	for _, p := range prefixes {
 		if p.Contains(a) {

@@ -14,6 +14,8 @@ type Packet struct {
 	// Local is the address of this host that the datagram was sent to, or shall leave from. The zero Addr leaves
 	// the choice to the network stack.
 	Local netip.Addr
+	// Group says that a datagram came by broadcast or multicast.
+	Group bool
 }
 
 // Conn is a datagram socket of one family. All methods may be called at the same time, except that only one

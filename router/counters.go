@@ -13,7 +13,9 @@ type event uint8
 const (
 	eventDropSyntax event = iota // datagram that is no KRPC message
 	eventDropReadOnly
-	eventDropWrite // reply that the network stack did not take
+	eventDropGroup  // datagram sent by broadcast or multicast
+	eventDropSource // datagram from where nobody can be
+	eventDropWrite  // reply that the network stack did not take
 	eventReplyMatched
 	eventReplyLate
 	eventReplyUnknown
@@ -36,6 +38,8 @@ const (
 var eventNames = [events][2]string{
 	eventDropSyntax:    {"drop", "malformed"},
 	eventDropReadOnly:  {"drop", "query to a read-only node"},
+	eventDropGroup:     {"drop", "not unicast"},
+	eventDropSource:    {"drop", "impossible source"},
 	eventDropWrite:     {"drop", "reply not sent"},
 	eventReplyMatched:  {"reply", "matched"},
 	eventReplyLate:     {"reply", "late"},

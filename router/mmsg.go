@@ -77,9 +77,9 @@ func (b *msgBatch) receive(fd uintptr) (int, error) {
 func (b *msgBatch) fill(i int, p *Packet) {
 	p.Data = p.Data[:b.hdrs[i].len]
 	p.Addr = sockaddr(&b.names[i])
-	p.Local = netip.Addr{}
+	p.Local, p.Group = netip.Addr{}, false
 	if b.control {
-		p.Local = localFrom(b.controls[i][:min(uint64(b.hdrs[i].hdr.Controllen), controlSize)])
+		p.Local, p.Group = localFrom(b.controls[i][:min(uint64(b.hdrs[i].hdr.Controllen), controlSize)])
 	}
 }
 
@@ -118,21 +118,24 @@ func ntohs(port uint16) uint16 {
 	return binary.BigEndian.Uint16(b[:])
 }
 
-// localFrom returns the local address from a received pktinfo, for a reply to leave from. It is ipi_spec_dst rather
-// than ipi_addr, which may be a broadcast address.
-func localFrom(control []byte) netip.Addr {
+// localFrom returns from a received pktinfo the local address for a reply to leave from, or that the datagram was sent
+// to a group of hosts. In IPv4 the header's address, ipi_addr, then differs from ipi_spec_dst, which is one of ours.
+func localFrom(control []byte) (local netip.Addr, group bool) {
 	if len(control) < unix.SizeofCmsghdr {
-		return netip.Addr{}
+		return netip.Addr{}, false
 	}
 	h := (*unix.Cmsghdr)(unsafe.Pointer(&control[0]))
 	data := control[unix.CmsgLen(0):]
 	switch {
 	case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
-		return netip.AddrFrom4((*unix.Inet4Pktinfo)(unsafe.Pointer(&data[0])).Spec_dst)
+		info := (*unix.Inet4Pktinfo)(unsafe.Pointer(&data[0]))
+		local, to := netip.AddrFrom4(info.Spec_dst), netip.AddrFrom4(info.Addr)
+		return local, to.IsMulticast() || to != local && !local.IsUnspecified()
 	case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO && len(data) >= unix.SizeofInet6Pktinfo:
-		return netip.AddrFrom16((*unix.Inet6Pktinfo)(unsafe.Pointer(&data[0])).Addr)
+		a := netip.AddrFrom16((*unix.Inet6Pktinfo)(unsafe.Pointer(&data[0])).Addr)
+		return a, a.IsMulticast()
 	}
-	return netip.Addr{}
+	return netip.Addr{}, false
 }
 
 // putLocal writes the control message that makes a datagram leave from an address, and returns its length.

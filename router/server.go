@@ -69,10 +69,19 @@ func (r *responder) run() {
 // handle sees to one datagram.
 func (r *responder) handle(p *Packet) {
 	m := &r.m
+	switch {
+	case p.Group:
+		// One forged datagram must not make all nodes of a network send an answer.
+		r.n.count(eventDropGroup)
+		return
+	case !answerable(p.Addr):
+		r.n.count(eventDropSource)
+		return
+	}
 	switch err := krpc.Decode(p.Data, m); e := err.(type) { //nolint:errorlint // Decode returns these very types
 	case nil:
 	case *krpc.Error:
-		if r.n.config.ReadOnly || p.Addr.Port() == 0 {
+		if r.n.config.ReadOnly {
 			r.n.count(eventDropReadOnly)
 			return
 		}
@@ -87,7 +96,7 @@ func (r *responder) handle(p *Packet) {
 		r.n.count(r.n.transactions.deliver(m, p.Data, r.s, p.Addr, r.now))
 		return
 	}
-	if r.n.config.ReadOnly || p.Addr.Port() == 0 {
+	if r.n.config.ReadOnly {
 		r.n.count(eventDropReadOnly)
 		return
 	}
