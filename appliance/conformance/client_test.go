@@ -73,8 +73,8 @@ func (c *client) answer(b []byte) ([]byte, *krpc.Message, error) {
 	return answer, m, err
 }
 
-// silence makes sure that nothing answers what was sent so far and not answered yet. It sends a ping that user space
-// has to answer: it is not canonical, so the kernel half passes it up, where it comes after everything before it.
+// silence makes sure that nothing answers what was sent so far and not answered yet. It sends a query that user
+// space has to answer: it is not canonical, so the kernel half passes it up, where it comes after everything before it.
 func (c *client) silence() error {
 	c.marks++
 	tid := fmt.Sprintf("mark%d", c.marks)
@@ -88,9 +88,9 @@ func (c *client) silence() error {
 	return nil
 }
 
-// mark is a ping with unsorted keys.
+// mark is a find_node with unsorted keys.
 func mark(tid string) []byte {
-	return []byte("d1:y1:q1:t" + str(tid) + "1:q4:ping1:ad2:id20:abcdefghij0123456789ee")
+	return []byte("d1:y1:q1:t" + str(tid) + "1:q9:find_node1:ad2:id20:" + asker + "6:target20:" + asker + "ee")
 }
 
 // describe puts an answer into words.

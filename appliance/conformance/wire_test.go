@@ -16,6 +16,7 @@ func TestWire(t *testing.T) {
 		{"fields", testFields},
 		{"items", testItems},
 		{"tokens", testTokens},
+		{"frames", testFrames},
 	} {
 		if !t.Run(test.name, func(t *testing.T) {
 			p.counted(t, func() { test.run(t, p) })
