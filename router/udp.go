@@ -116,6 +116,10 @@ func (c *udpConn) setOptions(fd int) error {
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, socketBuffer) != nil {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, socketBuffer)
 	}
+	// Package net allows broadcasts. A forged source must not make us send one.
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BROADCAST, 0); err != nil {
+		return err
+	}
 	// Values of BEP 44 may exceed a path's MTU; KRPC has no way to send them again in smaller pieces.
 	level, discover, info := unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PKTINFO
 	if c.v6 {

@@ -146,6 +146,7 @@ func frames4() []frameCase {
 		{"source 224.0.0.1", 0, "bad_source", "rt_cache.in_martian_src", source("224.0.0.1")},
 		{"source 255.255.255.255", 0, "bad_source", "rt_cache.in_martian_src", source("255.255.255.255")},
 		{"source of the node itself", 0, "bad_source", "rt_cache.in_martian_src", source(node4.Addr().String())},
+		{"source of a broadcast", 0, "not_canonical", "drop/reply not sent", [][]byte{newFrame(netip.MustParseAddrPort("198.18.0.255:51413"), to, mark("bc")).bytes()}},
 		{"limited broadcast", 0, "not_ours", "drop/not unicast", dest("255.255.255.255", "\xff\xff\xff\xff\xff\xff")},
 		{"broadcast", 0, "not_ours", "drop/not unicast", dest("198.18.0.255", "\xff\xff\xff\xff\xff\xff")},
 		{"multicast", 0, "not_ours", "drop/not unicast", dest("224.0.0.1", "\x01\x00\x5e\x00\x00\x01")},
