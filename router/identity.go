@@ -27,7 +27,7 @@ func (n *Node) identify(s *socket) (ID, netip.Addr, bool) {
 		saved, _ = n.store.Identity(s.family == IPv6) // without one we get a new one
 	}
 	addr, fixed := saved.External, false
-	if local := s.conn.LocalAddr(); !n.config.Private && Usable(local, false) {
+	if local := s.conn.LocalAddr(); Usable(local, n.config.Private) {
 		addr = local.Addr()
 	}
 	for _, a := range n.config.External {

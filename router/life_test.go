@@ -594,3 +594,61 @@ func TestNewRefuses(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// An answer counts only from the node that was asked, once, and in time.
+func TestStrayAnswersAreCounted(t *testing.T) {
+	sim(t, func(t *testing.T, s *simNet) {
+		n := s.start(t, router.Config{}, nil, simAddr(router.IPv4, 0))
+		honest, other := s.listen(simAddr(router.IPv4, 1)), s.listen(simAddr(router.IPv4, 2))
+		// answer waits for a query and has it answered from a socket after a delay.
+		answer := func(from *simConn, delay time.Duration, id router.ID) {
+			ps := []router.Packet{{Data: make([]byte, 2048)}}
+			for range 2 { // it is sent again to who is slow
+				if _, err := honest.ReadBatch(ps); err != nil {
+					return
+				}
+				var q krpc.Message
+				if err := krpc.Decode(ps[0].Data, &q); err != nil {
+					t.Error(err)
+				}
+				b, err := (&krpc.Message{Type: krpc.TypeResponse, TID: q.TID, ID: id, HasID: true}).Append(nil)
+				if err != nil {
+					t.Error(err)
+				}
+				time.Sleep(delay)
+				s.send(from, n.addr, b)
+			}
+		}
+		go answer(other, 0, router.ID{2})
+		if _, err := n.Ping(t.Context(), honest.local); !errors.Is(err, router.ErrTimeout) {
+			t.Errorf("answered from another address: %v", err)
+		}
+		go answer(honest, 7*time.Second, router.ID{3})
+		if _, err := n.Ping(t.Context(), honest.local); !errors.Is(err, router.ErrTimeout) {
+			t.Errorf("answered late: %v", err)
+		}
+		time.Sleep(20 * time.Second)
+		go answer(honest, 1500*time.Millisecond, router.ID{4})
+		pong, err := n.Ping(t.Context(), honest.local)
+		if err != nil || pong.ID != (router.ID{4}) || pong.RTT < 1500*time.Millisecond {
+			t.Errorf("%+v, %v", pong, err)
+		}
+		time.Sleep(20 * time.Second)
+		for name, want := range map[string]uint64{"wrong address": 2, "late": 3, "matched": 1, "unknown transaction": 0} {
+			if got := counter(n.Stats(), "reply", name); got != want {
+				t.Errorf("%s: %d, want %d", name, got, want)
+			}
+		}
+		if err := n.Run(t.Context()); err == nil {
+			t.Error("ran twice")
+		}
+		n.stop()
+		if _, err := n.Ping(t.Context(), honest.local); !errors.Is(err, router.ErrClosed) {
+			t.Errorf("ping after the end: %v", err)
+		}
+		if _, err := n.FindNode(t.Context(), router.ID{1}); err == nil {
+			t.Error("lookup after the end")
+		}
+		_, _ = honest.Close(), other.Close()
+	})
+}

@@ -2,6 +2,7 @@ package router
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"time"
@@ -161,6 +162,11 @@ func (l *lookup) handle(e lookupEvent) bool {
 		return false
 	}
 	l.inFlight--
+	if errors.Is(e.err, ErrBusy) {
+		e.c.state = stateFailed // our limits are nobody's fault
+		l.progress.Failed++
+		return false
+	}
 	if e.err != nil || e.r.Type != krpc.TypeResponse {
 		e.list.failed(e.c)
 		l.progress.Failed++

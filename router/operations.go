@@ -124,12 +124,13 @@ func (n *Node) Announce(ctx context.Context, infohash ID, port uint16, seed bool
 	}
 	return l.write(ctx, m, func(f Family) error {
 		addr := n.external[f].address()
-		if port == 0 {
-			port = n.primary[f].conn.LocalAddr().Port()
-		}
 		if !addr.IsValid() {
 			return errNoAddress
 		}
-		return n.keepPeer(infohash, netip.AddrPortFrom(addr, port), seed, netip.Addr{})
+		peer := netip.AddrPortFrom(addr, port)
+		if port == 0 {
+			peer = netip.AddrPortFrom(addr, n.primary[f].conn.LocalAddr().Port())
+		}
+		return n.keepPeer(infohash, peer, seed, netip.Addr{})
 	})
 }

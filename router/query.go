@@ -2,6 +2,7 @@ package router
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"sync"
 	"time"
@@ -77,8 +78,8 @@ func (n *Node) query(ctx context.Context, to Contact, m krpc.Message, slow func(
 		return nil, ErrBusy
 	}
 	r, err := n.exchange(ctx, x, m, slow)
-	n.transactions.end(x, r != nil)
-	if err == ErrTimeout {
+	n.transactions.end(x)
+	if errors.Is(err, ErrTimeout) {
 		n.count(eventTimeout)
 		n.failed(to)
 	}

@@ -66,14 +66,11 @@ func (t *transactions) begin(s *socket, addr netip.AddrPort) *transaction {
 	return x
 }
 
-// end forgets a transaction. Of one that got no answer an answer may still come.
-func (t *transactions) end(x *transaction, answered bool) {
+// end ends a transaction. It is remembered for a while, since an answer, or a second one, may still come.
+func (t *transactions) end(x *transaction) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.pending, x.id)
-	if answered {
-		return
-	}
 	delete(t.late, t.expired[t.next])
 	t.expired[t.next] = x.id
 	t.late[x.id] = x.addr
