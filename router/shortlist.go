@@ -97,9 +97,10 @@ func newShortlist(f Family, target ID, c TableConfig, isSelf func(netip.AddrPort
 	}
 }
 
-// add takes a contact that referrer named, or nobody if nil. The zero ID stands for one that is not known.
+// add takes a contact that referrer named, or nobody if nil. The zero ID stands for one that is not known, but not in
+// what others say: they would get their contacts asked first.
 func (l *shortlist) add(c Contact, referrer *candidate) {
-	unknown := c.ID.IsZero()
+	unknown := c.ID.IsZero() && referrer == nil
 	if !unknown && !l.table.acceptable(c) || unknown && !Usable(c.Addr, l.table.config.Private) || l.isSelf(c.Addr) {
 		return
 	}
