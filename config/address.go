@@ -133,7 +133,14 @@ func CheckHostPort(s string) *Error {
 	host, port, err := net.SplitHostPort(s)
 	if err != nil {
 		if a, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
-			return &Error{Msg: quote(s) + " has no port", Hint: "write " + quote(net.JoinHostPort(a.String(), "6881"))}
+			hint := "write " + quote(net.JoinHostPort(a.String(), "6881"))
+			if with := bracketed(s); with != "" {
+				hint += ", or " + quote(with) + " if the port is in it already"
+			}
+			return &Error{Msg: quote(s) + " has no port", Hint: hint}
+		}
+		if with := bracketed(s); with != "" {
+			return &Error{Msg: quote(s) + " has no brackets around the address", Hint: "write " + quote(with)}
 		}
 		if hostName.MatchString(s) {
 			return &Error{Msg: quote(s) + " has no port", Hint: "write " + quote(s+":6881")}
@@ -156,6 +163,20 @@ func CheckHostPort(s string) *Error {
 		return &Error{Msg: shorten(s) + " has no valid host name", Hint: "write for example " + example}
 	}
 	return nil
+}
+
+// bracketed reads an IPv6 address whose port follows without the brackets that tell them apart, and gives both as they
+// should be; "" if it is none.
+func bracketed(s string) string {
+	i := strings.LastIndexByte(s, ':')
+	if i < 0 {
+		return ""
+	}
+	a, err := netip.ParseAddr(s[:i])
+	if p, msg := portNumber(s[i+1:]); err != nil || !a.Is6() || msg != "" || p == 0 {
+		return ""
+	}
+	return net.JoinHostPort(a.String(), s[i+1:])
 }
 
 // shorten quotes a string for a message.

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -37,11 +38,7 @@ func Parse(name string, data []byte) (Config, error) {
 
 // File reads a configuration file. The error is of type [Errors].
 func (b *Builder) File(path string) error {
-	fi, err := os.Stat(path)
-	if err == nil && fi.Size() > maxFile {
-		return Errors{{Origin: path, Msg: fmt.Sprintf("the file is larger than %d KiB", maxFile>>10), Hint: "is it a kdht configuration?"}}
-	}
-	data, err := os.ReadFile(path)
+	data, err := readFile(path)
 	if err != nil {
 		e := &Error{Origin: path, Msg: err.Error(), Hint: "give --config a readable file"}
 		var pe *fs.PathError
@@ -54,6 +51,17 @@ func (b *Builder) File(path string) error {
 		return Errors{e}
 	}
 	return b.Parse(path, data)
+}
+
+// readFile reads a file as far as it may be one of ours, and a byte further so that more is noticed. Devices have no size
+// to look at before, and no end.
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxFile+1))
 }
 
 // Parse reads the content of a configuration file. The name is for messages. The error is of type [Errors].
@@ -77,8 +85,12 @@ func (b *Builder) Set(origin, name string, values ...string) error {
 		}
 		return Errors{e}
 	}
-	if f := k.decode(&b.cfg, k.value(values)); f != nil {
-		return Errors{{Origin: origin, Key: k.name, Msg: f.msg, Hint: f.hint}}
+	var errs Errors
+	for f := k.decode(&b.cfg, k.value(values)); f != nil; f = f.next {
+		errs = append(errs, &Error{Origin: origin, Key: k.name, Msg: f.msg, Hint: f.hint})
+	}
+	if errs != nil {
+		return errs
 	}
 	b.origin[name] = origin
 	return nil

@@ -240,6 +240,10 @@ func TestFile(t *testing.T) {
 	if want := path + ": the file is larger than 256 KiB; is it a kdht configuration?"; err == nil || err.Error() != want {
 		t.Errorf("got %v\nwant %s", err, want)
 	}
+	err = config.New().File("/dev/zero") // it has no size, and no end
+	if want := "/dev/zero: the file is larger than 256 KiB; is it a kdht configuration?"; err == nil || err.Error() != want {
+		t.Errorf("got %v\nwant %s", err, want)
+	}
 	err = config.New().File(dir)
 	if want := dir + ": is a directory; give --config a readable file"; err == nil || err.Error() != want {
 		t.Errorf("got %v\nwant %s", err, want)

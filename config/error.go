@@ -66,6 +66,7 @@ func (e Errors) orNil() error {
 type fault struct {
 	offset    int
 	msg, hint string
+	next      *fault // another one, in another element of the same list
 }
 
 func faultf(offset int, hint, format string, args ...any) *fault {

@@ -27,7 +27,8 @@ func TestFaultsInFiles(t *testing.T) {
 		"cut short":              {`{"http": ":1"`, `f:1:14: the file ends too early; is a closing } or ] or " missing?`},
 		"column in characters":   {"{/* äöü */ \"htp\": \"\"}", `f:1:12: unknown key "htp"; did you mean "http"?`},
 		"choice":                 {`{"xdp": {"mode": "nativ"}}`, `f:1:18: xdp.mode: "nativ" is not one of "auto", "native", "generic", "off"; did you mean "native"?`},
-		"choice, no idea":        {`{"network": "lan"}`, `f:1:13: network: "lan" is not one of "public", "private"; write one of "public", "private"`},
+		"choice, no idea":        {`{"network": "lan"}`, `f:1:13: network: "lan" is not one of "public", "private"; write one of them`},
+		"choice, too long":       {`{"log": {"level": "warning"}}`, `f:1:19: log.level: "warning" is not one of "debug", "info", "warn", "error"; did you mean "warn"?`},
 		"choice, wrong type":     {`{"log": {"level": 3}}`, `f:1:19: log.level: the number 3 is not one of "debug", "info", "warn", "error"; write "debug"`},
 		"number as text":         {`{"lookup": {"alpha": "3"}}`, `f:1:22: lookup.alpha: the string "3" is not a number; write 3 without quotes`},
 		"number out of range":    {`{"lookup": {"alpha": 17}}`, `f:1:22: lookup.alpha: 17 is out of range; allowed are 1 to 16 queries`},
@@ -53,6 +54,9 @@ func TestFaultsInFiles(t *testing.T) {
 		"bootstrap without port": {`{"bootstrap": ["node.example.org"]}`, `f:1:16: bootstrap: "node.example.org" has no port; write "node.example.org:6881"`},
 		"bootstrap with a URL":   {`{"bootstrap": ["udp://node.example.org:1"]}`, `f:1:16: bootstrap: "udp://node.example.org:1" is not HOST:PORT; write for example "router.bittorrent.com:6881", "192.0.2.1:6881" or "[2001:db8::1]:6881"`},
 		"bootstrap port 0":       {`{"bootstrap": ["a.example:0"]}`, `f:1:16: bootstrap: "a.example:0" has a port that is out of range; allowed are 1 to 65535`},
+		"bootstrap, brackets":    {`{"bootstrap": ["2001:db8:0:0:0:0:0:7:6881"]}`, `f:1:16: bootstrap: "2001:db8:0:0:0:0:0:7:6881" has no brackets around the address; write "[2001:db8::7]:6881"`},
+		"bootstrap, ambiguous":   {`{"bootstrap": ["::1:7701"]}`, `f:1:16: bootstrap: "::1:7701" has no port; write "[::1:7701]:6881", or "[::1]:7701" if the port is in it already`},
+		"several elements":       {"{\"listen\": [\"a\",\n\":1\", \":1\",\n1]}", "f:1:13: listen: \"a\" is not ADDR:PORT; write for example \"0.0.0.0:6881\" or \"[::]:6881\"\nf:2:7: listen: 0.0.0.0:1 is listed twice; leave one of them out\nf:3:1: listen: the number 1 is not ADDR:PORT; write \"0.0.0.0:6881\" or \"[::]:6881\""},
 		"none among others":      {`{"bootstrap": ["a.example:1", "none"]}`, `f:1:31: bootstrap: "none" stands among other nodes; write it alone, or leave it out`},
 		"interface name":         {`{"interfaces": ["eth0/1"]}`, `f:1:17: interfaces: "eth0/1" cannot be the name of an interface; "ip link" lists the names, as in "eth0"`},
 		"external":               {`{"external": ["127.0.0.1"]}`, `f:1:15: external: "127.0.0.1" is not a global unicast address; write the address that other nodes see, as in "198.51.100.7" or "2001:db8::7"`},
@@ -87,6 +91,7 @@ func TestFaultsInFlags(t *testing.T) {
 		{"xdp.lease", []string{"30"}, `--x: xdp.lease: the number 30 has no unit; write "30s" for seconds, or another of ms, s, m, h, d`},
 		{"lookup.alpha", []string{"many"}, `--x: lookup.alpha: the string "many" is not a number; write 1`},
 		{"xdp.mod", []string{"off"}, `--x: unknown key "xdp.mod"; did you mean "xdp.mode"?`},
+		{"listen", []string{"x", "127.0.0.1:1", "127.0.0.1"}, "--x: listen: \"x\" is not ADDR:PORT; write for example \"0.0.0.0:6881\" or \"[::]:6881\"\n--x: listen: \"127.0.0.1\" has no port; write \"127.0.0.1:6881\""},
 		{"quux", []string{"off"}, `--x: unknown key "quux"; "kdht config show" lists them all`},
 	} {
 		err := config.New().Set("--x", c.key, c.words...)

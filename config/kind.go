@@ -98,8 +98,14 @@ func (k choice[T]) decode(v hujson.Value) (T, *fault) {
 		}
 		names[i] = string(w)
 	}
-	hint := "write one of " + k.words()
-	if n := Nearest(s, names); n != "" {
+	hint := "write one of them"
+	n := Nearest(s, names)
+	for _, w := range names {
+		if n == "" && (strings.HasPrefix(s, w) || len(s) > 2 && strings.HasPrefix(w, s)) { // "warning", "pub"
+			n = w
+		}
+	}
+	if n != "" {
 		hint = "did you mean " + quote(n) + "?"
 	}
 	return "", faultf(v.StartOffset, hint, "%s is not one of %s", literal(v), k.words())

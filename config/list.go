@@ -35,23 +35,28 @@ func (k list[T]) decode(v hujson.Value) ([]T, *fault) {
 		return nil, faultf(values[k.max].StartOffset, fmt.Sprintf("at most %d are allowed", k.max), "%d %s are too many", len(values), k.what)
 	}
 	var out []T
+	var first *fault // of a chain, one for each bad element
+	last := &first
 	seen := make(map[T]bool)
 	for _, e := range values {
 		xs, f := k.element(e)
-		if f != nil {
-			return nil, f
-		}
 		for _, x := range xs {
-			if seen[x] {
-				return nil, faultf(e.StartOffset, "leave one of them out", "%s is listed twice", strings.Trim(k.elem.encode(x), `"`))
+			if seen[x] && f == nil {
+				f = faultf(e.StartOffset, "leave one of them out", "%s is listed twice", strings.Trim(k.elem.encode(x), `"`))
 			}
 			seen[x] = true
 			out = append(out, x)
 		}
+		if f != nil {
+			*last, last = f, &f.next
+		}
+	}
+	if first != nil {
+		return nil, first
 	}
 	if k.also != nil {
 		if msg, hint := k.also(out); msg != "" {
-			return nil, &fault{v.StartOffset, msg, hint}
+			return nil, &fault{offset: v.StartOffset, msg: msg, hint: hint}
 		}
 	}
 	return out, nil
@@ -68,7 +73,10 @@ func (k list[T]) element(e hujson.Value) ([]T, *fault) {
 		}
 	}
 	x, f := k.elem.decode(e)
-	return []T{x}, f
+	if f != nil {
+		return nil, f
+	}
+	return []T{x}, nil
 }
 
 // word is the text of a string, "" for any other value.

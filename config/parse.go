@@ -27,9 +27,9 @@ type parser struct {
 	errs Errors
 }
 
-// add records a fault.
+// add records the faults of a value.
 func (p *parser) add(key string, f *fault) {
-	if len(p.errs) < maxErrors {
+	for ; f != nil && len(p.errs) < maxErrors; f = f.next {
 		p.errs = append(p.errs, &Error{Origin: position(p.name, p.data, f.offset), Key: key, Msg: f.msg, Hint: f.hint})
 	}
 }
