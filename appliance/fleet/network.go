@@ -70,7 +70,7 @@ func (n *Network) AddHost(label string) (*Host, error) {
 	h.IPv4, h.IPv6 = at(1)
 	gateway4, gateway6 := at(254)
 	err = netns.MakeVeth(
-		netns.End{NS: ns, Name: "eth0", Addrs: []netip.Prefix{netip.PrefixFrom(h.IPv4, 24), netip.PrefixFrom(h.IPv6, 64)}},
+		netns.End{NS: ns, Name: "eth0", Pad: true, Addrs: []netip.Prefix{netip.PrefixFrom(h.IPv4, 24), netip.PrefixFrom(h.IPv6, 64)}},
 		netns.End{NS: n.hub, Name: fmt.Sprintf("host%d", number), Pass: true,
 			Addrs: []netip.Prefix{netip.PrefixFrom(gateway4, 24), netip.PrefixFrom(gateway6, 64)}})
 	if err == nil {

@@ -49,7 +49,8 @@ func (n *Node) Restart() error {
 	return n.start()
 }
 
-// WaitReady waits until the node serves and has found its place in the network.
+// WaitReady waits until the node serves and has found its place in the network, and until its kernel half is attached
+// if there is to be one.
 func (n *Node) WaitReady(ctx context.Context) error {
 	err := Poll(ctx, 100*time.Millisecond, func() (bool, error) {
 		select {
@@ -57,8 +58,11 @@ func (n *Node) WaitReady(ctx context.Context) error {
 			return false, fmt.Errorf("it ended: %v", n.Err())
 		default:
 		}
-		_, err := n.get(ctx, "/readyz")
-		return err == nil, nil
+		if _, err := n.get(ctx, "/readyz"); err != nil {
+			return false, nil
+		}
+		r, err := n.Status(ctx)
+		return err == nil && (r.XDP.Active || r.XDP.Mode == "off" || r.XDP.Mode == "auto"), nil
 	})
 	if err != nil {
 		return fmt.Errorf("fleet: %s is not ready: %w\n%s", n.name, err, n.Log(4096))

@@ -3,12 +3,9 @@ package netns
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
-	"github.com/cilium/ebpf/link"
 )
 
 // End is one end of a veth pair.
@@ -20,6 +17,11 @@ type End struct {
 	// Pass attaches an XDP program that passes everything. Native XDP_TX and redirects on the other end of a veth
 	// pair need one here: they deliver to a NAPI instance that exists only where XDP (or GRO) is on.
 	Pass bool
+	// Pad appends 512 zero bytes to small frames that leave here; the next IP stack strips them, as it does all Ethernet
+	// padding, and so hands the packet on in a buffer with room behind it. NIC drivers receive into buffers of 2 KiB or
+	// more, whereas veth copies a packet into one that fits it, in which an XDP program could hardly answer anything
+	// longer. It needs Linux 6.6, and does nothing before.
+	Pad bool
 }
 
 // Veth joins two namespaces by a veth pair that is up, without IPv6 duplicate address detection, when it returns.
@@ -66,35 +68,14 @@ func (e End) setUp() error {
 		return err
 	}
 	if e.Pass {
-		return AttachPass(e.NS, e.Name)
+		if err := AttachPass(e.NS, e.Name); err != nil {
+			return err
+		}
+	}
+	if e.Pad {
+		if err := attachPad(e.NS, e.Name); err != nil && !errors.Is(err, ebpf.ErrNotSupported) {
+			return err
+		}
 	}
 	return nil
-}
-
-// AttachPass attaches a native XDP program that passes everything to an interface, for as long as the namespace
-// lives.
-func AttachPass(ns *NS, ifname string) error {
-	const xdpPass = 2
-	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Name:         "kdht_pass",
-		Type:         ebpf.XDP,
-		License:      "Dual BSD/GPL",
-		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, xdpPass), asm.Return()},
-	})
-	if err != nil {
-		return fmt.Errorf("netns: load pass program: %w", err)
-	}
-	defer prog.Close() // the link holds it
-	return ns.Do(func() error {
-		dev, err := net.InterfaceByName(ifname)
-		if err != nil {
-			return fmt.Errorf("netns %s: %w", ns.name, err)
-		}
-		l, err := link.AttachXDP(link.XDPOptions{Program: prog, Interface: dev.Index, Flags: link.XDPDriverMode})
-		if err != nil {
-			return fmt.Errorf("netns %s: attach pass program to %s: %w", ns.name, ifname, err)
-		}
-		ns.OnClose(l.Close)
-		return nil
-	})
 }

@@ -4,37 +4,62 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"time"
 
 	"kdht/appliance/fleet"
 )
 
-// Aria2Download runs aria2 on a host until it has downloaded, into dir, a torrent of which it knows only the infohash.
-// Its DHT entry point may be an IPv4 or an IPv6 address; the peers must be of that family.
-func Aria2Download(ctx context.Context, h *fleet.Host, dir, name string, bootstrap netip.AddrPort, infohash string) error {
-	argv := []string{"aria2c", "--no-conf", "--dir=" + dir, "--seed-time=0", "--file-allocation=none",
+// Aria2 is an aria2 process with one download. It speaks one family.
+type Aria2 struct {
+	*fleet.Process
+	name string
+	done string // file that appears when the download is complete
+}
+
+// StartAria2 starts aria2 with a torrent of which it knows only the infohash, to be downloaded into dir. When it is
+// complete it goes on seeding. The entry point is an IPv4 or an IPv6 address, and that is the family.
+func StartAria2(h *fleet.Host, dir, name string, bootstrap netip.AddrPort, infohash string) (*Aria2, error) {
+	a := &Aria2{name: name, done: filepath.Join(dir, name+".done")}
+	hook := filepath.Join(dir, name+".sh") // aria2 calls it with an ID, a number of files and a path
+	if err := os.WriteFile(hook, []byte("#!/bin/sh\ntouch '"+a.done+"'\n"), 0o755); err != nil {
+		return nil, err
+	}
+	argv := []string{
+		"aria2c", "--no-conf", "--dir=" + dir, "--file-allocation=none", "--seed-time=60", "--seed-ratio=0",
 		"--bt-enable-lpd=false", "--enable-peer-exchange=false", "--listen-port=6881", "--dht-listen-port=6881",
-		"--console-log-level=info", "--summary-interval=0", "--bt-stop-timeout=120"}
+		"--console-log-level=info", "--summary-interval=0", "--on-bt-download-complete=" + hook,
+	}
+	table := filepath.Join(dir, name+".dht")
 	if bootstrap.Addr().Is4() {
-		argv = append(argv, "--enable-dht=true", "--dht-entry-point="+bootstrap.String(),
-			"--dht-file-path="+filepath.Join(dir, name+".dht"), "--interface="+h.IPv4.String())
+		argv = append(argv, "--enable-dht=true", "--dht-entry-point="+bootstrap.String(), "--dht-file-path="+table,
+			"--interface="+h.IPv4.String())
 	} else {
 		argv = append(argv, "--enable-dht=false", "--enable-dht6=true", "--dht-entry-point6="+bootstrap.String(),
-			"--dht-file-path6="+filepath.Join(dir, name+".dht"), "--dht-listen-addr6="+h.IPv6.String())
+			"--dht-file-path6="+table, "--dht-listen-addr6="+h.IPv6.String())
 	}
-	p, err := fleet.Start(h.NS, dir, name, nil, nil, append(argv, "magnet:?xt=urn:btih:"+infohash)...)
+	var err error
+	a.Process, err = fleet.Start(h.NS, dir, name, nil, nil, append(argv, "magnet:?xt=urn:btih:"+infohash)...)
+	return a, err
+}
+
+// WaitDownload waits until the download is complete.
+func (a *Aria2) WaitDownload(ctx context.Context) error {
+	err := fleet.Poll(ctx, 100*time.Millisecond, func() (bool, error) {
+		select {
+		case <-a.Done():
+			return false, fmt.Errorf("it ended: %v", a.Err())
+		default:
+		}
+		_, err := os.Stat(a.done)
+		return err == nil, nil
+	})
 	if err != nil {
-		return err
-	}
-	select {
-	case <-p.Done():
-	case <-ctx.Done():
-		_ = p.Stop(5 * time.Second) // the reason to stop counts
-		return fmt.Errorf("%s: %w\n%s", name, context.Cause(ctx), p.Log(4096))
-	}
-	if err := p.Err(); err != nil {
-		return fmt.Errorf("%s: %w\n%s", name, err, p.Log(4096))
+		return fmt.Errorf("%s: download: %w\n%s", a.name, err, a.Log(4096))
 	}
 	return nil
 }
+
+// Close ends the process.
+func (a *Aria2) Close() error { return a.Stop(10 * time.Second) }

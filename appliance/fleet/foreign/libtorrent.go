@@ -77,6 +77,16 @@ func (l *Libtorrent) GetMutable(ctx context.Context, public, salt []byte) (value
 	return r.Value, r.Seq, err
 }
 
+// Replay gets an item that libtorrent has put, and puts it once more to one node, with a cas. It returns the KRPC error
+// code, 0 if the node took the item.
+func (l *Libtorrent) Replay(ctx context.Context, node netip.AddrPort, public, salt []byte, cas int64) (code int, err error) {
+	var r struct {
+		Code int `json:"error_code"`
+	}
+	err = l.do(ctx, "replay", map[string]any{"address": node.String(), "public": public, "salt": salt, "cas": cas, "seconds": patience}, &r)
+	return r.Code, err
+}
+
 // GetPeers looks for peers of an infohash for a time, and returns those found by then; libtorrent does not tell when
 // its lookup ends.
 func (l *Libtorrent) GetPeers(ctx context.Context, infohash string, d time.Duration) (peers []string, err error) {

@@ -10,6 +10,7 @@ Arguments: the bootstrap node as HOST:PORT, then every own address as IP:PORT.
 import hashlib
 import json
 import os
+import socket
 import sys
 import time
 
@@ -29,9 +30,6 @@ class Session:
             # Limits meant for the open Internet, in which one address is not asked by a whole test.
             "dht_block_ratelimit": 1000000,
             "dht_upload_rate_limit": 100000000,
-            "dht_restrict_routing_ips": False,
-            "dht_restrict_search_ips": False,
-            "dht_prefer_verified_node_ids": False,
             "dht_announce_interval": 30,
             "allow_multiple_connections_per_ip": True,
             "alert_mask": lt.alert.category_t.dht_notification
@@ -117,6 +115,34 @@ class Session:
         if not found:
             raise LookupError("no item")
         return max(found, key=lambda f: f["seq"])
+
+    def replay(self, address, public, salt, cas, seconds):
+        """Puts the item that the session finds once more, with a cas, to one node, and returns the error code.
+
+        The module has no way to give a cas, so this is a datagram of our own, made with libtorrent's bencoder from
+        what libtorrent itself has put and signed.
+        """
+        key, salt = unhex(public), unhex(salt)
+        self.session.dht_get_mutable_item(key, salt)
+        item = self.wait(seconds, lambda a: a.item if isinstance(a, lt.dht_mutable_item_alert)
+                         and a.key == key and a.salt.encode() == salt and a.authoritative else None)
+        host, port = address.rsplit(":", 1)
+        host = host.strip("[]")
+        own = hashlib.sha1(public.encode()).digest()
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as s:
+            s.settimeout(5)
+            s.connect((host, int(port)))
+
+            def ask(query, arguments):
+                arguments["id"] = own
+                s.send(lt.bencode({"t": b"ca", "y": b"q", "q": query, "a": arguments}))
+                return lt.bdecode(s.recv(2048))
+            token = ask(b"get", {"target": hashlib.sha1(key + salt).digest()})[b"r"][b"token"]
+            put = {"k": key, "seq": item["seq"], "sig": item["signature"], "v": item["value"], "cas": cas, "token": token}
+            if salt:
+                put["salt"] = salt
+            reply = ask(b"put", put)
+        return {"error_code": reply[b"e"][0] if b"e" in reply else 0}
 
     def get_peers(self, infohash, seconds):
         want = lt.sha1_hash(unhex(infohash))

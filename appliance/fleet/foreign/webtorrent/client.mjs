@@ -76,10 +76,8 @@ const commands = {
   }
 }
 
-// put forgets which nodes it knows around the target first: bittorrent-dht would otherwise reuse tokens of an
-// earlier call, whatever their age.
+// put uses the tokens of the last put with the same target, if there was one, at the same nodes.
 function put (opts) {
-  dht._tables.clear()
   return new Promise((resolve, reject) => {
     const target = dht.put(opts, (err, key, stored) => {
       err ? reject(err) : resolve({ target: hex(target), stored })
