@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -16,6 +17,7 @@ import (
 
 	"kdht/router"
 	"kdht/router/krpc"
+	"kdht/store"
 )
 
 // benchServer makes the test binary a node to be measured.
@@ -32,21 +34,44 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// serveBenchmark runs a node with a full table. It prints its address, and for each line that it reads the
-// processor time that it has used itself and in system calls, in nanoseconds.
+// serveBenchmark runs a node with a full table, an item and peers, or a mere echo on the same kind of socket. It prints
+// its address, and for each line that it reads the processor time that it has used itself and in system calls, in
+// nanoseconds.
 func serveBenchmark() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	conns, err := router.Listen(ctx, netip.MustParseAddrPort(os.Getenv(benchServer)))
+	conns, err := router.Listen(ctx, netip.MustParseAddrPort("127.15.0.1:0"))
 	if err != nil {
 		return err
 	}
-	n, err := router.New(router.Config{Conns: conns, Private: true, ReadOnly: false})
-	if err != nil {
-		return err
+	if os.Getenv(benchServer) == "echo" {
+		go echo(conns[0])
+	} else {
+		dir, err := os.MkdirTemp("", "kdht-bench")
+		if err != nil {
+			return err
+		}
+		defer func() { _ = os.RemoveAll(dir) }()
+		st, err := store.Open(filepath.Join(dir, "store.db"), store.Options{})
+		if err != nil {
+			return err
+		}
+		defer func() { _ = st.Close() }()
+		if err := st.PutItem(&store.Item{Target: heldItem, V: benchValue}, nil, netip.Addr{}); err != nil {
+			return err
+		}
+		for i := range 20 {
+			if err := st.Announce(heldPeers, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), 6881), false, netip.Addr{}); err != nil {
+				return err
+			}
+		}
+		n, err := router.New(router.Config{Conns: conns, Private: true, Store: st})
+		if err != nil {
+			return err
+		}
+		n.FillTable(160)
+		go func() { _ = n.Run(ctx) }()
 	}
-	n.FillTable(160)
-	go func() { _ = n.Run(ctx) }()
 	fmt.Println(conns[0].LocalAddr())
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		var r unix.Rusage
@@ -58,6 +83,30 @@ func serveBenchmark() error {
 	return nil
 }
 
+// What the node under measurement holds.
+var (
+	benchValue = []byte("100:" + strings.Repeat("x", 100))
+	heldItem   = krpc.ImmutableTarget(benchValue)
+	heldPeers  = router.ID{0xcc}
+)
+
+// echo sends everything back.
+func echo(c router.Conn) {
+	ps := make([]router.Packet, 64)
+	for i := range ps {
+		ps[i].Data = make([]byte, 2048)
+	}
+	for {
+		n, err := c.ReadBatch(ps)
+		if err != nil {
+			return
+		}
+		if _, err := c.WriteBatch(ps[:n]); err != nil {
+			return
+		}
+	}
+}
+
 // benchNode is a node in a process of its own.
 type benchNode struct {
 	b    *testing.B
@@ -66,10 +115,10 @@ type benchNode struct {
 	out  *bufio.Scanner
 }
 
-func startBenchNode(b *testing.B) *benchNode {
+func startBenchNode(b *testing.B, kind string) *benchNode {
 	b.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), benchServer+"=127.15.0.1:0", "GOMAXPROCS=1")
+	cmd.Env = append(os.Environ(), benchServer+"="+kind, "GOMAXPROCS=1")
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -115,17 +164,25 @@ func (n *benchNode) cpu() (user, system float64) {
 
 // BenchmarkServer measures the path of a query through user space: from a real socket, through the node, and back.
 // At most 128 queries are without answer. The figure that counts is the node's processor time per answer, which
-// includes what the loopback device makes the sender of a datagram do for its receiver.
+// includes what the loopback device makes the sender of a datagram do for its receiver. An echo on the same socket is
+// what it would be if the node did nothing.
 func BenchmarkServer(b *testing.B) {
 	id := router.ID{0xaa}
 	target := router.ID{0xbb}
-	for name, m := range map[string]krpc.Message{
-		"ping":      {Method: krpc.MethodPing},
-		"find_node": {Method: krpc.MethodFindNode, Target: target, HasTarget: true},
-		"get_peers": {Method: krpc.MethodGetPeers, InfoHash: target, HasInfoHash: true},
+	for _, c := range []struct {
+		name, kind string
+		m          krpc.Message
+	}{
+		{"echo", "echo", krpc.Message{Method: krpc.MethodPing}},
+		{"ping", "node", krpc.Message{Method: krpc.MethodPing}},
+		{"find_node", "node", krpc.Message{Method: krpc.MethodFindNode, Target: target, HasTarget: true}},
+		{"get_peers_miss", "node", krpc.Message{Method: krpc.MethodGetPeers, InfoHash: target, HasInfoHash: true}},
+		{"get_peers_hit", "node", krpc.Message{Method: krpc.MethodGetPeers, InfoHash: heldPeers, HasInfoHash: true}},
+		{"get_miss", "node", krpc.Message{Method: krpc.MethodGet, Target: target, HasTarget: true}},
+		{"get_hit", "node", krpc.Message{Method: krpc.MethodGet, Target: heldItem, HasTarget: true}},
 	} {
-		b.Run(name, func(b *testing.B) {
-			n := startBenchNode(b)
+		b.Run(c.name, func(b *testing.B) {
+			n, m := startBenchNode(b, c.kind), c.m
 			m.Type, m.TID, m.ID, m.HasID = krpc.TypeQuery, []byte("aaaa"), id, true
 			query, err := m.Append(nil)
 			if err != nil {

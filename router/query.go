@@ -90,7 +90,7 @@ func (n *Node) query(ctx context.Context, to Contact, m krpc.Message, slow func(
 func (n *Node) exchange(ctx context.Context, x *transaction, m krpc.Message, slow func()) (*reply, error) {
 	m.Type, m.TID = krpc.TypeQuery, x.id[:]
 	m.ID, m.HasID = n.ID(x.socket.family), true
-	m.Version = []byte(krpc.Version)
+	m.Version = version
 	m.ReadOnly = n.config.ReadOnly
 	b, err := m.Append(make([]byte, 0, 256))
 	if err != nil {

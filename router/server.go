@@ -3,7 +3,6 @@ package router
 import (
 	"errors"
 	"net"
-	"net/netip"
 	"time"
 
 	"kdht/router/krpc"
@@ -28,6 +27,7 @@ type responder struct {
 	out   []Packet // replies to one batch
 	rooms [][]byte // memory of the replies
 	m     krpc.Message
+	reply composer
 	view  *View
 	now   time.Time
 }
@@ -150,9 +150,9 @@ func (r *responder) push(p *Packet, b []byte, method krpc.Method) {
 	r.out = append(r.out, Packet{Data: b, Addr: p.Addr, Local: p.Local})
 }
 
-// send encodes a reply and adds it to the batch.
-func (r *responder) send(p *Packet, reply *krpc.Message) bool {
-	b, err := reply.Append(r.room())
+// send adds the composed reply to the batch.
+func (r *responder) send(p *Packet) bool {
+	b, err := r.reply.m.Append(r.room())
 	if err != nil {
 		return false
 	}
@@ -165,50 +165,5 @@ func (r *responder) refuse(p *Packet, e *krpc.Error) {
 	r.n.countError(e.Code)
 	if b, err := errorReply(&r.m, e, p.Addr).Append(r.room()); err == nil {
 		r.out = append(r.out, Packet{Data: b, Addr: p.Addr, Local: p.Local})
-	}
-}
-
-// errorReply returns the error message that answers query q.
-func errorReply(q *krpc.Message, e *krpc.Error, to netip.AddrPort) *krpc.Message {
-	return &krpc.Message{Type: krpc.TypeError, TID: q.TID, Err: *e, IP: to, Version: []byte(krpc.Version)}
-}
-
-// response returns the response that answers query q, with our ID and, for methods with a target, the contacts
-// closest to it.
-func (v *View) response(q *krpc.Message, target *ID, to netip.AddrPort) *krpc.Message {
-	f := FamilyOf(to.Addr())
-	m := &krpc.Message{Type: krpc.TypeResponse, TID: q.TID, IP: to, Version: []byte(krpc.Version), HasID: true, ID: v.snapshot.ID4}
-	want := q.Want
-	if f == IPv6 {
-		m.ID = v.snapshot.ID6
-	}
-	if want == 0 {
-		want = wantOf(f)
-	}
-	if target == nil {
-		return m
-	}
-	if want&krpc.WantN4 != 0 {
-		m.Nodes = v.AppendClosest([]byte{}, IPv4, *target)
-	}
-	if want&krpc.WantN6 != 0 {
-		m.Nodes6 = v.AppendClosest([]byte{}, IPv6, *target)
-	}
-	return m
-}
-
-func wantOf(f Family) krpc.Want {
-	if f == IPv6 {
-		return krpc.WantN6
-	}
-	return krpc.WantN4
-}
-
-// dropForeign removes the contacts of the family that the asker did not use, to make room.
-func dropForeign(m *krpc.Message) {
-	if FamilyOf(m.IP.Addr()) == IPv4 {
-		m.Nodes6 = nil
-	} else {
-		m.Nodes = nil
 	}
 }

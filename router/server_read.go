@@ -24,9 +24,8 @@ func (r *responder) answerItem(p *Packet) bool {
 	if err != nil {
 		return false // expired meanwhile, or these are peers of a torrent
 	}
-	m := r.view.response(&r.m, &r.m.Target, p.Addr)
-	token := r.view.Token(p.Addr.Addr())
-	m.Token = token[:]
+	m := r.reply.respond(r.view, &r.m, &r.m.Target, p.Addr)
+	r.reply.addToken()
 	if it.Mutable {
 		m.Seq, m.HasSeq = it.Seq, true
 	}
@@ -35,65 +34,31 @@ func (r *responder) answerItem(p *Packet) bool {
 		if it.Mutable {
 			m.K, m.Sig = it.K[:], it.Sig[:]
 		}
-		if m.Nodes != nil && m.Nodes6 != nil && len(it.V)+len(m.Nodes)+len(m.Nodes6) > krpc.MaxPayload/2 {
-			dropForeign(m)
+		if len(it.V)+len(m.Nodes)+len(m.Nodes6) > krpc.MaxPayload/2 {
+			r.reply.dropForeign()
 		}
 	}
-	return r.send(p, m)
+	return r.send(p)
 }
 
 // answerPeers answers a get_peers for an infohash that has peers here, and reports whether it did.
 func (r *responder) answerPeers(p *Packet) bool {
-	m := r.view.response(&r.m, &r.m.InfoHash, p.Addr)
-	token := r.view.Token(p.Addr.Addr())
-	m.Token = token[:]
-	room := krpc.MaxPayload - replySize(m)
-	if !r.n.addPeers(m, r.m.InfoHash, room, r.m.NoSeed) {
+	r.reply.respond(r.view, &r.m, &r.m.InfoHash, p.Addr)
+	r.reply.addToken()
+	if err := r.reply.addPeers(r.n.store, r.m.InfoHash, r.m.NoSeed, r.room()); err != nil {
+		r.n.log.Warn("reading peers failed", "infohash", r.m.InfoHash, "error", err)
 		return false
 	}
-	return r.send(p, m)
-}
-
-// addPeers adds as many peers of the asker's family as fit into room bytes, and reports whether the store could tell.
-func (n *Node) addPeers(m *krpc.Message, infohash ID, room int, noSeeds bool) bool {
-	v6 := FamilyOf(m.IP.Addr()) == IPv6
-	each := len("6:") + krpc.Addr4Len
-	if v6 {
-		each = len("18:") + krpc.Addr6Len
-	}
-	limit := (room - len("6:valueslee")) / each
-	if limit <= 0 {
-		return true
-	}
-	peers, err := n.store.Peers(infohash, v6, limit, noSeeds, nil)
-	if err != nil {
-		n.log.Warn("reading peers failed", "infohash", infohash, "error", err)
-		return false
-	}
-	for _, p := range peers {
-		m.Values = krpc.AppendPeer(m.Values, p.Addr)
-	}
-	return true
-}
-
-// replySize returns the encoded size of a reply.
-func replySize(m *krpc.Message) int {
-	b, err := m.Append(make([]byte, 0, writeSize))
-	if err != nil {
-		return krpc.MaxPayload
-	}
-	return len(b)
+	return r.send(p)
 }
 
 // answerScrape answers a get_peers that asks for bloom filters of the peers stored here (BEP 33).
 func (n *Node) answerScrape(j *job) {
-	view, q := n.view.Load(), &j.m
-	m := view.response(q, &q.InfoHash, j.from)
-	token := view.Token(j.from.Addr())
-	m.Token = token[:]
-	if m.Nodes != nil && m.Nodes6 != nil {
-		dropForeign(m)
-	}
+	var c composer
+	q := &j.m
+	m := c.respond(n.view.Load(), q, &q.InfoHash, j.from)
+	c.addToken()
+	c.dropForeign()
 	var seeds, others krpc.BloomFilter
 	for _, v6 := range []bool{false, true} {
 		peers, err := n.store.Peers(q.InfoHash, v6, 0, false, nil)
@@ -110,18 +75,20 @@ func (n *Node) answerScrape(j *job) {
 		}
 	}
 	m.BFSeeds, m.BFPeers = seeds[:], others[:]
-	if n.addPeers(m, q.InfoHash, krpc.MaxPayload-replySize(m), q.NoSeed) {
-		j.reply(n, m)
+	if err := c.addPeers(n.store, q.InfoHash, q.NoSeed, make([]byte, 0, writeSize)); err != nil {
+		n.log.Warn("reading peers failed", "infohash", q.InfoHash, "error", err)
+		return
 	}
+	j.reply(n, m)
 }
 
 // answerSample answers sample_infohashes. Who asks gets the same sample as everybody for the length of the interval,
 // so that asking often tells nothing more (BEP 51).
 func (r *responder) answerSample(p *Packet) {
-	m := r.view.response(&r.m, &r.m.Target, p.Addr)
+	m := r.reply.respond(r.view, &r.m, &r.m.Target, p.Addr)
 	m.Samples, m.Num = r.n.samples.get(r.n.store, r.now)
 	m.HasNum, m.Interval, m.HasInterval = true, int64(sampleInterval/time.Second), true
-	r.send(p, m)
+	r.send(p)
 }
 
 // samples is the current sample of infohashes.

@@ -128,7 +128,8 @@ func (n *Node) acknowledge(j *job, err error) {
 		return
 	}
 	n.count(eventStored)
-	j.reply(n, n.view.Load().response(&j.m, nil, j.from))
+	var c composer
+	j.reply(n, c.respond(n.view.Load(), &j.m, nil, j.from))
 }
 
 // keepItem stores an item, and has the kernel pass queries for it up before anybody is told.

@@ -1,0 +1,112 @@
+package router
+
+import (
+	"net/netip"
+
+	"kdht/router/krpc"
+	"kdht/store"
+)
+
+// composer makes replies that need more than the view, in memory that it uses again for the next.
+type composer struct {
+	m             krpc.Message
+	view          *View
+	token         [8]byte
+	nodes, nodes6 []byte
+	values        []byte
+	peers         []store.Peer
+}
+
+// version is our "v", shared by all messages.
+var version = []byte(krpc.Version)
+
+// respond begins the response that answers query q: with our ID and, for methods with a target, the contacts closest to
+// it.
+func (c *composer) respond(v *View, q *krpc.Message, target *ID, to netip.AddrPort) *krpc.Message {
+	c.view = v
+	c.m = krpc.Message{Type: krpc.TypeResponse, TID: q.TID, IP: to, Version: version, HasID: true, ID: v.snapshot.ID4}
+	f, want := FamilyOf(to.Addr()), q.Want
+	if f == IPv6 {
+		c.m.ID = v.snapshot.ID6
+	}
+	if target == nil {
+		return &c.m
+	}
+	if want == 0 {
+		want = wantOf(f)
+	}
+	if want&krpc.WantN4 != 0 {
+		c.nodes = v.AppendClosest(notNil(c.nodes), IPv4, *target)
+		c.m.Nodes = c.nodes
+	}
+	if want&krpc.WantN6 != 0 {
+		c.nodes6 = v.AppendClosest(notNil(c.nodes6), IPv6, *target)
+		c.m.Nodes6 = c.nodes6
+	}
+	return &c.m
+}
+
+// notNil empties a slice. An empty list of contacts is there, a nil one is not.
+func notNil(b []byte) []byte {
+	if b == nil {
+		return make([]byte, 0, bucketSize*krpc.Node6Len)
+	}
+	return b[:0]
+}
+
+// addToken adds the write token of the asker.
+func (c *composer) addToken() {
+	c.token = c.view.Token(c.m.IP.Addr())
+	c.m.Token = c.token[:]
+}
+
+// dropForeign removes the contacts of the family that the asker did not use, to make room.
+func (c *composer) dropForeign() {
+	if c.m.Nodes == nil || c.m.Nodes6 == nil {
+		return
+	}
+	if FamilyOf(c.m.IP.Addr()) == IPv4 {
+		c.m.Nodes6 = nil
+	} else {
+		c.m.Nodes = nil
+	}
+}
+
+// addPeers adds as many of the peers stored here as fit, of the asker's family. room is memory to measure the reply in.
+func (c *composer) addPeers(from Storage, infohash ID, noSeeds bool, room []byte) error {
+	b, err := c.m.Append(room)
+	if err != nil {
+		return err
+	}
+	v6 := FamilyOf(c.m.IP.Addr()) == IPv6
+	each := len("6:") + krpc.Addr4Len
+	if v6 {
+		each = len("18:") + krpc.Addr6Len
+	}
+	limit := (krpc.MaxPayload - (len(b) - len(room)) - len("6:valuesle")) / each
+	if limit <= 0 {
+		return nil
+	}
+	c.peers, err = from.Peers(infohash, v6, limit, noSeeds, c.peers[:0])
+	if err != nil || len(c.peers) == 0 {
+		return err
+	}
+	c.values = c.values[:0]
+	for _, p := range c.peers {
+		c.values = krpc.AppendPeer(c.values, p.Addr)
+	}
+	c.m.Values = c.values
+	return nil
+}
+
+func wantOf(f Family) krpc.Want {
+	if f == IPv6 {
+		return krpc.WantN6
+	}
+	return krpc.WantN4
+}
+
+// errorReply returns the error message that answers query q.
+func errorReply(q *krpc.Message, e *krpc.Error, to netip.AddrPort) *krpc.Message {
+	return &krpc.Message{Type: krpc.TypeError, TID: q.TID, Err: *e, IP: to, Version: version}
+}
