@@ -37,11 +37,10 @@ func startNode(t *testing.T, dir string, c router.Config, addrs ...string) *loop
 	}
 	l := &loopbackNode{addr: conns[0].LocalAddr()}
 	c.Conns, c.Private = conns, true
-	if dir != "" {
-		l.store, err = store.Open(filepath.Join(dir, "store.db"), store.Options{AnnounceInterval: -1})
-		if err != nil {
-			t.Fatal(err)
-		}
+	if st, ok := c.Store.(*store.Store); ok {
+		l.store = st
+	} else if dir != "" {
+		l.store = openStore(t, dir, store.Options{})
 		c.Store = l.store
 	}
 	l.Node, err = router.New(c)
@@ -72,6 +71,16 @@ func startNode(t *testing.T, dir string, c router.Config, addrs ...string) *loop
 	}
 	t.Cleanup(l.stop)
 	return l
+}
+
+func openStore(t *testing.T, dir string, o store.Options) *store.Store {
+	t.Helper()
+	o.AnnounceInterval = -1
+	st, err := store.Open(filepath.Join(dir, "store.db"), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return st
 }
 
 // ready waits for a node to find its place.

@@ -13,6 +13,7 @@ import (
 
 	"kdht/router"
 	"kdht/router/krpc"
+	"kdht/store"
 )
 
 // asker is a bare UDP client of one node.
@@ -277,6 +278,27 @@ func TestServerPeers(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What a quota refuses is refused with its reason, and the rest goes on.
+func TestServerQuotas(t *testing.T) {
+	st := openStore(t, t.TempDir(), store.Options{MaxItems: 2, MaxPeersPerInfohash: 2, MaxInfohashes: 1})
+	n := startNode(t, "", router.Config{Store: st}, "127.17.0.1:0")
+	a := newAsker(t, "127.17.0.2:0", n.addr)
+	token := bytes.Clone(a.wantDone("get", getItem(router.ID{1})).Token)
+	for i, code := range []int{0, 0, krpc.ErrCodeServer} {
+		r := a.ask(putItem(router.Item{V: fmt.Appendf(nil, "i%de", i)}, token))
+		if r.Err.Code != code || code != 0 && !strings.Contains(r.Err.Text, "quota") {
+			t.Errorf("put %d: %+v", i, r.Err)
+		}
+		r = a.ask(announce(router.ID{1}, token, uint16(i+1)))
+		if r.Err.Code != code || code != 0 && !strings.Contains(r.Err.Text, "quota") {
+			t.Errorf("announce %d: %+v", i, r.Err)
+		}
+	}
+	a.wantError("another infohash", krpc.ErrCodeServer, announce(router.ID{2}, token, 1))
+	a.wantDone("same item again", putItem(router.Item{V: []byte("i0e")}, token))
+	a.wantDone("same peer again", announce(router.ID{1}, token, 1))
 }
 
 func TestServerWithoutStore(t *testing.T) {
