@@ -22,6 +22,7 @@ type system struct {
 	stderr io.Writer
 
 	stdoutIsTerminal, stderrIsTerminal bool
+	columns                            func() int // of the terminal; nil: 80
 
 	serve func(context.Context, config.Config, *slog.Logger) error
 }
@@ -120,6 +121,9 @@ func parseFailure(err error) *failure {
 		if n := pe.Context.Selected(); n != nil {
 			command = n.FullPath()
 		}
+	}
+	if strings.Contains(err.Error(), "missing unit in duration") {
+		return usage("write a number with its unit, as in 500ms, 5s or 2m", "%s", err)
 	}
 	return usage(fmt.Sprintf("%q shows how to write it, with examples", command+" --help"), "%s", err)
 }

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
+	"strconv"
+	"sync"
 	"time"
 
 	"kdht/config"
@@ -26,6 +29,9 @@ func (f *clientFlags) Validate() error {
 		return errors.New("--timeout must be more than 0s")
 	}
 	for _, b := range f.Bootstrap {
+		if b == "none" { // perhaps from KDHT_BOOTSTRAP, for a node
+			return errors.New("--bootstrap: \"none\" is for the first node of a network; to ask one, name a node of it as HOST:PORT")
+		}
 		if e := config.CheckHostPort(b); e != nil {
 			return fmt.Errorf("--bootstrap: %s; %s", e.Msg, e.Hint)
 		}
@@ -55,13 +61,45 @@ func (f *clientFlags) with(s *system, ask func(context.Context, *router.Node) er
 	if err != nil {
 		return err
 	}
-	return f.node(s, bootstrap, ask)
-}
-
-// node runs ask with a node that knows these others.
-func (f *clientFlags) node(s *system, bootstrap []string, ask func(context.Context, *router.Node) error) error {
 	ctx, cancel := context.WithTimeout(s.ctx, f.Timeout)
 	defer cancel()
+	addrs, err := resolveAll(ctx, bootstrap)
+	if s.ctx.Err() != nil {
+		return s.ctx.Err()
+	}
+	if err != nil {
+		return err
+	}
+	met := false
+	err = f.node(ctx, addrs, func(n *router.Node) error {
+		p := s.newProgress("join", "")
+		err := acquaint(ctx, n, func(waited time.Duration) {
+			p.show(fmt.Sprintf("no node has answered yet, asked %d, %s of %s", len(addrs), waited.Truncate(time.Second), f.Timeout))
+		})
+		p.end()
+		if err != nil {
+			return err
+		}
+		met = true
+		return ask(ctx, n)
+	})
+	switch {
+	case err != nil && s.ctx.Err() != nil:
+		return s.ctx.Err()
+	case errors.Is(err, context.DeadlineExceeded) && !met:
+		whom := "none of the " + strconv.Itoa(len(addrs)) + " nodes to begin with"
+		if len(addrs) == 1 {
+			whom = "not " + addrs[0]
+		}
+		return &failure{code: exitUnreachable, msg: fmt.Sprintf("no node answered within %s, %s", f.Timeout, whom), hint: unreachableHint + "; or wait longer with --timeout"}
+	case errors.Is(err, context.DeadlineExceeded):
+		return &failure{code: exitUnreachable, msg: fmt.Sprintf("no result within %s", f.Timeout), hint: "wait longer with --timeout"}
+	}
+	return err
+}
+
+// node runs ask with a node that knows these others. ctx is that of ask.
+func (f *clientFlags) node(ctx context.Context, bootstrap []string, ask func(*router.Node) error) error {
 	conns, err := listenAny(ctx)
 	if err != nil {
 		return err
@@ -75,35 +113,28 @@ func (f *clientFlags) node(s *system, bootstrap []string, ask func(context.Conte
 	if err != nil {
 		return failed(err, "this is a fault of the program", "cannot make a node")
 	}
-	runCtx, stop := context.WithCancel(context.WithoutCancel(s.ctx)) // it outlives the lookup, and ends after it
+	runCtx, stop := context.WithCancel(context.WithoutCancel(ctx)) // it outlives the lookup, and ends after it
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		_ = n.Run(runCtx) // it fails only to close sockets, and they end with the process
 	}()
-	if len(bootstrap) > 0 {
-		err = acquaint(ctx, n)
-	}
-	if err == nil {
-		err = ask(ctx, n)
-	}
+	err = ask(n)
 	stop()
 	<-done
-	if err != nil && s.ctx.Err() != nil {
-		return s.ctx.Err()
-	}
-	if errors.Is(err, context.DeadlineExceeded) {
-		return &failure{code: exitUnreachable, msg: fmt.Sprintf("no result within %s", f.Timeout), hint: unreachableHint + "; or wait longer with --timeout"}
-	}
 	return err
 }
 
 // enough is how many nodes a lookup begins with, if there are so many.
 const enough = 8
 
+// patience is how long a node may take to answer before that is worth telling.
+const patience = time.Second
+
 // acquaint waits until the node knows enough others to look something up: it need not have found its own place, which
-// is of use to servers only.
-func acquaint(ctx context.Context, n *router.Node) error {
+// is of use to servers only. While nobody has answered, waiting is called with the time that this takes.
+func acquaint(ctx context.Context, n *router.Node, waiting func(time.Duration)) error {
+	begun := time.Now()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -118,6 +149,9 @@ func acquaint(ctx context.Context, n *router.Node) error {
 		case <-n.Ready():
 			return nil
 		case <-tick.C:
+			if waited := time.Since(begun); contacts == 0 && waited >= patience {
+				waiting(waited)
+			}
 		case <-ctx.Done():
 			if contacts > 0 {
 				return nil // it may be all there are; the lookup will tell
@@ -143,6 +177,29 @@ func listenAny(ctx context.Context) ([]router.Conn, error) {
 		return nil, failed(errors.Join(errs...), "check the network configuration and the limit of open files", "cannot open a UDP socket")
 	}
 	return conns, nil
+}
+
+// resolveAll turns the HOST:PORT of several nodes into addresses, all at once. The error is that of the first, if none
+// has an address.
+func resolveAll(ctx context.Context, hostports []string) ([]string, error) {
+	found, errs := make([][]netip.AddrPort, len(hostports)), make([]error, len(hostports))
+	var wg sync.WaitGroup
+	for i, h := range hostports {
+		wg.Go(func() { found[i], errs[i] = resolve(ctx, h) })
+	}
+	wg.Wait()
+	var all []string
+	for _, addrs := range found {
+		for _, a := range addrs {
+			if s := a.String(); !slices.Contains(all, s) {
+				all = append(all, s)
+			}
+		}
+	}
+	if len(all) == 0 {
+		return nil, errors.Join(errs[:min(1, len(errs))]...)
+	}
+	return all, nil
 }
 
 // resolve turns HOST:PORT into addresses, those of the literal or of the name.

@@ -278,6 +278,25 @@ func TestNobodyAnswers(t *testing.T) {
 			t.Errorf("%q: %+v", args, r)
 		}
 	}
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{client(addr, "get", id40, "--timeout", "50ms"), "kdht: no node answered within 50ms, not " + addr + "\n  " + unreachableHint + "; or wait longer with --timeout\n"},
+		{client(addr+",127.0.0.1:1", "get", id40, "--timeout", "50ms"), "kdht: no node answered within 50ms, none of the 2 nodes to begin with\n  " + unreachableHint + "; or wait longer with --timeout\n"},
+		{[]string{"ping", addr, "--timeout", "50ms"}, "kdht: " + addr + " did not answer\n  check address and port; a node that is behind a firewall, or limits its answers, is silent\n"},
+	} {
+		if r := kdht(t, c.args...); r.code != exitUnreachable || r.stderr != c.want {
+			t.Errorf("%q: %+v", c.args, r)
+		}
+	}
+	if r := kdht(t, client("nobody.invalid:1", "find", id40)...); r.code != exitUnreachable || !strings.HasPrefix(r.stderr, "kdht: cannot resolve nobody.invalid: ") {
+		t.Errorf("%+v", r)
+	}
+	narrow := &system{args: client(addr, "find", id40, "--timeout", "1500ms"), stderrIsTerminal: true, columns: func() int { return 30 }}
+	if r := kdhtWith(t, narrow); !strings.HasPrefix(r.stderr, "\r\x1b[Kjoin: no node has answered ye\r\x1b[K") {
+		t.Errorf("%+v", r)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if r := kdhtWith(t, &system{ctx: ctx, args: client(addr, "get", id40)}); r.code != exitInterrupted || r.stderr != "kdht: interrupted\n" {

@@ -72,6 +72,11 @@ func decoded(b []byte) (decodedJSON, error) {
 	return j, err
 }
 
+// maxLine bounds a line of hexadecimal digits: a datagram has at most 65,535 bytes.
+const maxLine = 1 << 18
+
+const decodable = "give it a capture, a datagram, or one datagram per line as pairs of hexadecimal digits"
+
 // Run decodes datagrams.
 func (c *decodeCmd) Run(s *system) error {
 	if c.Input == "-" {
@@ -107,21 +112,32 @@ func (c *decodeCmd) stream(s *system, in io.Reader) error {
 		return c.one(s, b)
 	}
 	lines := bufio.NewScanner(r)
-	lines.Buffer(nil, 1<<18)
-	for n := 1; lines.Scan(); n++ {
+	lines.Buffer(nil, maxLine)
+	n, shown := 0, 0
+	for lines.Scan() {
+		n++
 		line := strings.TrimSpace(lines.Text())
 		if line == "" {
 			continue
 		}
 		b, err := parseHex(line)
 		if err != nil {
-			return failed(nil, "give it a capture, a datagram, or one datagram per line as pairs of hexadecimal digits", "line %d is not hexadecimal", n)
+			return failed(nil, decodable, "line %d is not hexadecimal", n)
 		}
 		if err := c.one(s, b); err != nil {
 			return err
 		}
+		shown++
 	}
-	return noEOF(lines.Err())
+	switch err := lines.Err(); {
+	case errors.Is(err, bufio.ErrTooLong):
+		return failed(nil, decodable, "line %d is too long for a datagram", n+1)
+	case err != nil:
+		return failed(err, "", "cannot read line %d", n+1)
+	case shown == 0:
+		return failed(nil, "give it a capture, a datagram, or hexadecimal digits", "there is nothing to decode")
+	}
+	return nil
 }
 
 // one decodes one datagram, which has to be one.

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -34,7 +35,7 @@ func (c *keygenCmd) Run(s *system) error {
 	var key ed25519.PrivateKey
 	var err error
 	if c.Show {
-		key, err = readKey(c.File)
+		key, err = readKey(s, c.File)
 	} else {
 		key, err = makeKey(c.File)
 	}
@@ -74,15 +75,29 @@ func makeKey(path string) (ed25519.PrivateKey, error) {
 	return key, nil
 }
 
-// readKey reads a file that makeKey wrote.
-func readKey(path string) (ed25519.PrivateKey, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
+// maxKeyFile bounds what is read of a key file; ours have 65 bytes.
+const maxKeyFile = 4096
+
+// readKey reads a file that makeKey wrote, and says so if others may read it, too.
+func readKey(s *system, path string) (ed25519.PrivateKey, error) {
+	f, err := os.Open(path)
+	var text []byte
+	if err == nil {
+		defer f.Close()
+		text, err = io.ReadAll(io.LimitReader(f, maxKeyFile))
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, failed(err, "make one with: kdht keygen "+path, "cannot read the key file")
+	case err != nil:
+		return nil, failed(err, "name a file that you may read; only its owner may read what \"kdht keygen\" made", "cannot read the key file")
 	}
 	seed, err := hex.DecodeString(strings.TrimSpace(string(text)))
 	if err != nil || len(seed) != ed25519.SeedSize {
 		return nil, failed(nil, "make one with \"kdht keygen\"", "%s is not a key file: it should have %d hexadecimal digits and nothing else", path, 2*ed25519.SeedSize)
+	}
+	if fi, err := f.Stat(); err == nil && fi.Mode().IsRegular() && fi.Mode().Perm()&0o077 != 0 {
+		s.say("kdht: warning: other users may use the key in %s, its mode is %04o; change that with: chmod 600 %s", path, fi.Mode().Perm(), path)
 	}
 	return ed25519.NewKeyFromSeed(seed), nil
 }

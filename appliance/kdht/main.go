@@ -25,7 +25,16 @@ func main() {
 
 		stdoutIsTerminal: term.IsTerminal(int(os.Stdout.Fd())),
 		stderrIsTerminal: term.IsTerminal(int(os.Stderr.Fd())),
+		columns:          columns,
 
 		serve: appliance.Serve,
 	}))
+}
+
+// columns is the width of the terminal at the moment, 80 if it does not say.
+func columns() int {
+	if w, _, err := term.GetSize(int(os.Stderr.Fd())); err == nil && w > 0 {
+		return w
+	}
+	return 80
 }

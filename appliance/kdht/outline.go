@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+	"unicode"
 )
 
 // node is a JSON value that remembers the order of its members.
@@ -69,7 +70,7 @@ func readNode(d *json.Decoder) (*node, error) {
 		n.scalar = "-"
 	case string:
 		n.scalar = strings.Map(func(r rune) rune { // a terminal must not take orders from a node
-			if r < ' ' || r == 0x7f {
+			if unicode.IsControl(r) {
 				return ' '
 			}
 			return r
@@ -164,7 +165,7 @@ func (n *node) print(w io.Writer, indent string) {
 	default:
 		for i, k := range n.keys {
 			if v := n.values[i]; v.flat() {
-				p("%s%s:\t%s\n", indent, k, v.text())
+				p("%s%s:\t%s\n", indent, k, withUnit(k, v.text()))
 			} else {
 				p("%s%s:\n", indent, k)
 				v.print(w, indent+"  ")

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"kdht/config"
 	"kdht/router"
 	"kdht/router/krpc"
 )
@@ -40,8 +41,8 @@ func (c *pingCmd) Run(s *system) error {
 	}
 	var pong router.Pong
 	var from netip.AddrPort
-	f := clientFlags{Network: "private", Timeout: c.Timeout} // whoever names an address means it
-	err = f.node(s, nil, func(ctx context.Context, n *router.Node) (err error) {
+	f := clientFlags{Network: string(config.Private)} // whoever names an address means it
+	err = f.node(ctx, nil, func(n *router.Node) (err error) {
 		for _, a := range addrs { // of a name with several addresses, the first that answers
 			from = a
 			pong, err = n.Ping(ctx, a)
@@ -51,7 +52,10 @@ func (c *pingCmd) Run(s *system) error {
 		}
 		return err
 	})
-	if errors.Is(err, router.ErrTimeout) {
+	if err != nil && s.ctx.Err() != nil {
+		return s.ctx.Err()
+	}
+	if errors.Is(err, router.ErrTimeout) || errors.Is(err, context.DeadlineExceeded) {
 		return &failure{code: exitUnreachable, msg: c.Node + " did not answer", hint: "check address and port; a node that is behind a firewall, or limits its answers, is silent"}
 	}
 	if err != nil {

@@ -32,20 +32,34 @@ func (p *progress) option() router.Option {
 }
 
 func (p *progress) update(r router.Progress) {
+	p.show(p.line(r))
+}
+
+// show puts a text on the line, cut to the width of the terminal: a line that wraps cannot be drawn over.
+func (p *progress) show(text string) {
 	if !p.s.stderrIsTerminal {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if now := time.Now(); now.Sub(p.shown) >= redraw {
-		p.shown = now
-		_, _ = fmt.Fprint(p.s.stderr, "\r\x1b[K"+p.line(r)) // decoration only
+	now := time.Now()
+	if now.Sub(p.shown) < redraw {
+		return
 	}
+	p.shown = now
+	width := 80
+	if p.s.columns != nil {
+		width = p.s.columns()
+	}
+	if text = p.what + ": " + text; len(text) >= width { // ASCII throughout
+		text = text[:max(0, width-1)]
+	}
+	_, _ = fmt.Fprint(p.s.stderr, "\r\x1b[K"+text) // decoration only
 }
 
-// line is the state of a lookup in words, short enough for 80 columns.
+// line is the state of a lookup in words.
 func (p *progress) line(r router.Progress) string {
-	line := fmt.Sprintf("%s: queried %d, answered %d, in flight %d", p.what, r.Queried, r.Answered, r.InFlight)
+	line := fmt.Sprintf("queried %d, answered %d, in flight %d", r.Queried, r.Answered, r.InFlight)
 	if r.Answered > 0 {
 		line += fmt.Sprintf(", closest %d bits", r.Bits)
 	}

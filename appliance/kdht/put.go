@@ -62,7 +62,7 @@ func (c *putCmd) Run(s *system) error {
 	if c.Seq != nil && *c.Seq < 0 || c.CAS != nil && *c.CAS < 0 {
 		return usage("write 0 or more", "sequence numbers are not negative")
 	}
-	key, err := readKey(c.KeyFile)
+	key, err := readKey(s, c.KeyFile)
 	if err != nil {
 		return err
 	}
@@ -108,7 +108,7 @@ func (c *putCmd) value(s *system) ([]byte, error) {
 	var raw []byte
 	switch {
 	case (c.Value == nil) == (c.File == ""):
-		return nil, usage(`write for example: kdht put "Hello World!"`, "give either a value or --file")
+		return nil, usage(`write for example: kdht put "Hello World!", or --file FILE, with - for standard input`, "give either a value or --file")
 	case c.Value != nil:
 		raw = []byte(*c.Value)
 	default:

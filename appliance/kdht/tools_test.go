@@ -59,6 +59,19 @@ func TestKeygen(t *testing.T) {
 	if r := kdht(t, "put", "x", "--key-file", path+"x"); r.code != exitFailure || !strings.Contains(r.stderr, "make one with: kdht keygen "+path+"x") {
 		t.Errorf("%+v", r)
 	}
+	if r := kdht(t, "put", "x", "--key-file", t.TempDir()); r.code != exitFailure || !strings.Contains(r.stderr, "name a file that you may read") {
+		t.Errorf("%+v", r)
+	}
+	if r := kdht(t, "put", "x", "--key-file", "/dev/zero"); r.code != exitFailure || !strings.Contains(r.stderr, "is not a key file") {
+		t.Errorf("%+v", r)
+	}
+	if err := os.Chmod(path, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	want := "kdht: warning: other users may use the key in " + path + ", its mode is 0644; change that with: chmod 600 " + path + "\n"
+	if r := kdht(t, "keygen", "--show", path); r.code != exitOK || r.stdout != made.stdout || r.stderr != want {
+		t.Errorf("%+v", r)
+	}
 }
 
 func TestVersion(t *testing.T) {
@@ -118,6 +131,8 @@ func TestDecodeFaults(t *testing.T) {
 	}
 	for name, s := range map[string]*system{
 		"nothing":  {args: []string{"decode", "-"}},
+		"blank":    {args: []string{"decode", "-"}, stdin: strings.NewReader("\n \n")},
+		"endless":  {args: []string{"decode", "-"}, stdin: strings.NewReader(strings.Repeat("0", 1<<20))},
 		"no hex":   {args: []string{"decode", "-"}, stdin: strings.NewReader("hello\n")},
 		"cut pcap": {args: []string{"decode", "-"}, stdin: strings.NewReader("\xd4\xc3\xb2\xa1xx")},
 		"cut ng":   {args: []string{"decode", "-"}, stdin: strings.NewReader("\x0a\x0d\x0d\x0axxxxxxxxxxxxxxxx")},
@@ -231,7 +246,8 @@ func TestDecodeCaptures(t *testing.T) {
 
 func TestStatus(t *testing.T) {
 	doc := `{"ready":true,"uptime":"3s","families":[{"family":"IPv4","contacts":8,"listen":["a:1","b:2"]},{"family":"IPv6","contacts":0,"listen":[]}],
-		"xdp":{"mode":"off","reason":"asked\nfor","links":[]},"node":[{"name":"a","value":0},{"name":"b","value":7}],"mixed":[{"a":1},{"b":{"c":null}}]}`
+		"time":"2026-11-23T01:39:19.859842921Z","rtt":0.00153,
+		"xdp":{"mode":"off","reason":"asked\nfor\u009b1m","links":[],"lease":60},"store":{"bytes":353,"maxBytes":67108864,"fileBytes":1077248,"commitTime":2.5},"node":[{"name":"a","value":0},{"name":"b","value":7}],"mixed":[{"a":1},{"b":{"c":null}}]}`
 	var code int
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/status" || r.Header.Get("Accept") != "application/json" {
