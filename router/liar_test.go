@@ -62,6 +62,12 @@ var lies = map[string]func(l *liar, target router.ID, r *krpc.Message){
 			r.Nodes = krpc.AppendNode(r.Nodes, near(target, 120), simAddr(router.IPv4, i))
 		}
 	},
+	"refers to nodes without an ID": func(l *liar, target router.ID, r *krpc.Message) {
+		for range 20 {
+			b := anyID()
+			r.Nodes = krpc.AppendNode(r.Nodes, router.ID{}, netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 19, b[0], b[1]}), 1))
+		}
+	},
 	"refers to its accomplices under perfect IDs": func(l *liar, target router.ID, r *krpc.Message) {
 		for i := range 20 {
 			r.Nodes = krpc.AppendNode(r.Nodes, near(target, 152), simAddr(router.IPv4, liarsFrom+i))

@@ -162,12 +162,17 @@ func (l *lookup) handle(e lookupEvent) bool {
 		return false
 	}
 	l.inFlight--
-	if errors.Is(e.err, ErrBusy) {
+	if errors.Is(e.err, ErrBusy) || errors.Is(e.err, ErrUnsent) {
 		e.c.state = stateFailed // our limits are nobody's fault
 		l.progress.Failed++
 		return false
 	}
-	if e.err != nil || e.r.Type != krpc.TypeResponse {
+	if e.err == nil && e.r.Type != krpc.TypeResponse {
+		e.list.refused(e.c)
+		l.progress.Failed++
+		return false
+	}
+	if e.err != nil {
 		e.list.failed(e.c)
 		l.progress.Failed++
 		return false

@@ -2,6 +2,7 @@ package router
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
 	"kdht/router/krpc"
@@ -115,9 +116,10 @@ func (n *Node) saveNodes() {
 		return
 	}
 	var nodes []store.Node
+	var few [2]bool // by Family
 	n.mu.Lock()
-	for _, t := range n.tables {
-		if t == nil {
+	for f, t := range n.tables {
+		if few[f] = t == nil || t.Len() < bucketSize; t == nil {
 			continue
 		}
 		seen := make(map[Contact]time.Time)
@@ -132,9 +134,32 @@ func (n *Node) saveNodes() {
 	if len(nodes) == 0 {
 		return
 	}
+	nodes = n.keepSaved(nodes, few)
 	if err := n.store.SaveNodes(nodes); err != nil {
 		n.log.Warn("saving the routing table failed", "error", err)
 	}
+}
+
+// keepSaved adds to the nodes to be saved those saved before in families of which few are known: the network may have
+// been away since the start.
+func (n *Node) keepSaved(nodes []store.Node, few [2]bool) []store.Node {
+	if !few[IPv4] && !few[IPv6] {
+		return nodes
+	}
+	saved, err := n.store.Nodes()
+	if err != nil {
+		n.log.Warn("reading the saved nodes failed", "error", err)
+	}
+	known := make(map[netip.AddrPort]bool, len(nodes))
+	for _, s := range nodes {
+		known[s.Addr] = true
+	}
+	for _, s := range saved {
+		if few[FamilyOf(s.Addr.Addr())] && !known[s.Addr] && len(nodes) < savedPings {
+			nodes = append(nodes, s)
+		}
+	}
+	return nodes
 }
 
 // loadSecrets returns the token secrets of last time, so that tokens outlive a restart.

@@ -40,6 +40,7 @@ type Node struct {
 	transactions *transactions
 	limiter      *limiter
 	rtt          [2]rtt
+	silence      [2]atomic.Int32 // by Family: queries that failed since the last answer
 	external     [2]*external
 	samples      samples
 	announces    announces
@@ -50,7 +51,6 @@ type Node struct {
 	jobs      chan struct{} // holds one for each job under way
 	jobPool   sync.Pool
 	moved     chan struct{} // our ID has changed
-	joined    [2]atomic.Bool
 	ready     chan struct{}
 	readyOnce sync.Once
 

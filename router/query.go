@@ -3,9 +3,12 @@ package router
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"kdht/router/krpc"
 )
@@ -58,6 +61,7 @@ func (r *rtt) value() time.Duration {
 // slow, when slow is called too, a third time if it stores something, and is given up after 6 seconds. What the outcome says about the node goes to the
 // routing table.
 func (n *Node) query(ctx context.Context, to Contact, m krpc.Message, slow func()) (*reply, error) {
+	to.Addr = netip.AddrPortFrom(to.Addr.Addr().Unmap(), to.Addr.Port())
 	s := n.primary[FamilyOf(to.Addr.Addr())]
 	if s == nil {
 		return nil, ErrNoSocket
@@ -79,9 +83,15 @@ func (n *Node) query(ctx context.Context, to Contact, m krpc.Message, slow func(
 	}
 	r, err := n.exchange(ctx, x, m, slow)
 	n.transactions.end(x)
-	if errors.Is(err, ErrTimeout) {
+	switch {
+	case errors.Is(err, ErrUnsent):
+		n.failed(to)
+	case errors.Is(err, ErrTimeout) && everyNodeKnows(m.Method):
 		n.count(eventTimeout)
 		n.failed(to)
+	case errors.Is(err, ErrTimeout):
+		n.count(eventTimeout)
+		n.doubt(to)
 	}
 	return r, err
 }
@@ -98,7 +108,9 @@ func (n *Node) exchange(ctx context.Context, x *transaction, m krpc.Message, slo
 	}
 	begin := time.Now()
 	n.sent[m.Method].Add(1)
-	x.socket.write(b, x.addr)
+	if err := x.socket.write(b, x.addr); err != nil && !passing(err) {
+		return nil, fmt.Errorf("%w: %w", ErrUnsent, err)
+	}
 	rtt := &n.rtt[x.socket.family]
 	late := time.NewTimer(rtt.slow())
 	defer late.Stop()
@@ -118,7 +130,7 @@ func (n *Node) exchange(ctx context.Context, x *transaction, m krpc.Message, slo
 			return r, nil
 		case <-late.C:
 			n.count(eventResent)
-			x.socket.write(b, x.addr)
+			_ = x.socket.write(b, x.addr) // the first was sent
 			if resend--; resend > 0 {
 				late.Reset(patience / 3)
 			}
@@ -140,25 +152,67 @@ func (n *Node) responded(x *transaction, r *reply, rtt time.Duration) {
 	if r.IP.IsValid() {
 		n.vote(x.socket.family, x.addr.Addr(), r.IP.Addr())
 	}
-	if r.Type != krpc.TypeResponse || r.ReadOnly {
+	n.silence[x.socket.family].Store(0)
+	if r.ReadOnly {
 		return
 	}
+	t := n.tables[x.socket.family]
+	changed := false
 	n.mu.Lock()
-	changed := n.tables[x.socket.family].Responded(Contact{ID: r.ID, Addr: x.addr}, rtt, r.at)
+	if r.Type == krpc.TypeResponse {
+		changed = t.Responded(Contact{ID: r.ID, Addr: x.addr}, rtt, r.at)
+	} else if c, known := t.At(x.addr); known {
+		changed = t.Responded(c, rtt, r.at) // to refuse one must be alive
+	}
 	n.mu.Unlock()
 	if changed {
 		n.changed()
 	}
 }
 
+// maxSilence is how many queries in a row may fail before the fault is held to be ours: a link that is down, or a
+// provider in trouble. Then contacts are not counted out for it.
+const maxSilence = 8
+
 // failed learns from the silence of a node.
 func (n *Node) failed(to Contact) {
+	if n.silence[FamilyOf(to.Addr.Addr())].Add(1) > maxSilence {
+		return
+	}
 	n.mu.Lock()
 	changed := n.tables[FamilyOf(to.Addr.Addr())].Failed(to, time.Now())
 	n.mu.Unlock()
 	if changed {
 		n.changed()
 	}
+}
+
+// everyNodeKnows tells whether a method is one of BEP 5. Transmission and aria2 are silent when asked with another.
+func everyNodeKnows(m krpc.Method) bool {
+	return m == krpc.MethodPing || m == krpc.MethodFindNode || m == krpc.MethodGetPeers || m == krpc.MethodAnnouncePeer
+}
+
+// doubt has a contact pinged, whose silence may mean no more than that it does not know the method.
+func (n *Node) doubt(to Contact) {
+	n.mu.Lock()
+	c, known := n.tables[FamilyOf(to.Addr.Addr())].At(to.Addr)
+	n.mu.Unlock()
+	if !known {
+		return
+	}
+	select {
+	case n.pinging <- struct{}{}:
+	default:
+		return
+	}
+	if !n.spawn(func() { n.ping(c); <-n.pinging }) {
+		<-n.pinging
+	}
+}
+
+// passing reports whether an error of sending is one of the moment.
+func passing(err error) bool {
+	return errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ENOMEM)
 }
 
 // sleep waits, unless the context or the node ends before.

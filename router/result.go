@@ -14,6 +14,8 @@ var (
 	ErrNoNodes = errors.New("router: no node answered")
 	// ErrTimeout: the node that was asked did not answer in time.
 	ErrTimeout = errors.New("router: query timed out")
+	// ErrUnsent: this host cannot send to that address; the error wraps the reason.
+	ErrUnsent = errors.New("router: query not sent")
 	// ErrBusy: too many queries are under way, or too many to the same address.
 	ErrBusy = errors.New("router: too many queries")
 	// ErrNoSocket: the node has no socket of the address's family.

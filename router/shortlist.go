@@ -201,6 +201,14 @@ func (l *shortlist) answered(c *candidate, id ID) bool {
 	return true
 }
 
+// refused records that a candidate answered with an error: it is of no use, but it exists.
+func (l *shortlist) refused(c *candidate) {
+	c.state = stateFailed
+	if c.referrer != nil {
+		c.referrer.truths++
+	}
+}
+
 // failed records that a candidate did not answer, or not with a response.
 func (l *shortlist) failed(c *candidate) {
 	c.state = stateFailed

@@ -153,10 +153,18 @@ func (s *simNet) start(t *testing.T, c router.Config, st *memStore, addrs ...net
 // startConn runs a node on sockets that are there already.
 func (s *simNet) startConn(t *testing.T, c router.Config, st *memStore, conns ...*simConn) *simNode {
 	t.Helper()
-	n := &simNode{addr: conns[0].local, store: st}
+	var all []router.Conn
 	for _, conn := range conns {
-		c.Conns = append(c.Conns, conn)
+		all = append(all, conn)
 	}
+	return s.startOn(t, c, st, all...)
+}
+
+// startOn runs a node on sockets of any kind.
+func (s *simNet) startOn(t *testing.T, c router.Config, st *memStore, conns ...router.Conn) *simNode {
+	t.Helper()
+	n := &simNode{addr: conns[0].LocalAddr(), store: st}
+	c.Conns = conns
 	if st != nil {
 		c.Store = st
 	}
@@ -260,7 +268,7 @@ func (s *memStore) Peers(infohash [20]byte, ipv6 bool, limit int, noSeeds bool, 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for a, p := range s.peers[infohash] {
-		if a.Addr().Is6() == ipv6 && time.Now().Before(p.expires) && !(noSeeds && p.seed) && (limit <= 0 || len(dst) < limit) {
+		if a.Addr().Is6() == ipv6 && time.Now().Before(p.expires) && (!noSeeds || !p.seed) && (limit <= 0 || len(dst) < limit) {
 			dst = append(dst, store.Peer{Addr: a, Seed: p.seed})
 		}
 	}

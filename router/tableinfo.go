@@ -1,6 +1,7 @@
 package router
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -105,6 +106,14 @@ func (t *Table) Contacts() (all []Contact) {
 		all = append(all, e.Contact)
 	}
 	return all
+}
+
+// At returns the contact at an address, cached ones too.
+func (t *Table) At(a netip.AddrPort) (c Contact, known bool) {
+	if e := t.byAddr[t.key(a.Addr())]; e != nil && e.Addr == a {
+		return e.Contact, true
+	}
+	return Contact{}, false
 }
 
 // Published returns the contacts fit to hand out: those that left no query unanswered since they last answered. The

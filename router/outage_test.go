@@ -1,0 +1,153 @@
+package router_test
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"kdht/router"
+	"kdht/router/krpc"
+)
+
+// deadLink is a socket whose host has no route, as long as down is set.
+type deadLink struct {
+	*simConn
+	down   atomic.Bool
+	unsent atomic.Int64
+}
+
+func (c *deadLink) WriteBatch(ps []router.Packet) (int, error) {
+	if c.down.Load() {
+		c.unsent.Add(int64(len(ps)))
+		return 0, fmt.Errorf("sendmmsg: %w", os.NewSyscallError("sendmmsg", syscall.ENETUNREACH))
+	}
+	return c.simConn.WriteBatch(ps)
+}
+
+// When nobody can be reached the fault is ours: whether sending fails or datagrams get lost on the way, the contacts
+// stay, and are of use as soon as the network is back.
+func TestOutage(t *testing.T) {
+	for name, lost := range map[string]bool{"no route": false, "all is lost": true} {
+		t.Run(name, func(t *testing.T) {
+			sim(t, func(t *testing.T, s *simNet) {
+				fleet := s.startSim(t, 40, router.IPv4)
+				link := &deadLink{simConn: s.listen(simAddr(router.IPv4, 200))}
+				n := s.startOn(t, router.Config{Bootstrap: []string{fleet[0].addr.String()}}, newMemStore(), link)
+				time.Sleep(10 * time.Minute)
+				before := len(n.View().Snapshot().Nodes4)
+				setDown := func(down bool) {
+					if !lost {
+						link.down.Store(down)
+					} else if down {
+						s.setLoss(1)
+					} else {
+						s.setLoss(0)
+					}
+				}
+				setDown(true)
+				begin := time.Now()
+				for range 5 {
+					_, _ = n.FindNode(t.Context(), anyID())
+				}
+				if d := time.Since(begin); !lost && d > time.Second {
+					t.Errorf("5 lookups without a route took %v", d)
+				}
+				time.Sleep(40 * time.Minute)
+				if got := len(n.View().Snapshot().Nodes4); got < before/2 {
+					t.Errorf("%d contacts are handed out after the outage, %d before", got, before)
+				}
+				setDown(false)
+				time.Sleep(100 * time.Second)
+				if got := n.Stats().Families[0]; got.Good < before*9/10 {
+					t.Errorf("%d good contacts, %d before", got.Good, before)
+				}
+				target := fleet[25].ID(router.IPv4)
+				if r, err := n.FindNode(t.Context(), target); err != nil || r.Nodes[0].ID != target {
+					t.Errorf("%+v, %v", r, err)
+				}
+				n.stop()
+				stopAll(fleet)
+			})
+		})
+	}
+}
+
+// A ping that cannot be sent says so at once.
+func TestPingWithoutRoute(t *testing.T) {
+	sim(t, func(t *testing.T, s *simNet) {
+		link := &deadLink{simConn: s.listen(simAddr(router.IPv4, 0))}
+		link.down.Store(true)
+		n := s.startOn(t, router.Config{}, nil, link)
+		begin := time.Now()
+		_, err := n.Ping(t.Context(), simAddr(router.IPv4, 1))
+		if err == nil || time.Since(begin) > time.Second {
+			t.Errorf("%v after %v", err, time.Since(begin))
+		}
+		n.stop()
+	})
+}
+
+// An IPv4 address in IPv6 form is an IPv4 address.
+func TestPingOfMappedAddress(t *testing.T) {
+	sim(t, func(t *testing.T, s *simNet) {
+		n, m := s.start(t, router.Config{}, nil, simAddr(router.IPv4, 0)), s.start(t, router.Config{}, nil, simAddr(router.IPv4, 1))
+		mapped := netip.AddrPortFrom(netip.AddrFrom16(m.addr.Addr().As16()), m.addr.Port())
+		if pong, err := n.Ping(t.Context(), mapped); err != nil || pong.ID != m.ID(router.IPv4) {
+			t.Errorf("%+v, %v", pong, err)
+		}
+		stopAll([]*simNode{n, m})
+	})
+}
+
+// A node that finds few of the contacts that it saved keeps the others for the next start.
+func TestSavedContactsOutliveABadStart(t *testing.T) {
+	sim(t, func(t *testing.T, s *simNet) {
+		fleet := s.startSim(t, 40, router.IPv4)
+		time.Sleep(10 * time.Minute)
+		n := fleet[39]
+		n.stop()
+		saved := len(n.store.nodes)
+		for _, m := range fleet[1:39] {
+			m.stop()
+		}
+		n = s.start(t, router.Config{}, n.store, n.addr)
+		time.Sleep(10 * time.Minute)
+		n.stop()
+		if got := len(n.store.nodes); got < saved {
+			t.Errorf("%d contacts saved, before the bad start %d", got, saved)
+		}
+		fleet[0].stop()
+	})
+}
+
+// A host with an IPv6 socket but no IPv6 network does not keep asking for it.
+func TestFamilyWithoutNetwork(t *testing.T) {
+	sim(t, func(t *testing.T, s *simNet) {
+		fleet := s.startSim(t, 40, router.IPv4)
+		time.Sleep(10 * time.Minute)
+		n := s.start(t, router.Config{Bootstrap: []string{fleet[0].addr.String()}}, newMemStore(), simAddr(router.IPv4, 50), simAddr(router.IPv6, 50))
+		time.Sleep(20 * time.Minute)
+		lookups := 0
+		s.mu.Lock()
+		s.tap = func(from, to netip.AddrPort, b []byte) {
+			var m krpc.Message
+			if from == n.addr && to == fleet[0].addr && krpc.Decode(b, &m) == nil && m.Type == krpc.TypeQuery && m.Method != krpc.MethodPing {
+				lookups++
+			}
+		}
+		s.mu.Unlock()
+		time.Sleep(time.Hour)
+		if lookups > 60 {
+			t.Errorf("the bootstrap node got %d lookup queries in an hour", lookups)
+		}
+		s.mu.Lock()
+		s.tap = nil
+		s.mu.Unlock()
+		n.stop()
+		stopAll(fleet)
+	})
+}
