@@ -7,13 +7,18 @@ import (
 	"strings"
 )
 
-// wantsJSON decides between the page and JSON: what the query says, else what Accept prefers, else the page.
+// wantsJSON decides between the page and JSON: what the query says, else what Accept prefers. Where it prefers neither,
+// as that of curl, /status is JSON and / the page.
 func wantsJSON(r *http.Request) bool {
 	if f := r.URL.Query().Get("format"); f != "" {
 		return f == "json"
 	}
 	accept := strings.Join(r.Header.Values("Accept"), ",")
-	return quality(accept, "application", "json") > quality(accept, "text", "html")
+	json, html := quality(accept, "application", "json"), quality(accept, "text", "html")
+	if json == html {
+		return r.URL.Path == "/status"
+	}
+	return json > html
 }
 
 // quality returns how much an Accept header wants a media type (RFC 9110 section 12.5.1): the q of its most specific

@@ -10,7 +10,8 @@ import (
 
 // Handler serves the report:
 //
-//	/, /status   the page, or JSON if Accept prefers it or the query says format=json
+//	/, /status   the page or JSON: what the query says (format=json or format=html), else what Accept prefers, else
+//	             the page at / and JSON at /status
 //	/metrics     Prometheus text format
 //	/healthz     200 while every task of the process runs, else 503 and what does not
 //	/readyz      200 while the node serves and has its place in the network, else 503
@@ -59,6 +60,7 @@ func secure(next http.Handler) http.Handler {
 }
 
 func servePage(w http.ResponseWriter, r *http.Request, report Report, log *slog.Logger) {
+	report.fill()
 	h := w.Header()
 	h.Set("Vary", "Accept")
 	var err error

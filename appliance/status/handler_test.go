@@ -76,7 +76,10 @@ func TestNegotiation(t *testing.T) {
 		{"/", "", "text/html"},
 		{"/", browser, "text/html"},
 		{"/status", browser, "text/html"},
-		{"/status", "*/*", "text/html"},
+		{"/", "*/*", "text/html"},
+		{"/status", "*/*", "application/json"},
+		{"/status", "", "application/json"},
+		{"/status", "text/html", "text/html"},
 		{"/status", "application/json", "application/json"},
 		{"/", "application/json", "application/json"},
 		{"/", "text/html;q=0.5, application/json", "application/json"},
@@ -102,12 +105,16 @@ func TestNegotiation(t *testing.T) {
 func TestJSONIsTheReport(t *testing.T) {
 	for name, want := range map[string]status.Report{"full": full(), "empty": {}} {
 		var got status.Report
-		d := json.NewDecoder(get(t, want, "/status?format=json", "").Body)
+		body := get(t, want, "/status?format=json", "").Body
+		if strings.Contains(body.String(), "null") {
+			t.Errorf("%s: a null among %s", name, body)
+		}
+		d := json.NewDecoder(body)
 		d.DisallowUnknownFields()
 		if err := d.Decode(&got); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.AddrPort{}, netip.Addr{})); diff != "" {
+		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.AddrPort{}, netip.Addr{})); diff != "" {
 			t.Errorf("%s, want as reported (-), got (+):\n%s", name, diff)
 		}
 	}
@@ -118,7 +125,7 @@ func TestPage(t *testing.T) {
 	for _, want := range []string{
 		"&lt;shelf&gt;", "Ready", "generic mode &amp; no better", strings.Repeat("ab", 20), "198.18.0.1:6881",
 		"native: not supported", "1\u2009234\u2009567", "5.0 MiB of 64.0 MiB", "up 15 min 0 s", "9\u2009876\u2009543 nodes", "32.1 ms",
-		"restarted 2 times", `name="viewport"`, "color-scheme: light dark",
+		"restarted 2 times", "3, for 2 infohashes", "(3 votes)", `name="viewport"`, "color-scheme: light dark",
 	} {
 		if !strings.Contains(html, want) {
 			t.Errorf("the page does not contain %q", want)
@@ -135,6 +142,10 @@ func TestPage(t *testing.T) {
 	}
 
 	r := full()
+	r.Store.Infohashes = 1
+	if !strings.Contains(get(t, r, "/", "").Body.String(), "3, for 1 infohash<") {
+		t.Error("one infohash is several")
+	}
 	r.Ready, r.XDP = false, status.XDP{Mode: "auto", Reason: "no permission"}
 	html = get(t, r, "/", "").Body.String()
 	for _, want := range []string{"Not ready", "Not active", "no permission"} {

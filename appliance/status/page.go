@@ -14,6 +14,7 @@ var pageText string
 // page is the status page. It needs no script and loads nothing.
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"count":  count,
+	"plural": plural,
 	"bytes":  bytes,
 	"span":   span,
 	"millis": func(s float64) string { return strconv.FormatFloat(s*1000, 'f', 1, 64) + " ms" },
@@ -54,6 +55,14 @@ func count(n any) string {
 		out += s[i : i+3]
 	}
 	return out
+}
+
+// plural writes a number of things.
+func plural(n any, one, many string) string {
+	if fmt.Sprint(n) == "1" {
+		return "1 " + one
+	}
+	return count(n) + " " + many
 }
 
 // bytes writes a number of bytes with a unit.

@@ -2,6 +2,7 @@ package status
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -29,6 +30,25 @@ type Report struct {
 
 	XDP   XDP   `json:"xdp"`
 	Store Store `json:"store"`
+}
+
+// fill makes empty lists of those that are missing, so that programs find lists, never null.
+func (r *Report) fill() {
+	r.Families = slices.Clone(r.Families) // they are the caller's
+	for i := range r.Families {
+		r.Families[i].Listen = orEmpty(r.Families[i].Listen)
+		r.Families[i].Buckets = orEmpty(r.Families[i].Buckets)
+	}
+	r.Problems, r.Tasks, r.Families, r.Node = orEmpty(r.Problems), orEmpty(r.Tasks), orEmpty(r.Families), orEmpty(r.Node)
+	x := &r.XDP
+	x.Endpoints, x.NICs, x.Counters, x.Events = orEmpty(x.Endpoints), orEmpty(x.NICs), orEmpty(x.Counters), orEmpty(x.Events)
+}
+
+func orEmpty[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
 }
 
 // Host is the machine.
