@@ -79,7 +79,7 @@ func (b *msgBatch) fill(i int, p *Packet) {
 	p.Addr = sockaddr(&b.names[i])
 	p.Local, p.Group = netip.Addr{}, false
 	if b.control {
-		p.Local, p.Group = localFrom(b.controls[i][:min(uint64(b.hdrs[i].hdr.Controllen), controlSize)])
+		p.Local, p.Group = localFrom(b.controls[i][:min(int(b.hdrs[i].hdr.Controllen), controlSize)])
 	}
 }
 

@@ -103,7 +103,7 @@ func newUDPConn(conn *net.UDPConn, v6 bool) (*udpConn, error) {
 	c.in = newMsgBatch(c.many)
 	c.recv = func(fd uintptr) bool {
 		c.inDone, c.inErr = c.in.receive(fd)
-		return c.inErr != unix.EAGAIN
+		return !errors.Is(c.inErr, unix.EAGAIN)
 	}
 	return c, nil
 }
