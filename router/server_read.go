@@ -34,10 +34,8 @@ func (r *responder) answerItem(p *Packet) bool {
 		if it.Mutable {
 			m.K, m.Sig = it.K[:], it.Sig[:]
 		}
-		if len(it.V)+len(m.Nodes)+len(m.Nodes6) > krpc.MaxPayload/2 {
-			r.reply.dropForeign()
-		}
 	}
+	r.reply.fit(r.room())
 	return r.send(p)
 }
 
@@ -58,7 +56,6 @@ func (n *Node) answerScrape(j *job) {
 	q := &j.m
 	m := c.respond(n.view.Load(), q, &q.InfoHash, j.from)
 	c.addToken()
-	c.dropForeign()
 	var seeds, others krpc.BloomFilter
 	for _, v6 := range []bool{false, true} {
 		peers, err := n.store.Peers(q.InfoHash, v6, 0, false, nil)
@@ -75,7 +72,9 @@ func (n *Node) answerScrape(j *job) {
 		}
 	}
 	m.BFSeeds, m.BFPeers = seeds[:], others[:]
-	if err := c.addPeers(n.store, q.InfoHash, q.NoSeed, make([]byte, 0, writeSize)); err != nil {
+	room := make([]byte, 0, writeSize)
+	c.fit(room)
+	if err := c.addPeers(n.store, q.InfoHash, q.NoSeed, room); err != nil {
 		n.log.Warn("reading peers failed", "infohash", q.InfoHash, "error", err)
 		return
 	}
@@ -88,6 +87,7 @@ func (r *responder) answerSample(p *Packet) {
 	m := r.reply.respond(r.view, &r.m, &r.m.Target, p.Addr)
 	m.Samples, m.Num = r.n.samples.get(r.n.store, r.now)
 	m.HasNum, m.Interval, m.HasInterval = true, int64(sampleInterval/time.Second), true
+	r.reply.fit(r.room())
 	r.send(p)
 }
 
