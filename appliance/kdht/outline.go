@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"unicode"
@@ -94,37 +95,54 @@ func (n *node) flat() bool {
 	return true
 }
 
-// table says whether n is a list of objects with the same flat members.
-func (n *node) table() bool {
-	if !n.list || len(n.values) == 0 {
-		return false
+// widest bounds a cell of a table, in bytes: longer texts, which wrap, read better below one another.
+const widest = 48
+
+// table gives the heading of a list of objects whose members are flat and short: the members of the first row that has
+// most of them, which may be missing in others. nil if n is no such list.
+func (n *node) table() (heading []string) {
+	if !n.list {
+		return nil
 	}
 	for _, row := range n.values {
-		if !row.object || len(row.keys) == 0 || strings.Join(row.keys, "\n") != strings.Join(n.values[0].keys, "\n") {
-			return false
+		if len(row.keys) > len(heading) {
+			heading = row.keys
 		}
-		for _, cell := range row.values {
-			if !cell.flat() {
-				return false
+	}
+	for _, row := range n.values {
+		if !row.object || len(row.keys) == 0 {
+			return nil
+		}
+		for i, cell := range row.values {
+			if !cell.flat() || len(cell.text()) > widest || !slices.Contains(heading, row.keys[i]) {
+				return nil
 			}
 		}
 	}
-	return true
+	return heading
 }
 
-// rows is what a table shows: of counters, those that have counted something.
-func (n *node) rows() []*node {
-	first := n.values[0]
-	if k := first.keys[len(first.keys)-1]; k != "value" && k != "packets" {
+// rows is what a table with this heading shows: of counters, those that have counted something.
+func (n *node) rows(heading []string) []*node {
+	last := heading[len(heading)-1]
+	if !slices.Contains([]string{"value", "packets", "count"}, last) {
 		return n.values
 	}
 	var out []*node
 	for _, row := range n.values {
-		if row.values[len(row.values)-1].scalar != "0" {
+		if row.cell(last) != "0" {
 			out = append(out, row)
 		}
 	}
 	return out
+}
+
+// cell is a flat member of an object on one line, empty if there is none.
+func (n *node) cell(key string) string {
+	if i := slices.Index(n.keys, key); i >= 0 {
+		return n.values[i].text()
+	}
+	return ""
 }
 
 // text is a flat value on one line.
@@ -148,12 +166,18 @@ func (n *node) print(w io.Writer, indent string) {
 	switch {
 	case n.flat():
 		p("%s%s\n", indent, n.text())
-	case n.table():
-		p("%s%s\n", indent, strings.Join(n.values[0].keys, "\t"))
-		for _, row := range n.rows() {
-			cells := make([]string, len(row.values))
-			for i, c := range row.values {
-				cells[i] = c.text()
+	case n.table() != nil:
+		heading := n.table()
+		rows := n.rows(heading)
+		if len(rows) == 0 {
+			p("%sall 0\n", indent)
+			break
+		}
+		p("%s%s\n", indent, strings.Join(heading, "\t"))
+		for _, row := range rows {
+			cells := make([]string, len(heading))
+			for i, k := range heading {
+				cells[i] = row.cell(k)
 			}
 			p("%s%s\n", indent, strings.Join(cells, "\t"))
 		}

@@ -247,7 +247,9 @@ func TestDecodeCaptures(t *testing.T) {
 func TestStatus(t *testing.T) {
 	doc := `{"ready":true,"uptime":"3s","families":[{"family":"IPv4","contacts":8,"listen":["a:1","b:2"]},{"family":"IPv6","contacts":0,"listen":[]}],
 		"time":"2026-11-23T01:39:19.859842921Z","rtt":0.00153,
-		"xdp":{"mode":"off","reason":"asked\nfor\u009b1m","links":[],"lease":60},"store":{"bytes":353,"maxBytes":67108864,"fileBytes":1077248,"commitTime":2.5},"node":[{"name":"a","value":0},{"name":"b","value":7}],"mixed":[{"a":1},{"b":{"c":null}}]}`
+		"xdp":{"mode":"off","reason":"asked\nfor\u009b1m","links":[],"lease":60},"store":{"bytes":353,"maxBytes":67108864,"fileBytes":1077248,"commitTime":2.5},"node":[{"name":"a","value":0},{"name":"b","value":7}],"mixed":[{"a":1},{"b":{"c":null}}],
+		"counters":[{"reason":"answered","query":"ping","packets":3},{"reason":"answered","query":"get","packets":0},{"reason":"not_ip","packets":1}],
+		"events":[{"event":"sighting","count":0}],"nics":[{"name":"eth0","reason":"a sentence that is too long for a cell of a table","id":1}]}`
 	var code int
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/status" || r.Header.Get("Accept") != "application/json" {

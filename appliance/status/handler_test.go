@@ -124,7 +124,7 @@ func TestPage(t *testing.T) {
 	html := get(t, full(), "/", "").Body.String()
 	for _, want := range []string{
 		"&lt;shelf&gt;", "Ready", "generic mode &amp; no better", strings.Repeat("ab", 20), "198.18.0.1:6881",
-		"native: not supported", "1\u2009234\u2009567", "5.0 MiB of 64.0 MiB", "up 15 min 0 s", "9\u2009876\u2009543 nodes", "32.1 ms",
+		"native: not supported", "1\u2009234\u2009567", "5.0 MiB of 64.0 MiB", "up 15 min.", "for 1 min after a crash and 10 s after a stop", "9\u2009876\u2009543 nodes", "32.1 ms",
 		"restarted 2 times", "3, for 2 infohashes", "(3 votes)", `name="viewport"`, "color-scheme: light dark",
 	} {
 		if !strings.Contains(html, want) {

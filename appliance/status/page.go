@@ -79,16 +79,22 @@ func bytes(n int64) string {
 	return strconv.FormatFloat(f, 'f', 1, 64) + " " + unit
 }
 
-// span writes a number of seconds with units, the two largest.
+// span writes a number of seconds with units, the two largest, the second only if it is not 0.
 func span(seconds float64) string {
 	s := int64(seconds)
+	two := func(many int64, unit string, few int64, smaller string) string {
+		if few == 0 {
+			return fmt.Sprintf("%d %s", many, unit)
+		}
+		return fmt.Sprintf("%d %s %d %s", many, unit, few, smaller)
+	}
 	switch {
 	case s < 60:
 		return fmt.Sprintf("%d s", s)
 	case s < 3600:
-		return fmt.Sprintf("%d min %d s", s/60, s%60)
+		return two(s/60, "min", s%60, "s")
 	case s < 86400:
-		return fmt.Sprintf("%d h %d min", s/3600, s/60%60)
+		return two(s/3600, "h", s/60%60, "min")
 	}
-	return fmt.Sprintf("%d d %d h", s/86400, s/3600%24)
+	return two(s/86400, "d", s/3600%24, "h")
 }
