@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -113,13 +114,29 @@ func (n *node) status(t *testing.T) status.Report {
 }
 
 func (n *node) report() (s status.Report, err error) {
-	addr := netip.AddrPortFrom(node4.Addr(), fleet.HTTPPort)
-	resp, err := n.http.Get(fmt.Sprintf("http://%s/status?format=json", addr))
+	b, err := n.fetch("/status?format=json")
 	if err != nil {
 		return s, err
 	}
+	return s, json.Unmarshal(b, &s)
+}
+
+// page returns a page of the node's HTTP server.
+func (n *node) page(t *testing.T, path string) string {
+	t.Helper()
+	return string(get[[]byte](t)(n.fetch(path)))
+}
+
+func (n *node) fetch(path string) ([]byte, error) {
+	resp, err := n.http.Get("http://" + netip.AddrPortFrom(node4.Addr(), fleet.HTTPPort).String() + path)
+	if err != nil {
+		return nil, err
+	}
 	defer resp.Body.Close()
-	return s, json.NewDecoder(resp.Body).Decode(&s)
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s: %s", path, resp.Status)
+	}
+	return io.ReadAll(resp.Body)
 }
 
 // counters are all counters of a node, by group and name, those of the kernel half as "xdp/reason".

@@ -48,16 +48,18 @@ func newPair(t *testing.T) *pair {
 	must(t, s.SetSecrets(p.secrets))
 	must(t, s.Close())
 
+	full := func(s status.Report) bool { return contacts(s) == 2*pairBuckets*pairPerBucket }
 	first := rigs[0].serve(t, modes[0], state)
 	for _, r := range rigs {
 		p.populate(t, r, first)
 	}
+	first.until(t, "the table is full", full)
 	p.fill(t, rigs[0])
 	first.stop(t)
 	states := [2]string{copyState(t, state), copyState(t, state)}
 	for i, mode := range modes {
 		p.nodes[i] = rigs[i].serve(t, mode, states[i])
-		p.nodes[i].until(t, "the table is full again", func(s status.Report) bool { return contacts(s) == 2*pairBuckets*pairPerBucket })
+		p.nodes[i].until(t, "the table is full again", full)
 		for _, s := range p.swarms {
 			s.published(t, rigs[i])
 		}
@@ -83,7 +85,7 @@ func (p *pair) populate(t *testing.T, r *rig, n *node) {
 		}
 		s := r.newSwarm(t, get[krpc.ID](t)(krpc.ParseID(f.ID)), to, pairBuckets, pairPerBucket)
 		if r == n.r {
-			s.join(t, n)
+			s.join(t, s.nodes)
 			p.swarms = append(p.swarms, s)
 		}
 	}

@@ -1,6 +1,7 @@
 package conformance_test
 
 import (
+	"regexp"
 	"testing"
 )
 
@@ -17,12 +18,30 @@ func TestWire(t *testing.T) {
 		{"items", testItems},
 		{"tokens", testTokens},
 		{"frames", testFrames},
+		{"metrics", testMetrics},
 	} {
 		if !t.Run(test.name, func(t *testing.T) {
 			p.counted(t, func() { test.run(t, p) })
 			p.unharmed(t)
 		}) {
 			return // what follows would fail for the same reason
+		}
+	}
+}
+
+// testMetrics makes sure that what was counted is in the metrics, too.
+func testMetrics(t *testing.T, p *pair) {
+	for i, n := range p.nodes {
+		body := n.page(t, "/metrics")
+		names := []string{`kdht_dropped_total{reason="malformed"}`, `kdht_dropped_total{reason="not unicast"}`,
+			`kdht_errors_sent_total{code="203"}`, `kdht_events_total{event="invalid token",group="store"}`}
+		if modes[i] != "off" {
+			names = append(names, `kdht_kernel_datagrams_total{method="",reason="fragment"}`, `kdht_kernel_datagrams_total{method="ping",reason="answered"}`)
+		}
+		for _, name := range names {
+			if !regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name) + ` [1-9]`).MatchString(body) {
+				t.Errorf("--xdp %s: the metrics have no %s above 0", modes[i], name)
+			}
 		}
 	}
 }
