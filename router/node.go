@@ -95,8 +95,7 @@ func New(c Config) (*Node, error) {
 		ready:        make(chan struct{}),
 		closed:       make(chan struct{}),
 	}
-	n.tokens = NewTokens(n.loadSecrets(), time.Now())
-	n.tokens.life = c.Tuning.TokenLife
+	n.tokens = NewTokens(n.loadSecrets(), c.Tuning.TokenLife, time.Now())
 	for _, conn := range c.Conns {
 		n.addSocket(conn)
 	}

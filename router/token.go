@@ -25,21 +25,25 @@ type Secrets struct {
 // recently received a datagram at the address that it now writes from. Safe for concurrent use.
 type Tokens struct {
 	secrets atomic.Pointer[Secrets]
-	life    time.Duration // of a secret; set before use
+	life    time.Duration // of a secret
 }
 
-// NewTokens resumes from saved secrets, or makes fresh ones if there are none (the zero Secrets) or they are stale.
-func NewTokens(saved Secrets, now time.Time) *Tokens {
-	t := &Tokens{life: tokenLife}
-	if age := now.Sub(saved.Since); saved.Since.IsZero() || age < 0 {
-		saved = Secrets{Since: now.Add(-2 * tokenLife)}
+// NewTokens resumes from saved secrets, or makes fresh ones if there are none (the zero Secrets), or they are stale, or
+// from a time to come. life is how long one secret makes tokens.
+func NewTokens(saved Secrets, life time.Duration, now time.Time) *Tokens {
+	t := &Tokens{life: life}
+	age := now.Sub(saved.Since)
+	if saved.Since.IsZero() || age < 0 || age > 2*life {
+		age = 2 * life
 	}
+	// From here on time is that of the monotonic clock: the wall clock may be set, at some boxes by years.
+	saved.Since = now.Add(-age)
 	t.secrets.Store(&saved)
 	t.Rotate(now)
 	return t
 }
 
-// Rotate replaces the current secret once it is old enough, normally five minutes, and reports whether it did.
+// Rotate replaces the current secret once it is old enough, and reports whether it did.
 func (t *Tokens) Rotate(now time.Time) bool {
 	old := t.secrets.Load()
 	age := now.Sub(old.Since)

@@ -3,6 +3,7 @@ package router_test
 import (
 	"encoding/hex"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -41,7 +42,7 @@ func TestTokenIsSipHash24(t *testing.T) {
 func TestTokensRotate(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	alice, bob := netip.MustParseAddr("198.18.0.1"), netip.MustParseAddr("198.18.0.2")
-	tokens := router.NewTokens(router.Secrets{}, now)
+	tokens := router.NewTokens(router.Secrets{}, 5*time.Minute, now)
 	issue := func(a netip.Addr) []byte {
 		v, err := router.NewView(&bpf.Snapshot{Secret: tokens.Current()})
 		if err != nil {
@@ -69,12 +70,12 @@ func TestTokensRotate(t *testing.T) {
 	}
 	valid(true, "after one rotation")
 
-	again := router.NewTokens(tokens.Secrets(), now.Add(6*time.Minute))
+	again := router.NewTokens(tokens.Secrets(), 5*time.Minute, now.Add(6*time.Minute))
 	if again.Current() != tokens.Current() || !again.Valid(tok, alice) {
 		t.Error("saved secrets were not resumed")
 	}
 	for when, at := range map[string]time.Time{"stale": now.Add(time.Hour), "from the future": now.Add(-time.Hour)} {
-		other := router.NewTokens(tokens.Secrets(), at)
+		other := router.NewTokens(tokens.Secrets(), 5*time.Minute, at)
 		if other.Current() == tokens.Current() || other.Valid(tok, alice) || other.Valid(issue(alice), alice) {
 			t.Errorf("secrets %s were resumed", when)
 		}
@@ -85,4 +86,27 @@ func TestTokensRotate(t *testing.T) {
 	tok = issue(alice)
 	tokens.Rotate(now.Add(21 * time.Minute))
 	valid(false, "after a long sleep")
+}
+
+// Once resumed, the age of a secret is told by the monotonic clock: a wall clock that is set back by a year must not make
+// tokens valid for a year.
+func TestTokensDoNotFollowTheWallClock(t *testing.T) {
+	saved := router.Secrets{Current: [16]byte{1}, Previous: [16]byte{2}, Since: time.Now().Add(-time.Minute).Round(0)}
+	tokens := router.NewTokens(saved, 5*time.Minute, time.Now())
+	s := tokens.Secrets()
+	if s.Current != saved.Current || !strings.Contains(s.Since.String(), "m=") {
+		t.Errorf("resumed as %x, made %v", s.Current, s.Since)
+	}
+}
+
+// Secrets that are to live longer than usual do so across restarts too.
+func TestTokensOfLongLife(t *testing.T) {
+	now := time.Now()
+	saved := router.Secrets{Current: [16]byte{1}, Previous: [16]byte{2}, Since: now.Add(-12 * time.Minute)}
+	if s := router.NewTokens(saved, time.Hour, now).Secrets(); s.Current != saved.Current || s.Previous != saved.Previous {
+		t.Errorf("%+v", s)
+	}
+	if s := router.NewTokens(saved, 10*time.Minute, now).Secrets(); s.Previous != saved.Current {
+		t.Errorf("%+v", s)
+	}
 }
