@@ -1,21 +1,22 @@
 package bpf
 
+import (
+	"errors"
+
+	"github.com/cilium/ebpf"
+)
+
 // AgeSightings makes all that the program remembers of sightings older by about that many seconds.
 func (p *Program) AgeSightings(seconds uint32) error {
-	const chunk = 4096
-	n := p.objs.Seen.MaxEntries()
-	keys, values := make([]uint32, chunk), make([]uint32, chunk)
-	for start := uint32(0); start < n; start += chunk {
-		for i := range keys {
-			keys[i] = start + uint32(i)
-			if err := p.objs.Seen.Lookup(keys[i], &values[i]); err != nil {
-				return err
-			}
-			values[i] -= min(values[i], seconds*100/107) // units of 2^30 ns
-		}
-		if _, err := p.objs.Seen.BatchUpdate(keys, values, nil); err != nil {
-			return err
-		}
+	n := int(p.objs.Seen.MaxEntries())
+	keys, values := make([]uint32, n), make([]uint32, n)
+	var cursor ebpf.MapBatchCursor
+	if _, err := p.objs.Seen.BatchLookup(&cursor, keys, values, nil); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return err
 	}
-	return nil
+	for i, v := range values {
+		values[i] -= min(v, uint32(uint64(seconds)*1e9>>30))
+	}
+	_, err := p.objs.Seen.BatchUpdate(keys, values, nil)
+	return err
 }
