@@ -99,6 +99,7 @@ func (n *Node) SetKernel(k Kernel) error {
 	n.publishing.Lock()
 	defer n.publishing.Unlock()
 	n.kernel = k
+	n.unpublished.Store(false)
 	if k == nil {
 		return nil
 	}

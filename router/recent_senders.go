@@ -18,16 +18,17 @@ const (
 // forget some early. Not safe for concurrent use.
 type recentSenders struct {
 	seed  [2]uint64
+	epoch time.Time // long enough ago; the wall clock, which may be set back, plays no part
 	slots [recentSlots]struct {
 		sum uint64
-		at  int64 // nanoseconds since 1970
+		at  int64 // nanoseconds since epoch
 	}
 }
 
 func newRecentSenders() *recentSenders {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails
-	return &recentSenders{seed: [2]uint64{binary.LittleEndian.Uint64(b[:8]), binary.LittleEndian.Uint64(b[8:]) | 1}}
+	return &recentSenders{epoch: time.Now().Add(-sightingInterval), seed: [2]uint64{binary.LittleEndian.Uint64(b[:8]), binary.LittleEndian.Uint64(b[8:]) | 1}}
 }
 
 // add reports whether a sender was not seen within the interval.
@@ -42,7 +43,7 @@ func (r *recentSenders) add(a netip.AddrPort, id *ID, now time.Time) bool {
 		sum = hi ^ lo + 1
 	}
 	slot := &r.slots[sum%recentSlots]
-	t := now.UnixNano()
+	t := int64(now.Sub(r.epoch))
 	if slot.sum == sum && t-slot.at < int64(sightingInterval) {
 		return false
 	}

@@ -18,6 +18,7 @@ const (
 	// 30 minutes or more.
 	announceEvery  = 15 * time.Minute
 	announceJitter = 5 * time.Minute
+	announceRetry  = 2 * time.Minute
 	republishTick  = time.Minute
 	// maxAnnounces bounds the announces that are kept.
 	maxAnnounces = 1024
@@ -48,16 +49,26 @@ func (a *announces) add(o ownAnnounce) {
 	}
 }
 
-// take returns the announces to be made by now.
+// take returns the announces to be made by now, and has each made again after the usual time.
 func (a *announces) take(now time.Time) (due []ownAnnounce) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for o, at := range a.due {
 		if !at.After(now) {
 			due = append(due, o)
+			a.due[o] = now.Add(announceEvery + rand.N(announceJitter))
 		}
 	}
 	return due
+}
+
+// retry has an announce that failed made again soon, unless it is not to be repeated any more.
+func (a *announces) retry(o ownAnnounce) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if _, known := a.due[o]; known {
+		a.due[o] = time.Now().Add(announceRetry)
+	}
 }
 
 func (a *announces) len() int {
@@ -86,7 +97,11 @@ func (n *Node) republish(ctx context.Context) {
 	}
 	for n.sleep(ctx, republishTick) == nil {
 		for _, o := range n.announces.take(time.Now()) {
-			if _, err := n.Announce(ctx, o.infohash, o.port, o.seed, Keep()); err != nil {
+			r, err := n.Announce(ctx, o.infohash, o.port, o.seed)
+			if err != nil || len(r.Stored) == 0 {
+				n.announces.retry(o)
+			}
+			if err != nil {
 				n.log.Warn("repeating an announce failed", "infohash", o.infohash, "error", err)
 			}
 		}
@@ -98,8 +113,12 @@ func (n *Node) republish(ctx context.Context) {
 			n.log.Warn("reading own items failed", "error", err)
 		}
 		for _, it := range items { // longest ago first
-			if time.Since(it.Updated) < n.config.Tuning.RepublishEvery || ctx.Err() != nil {
-				break
+			age := time.Since(it.Updated) // negative if the clock was set back
+			if age >= 0 && age < n.config.Tuning.RepublishEvery {
+				continue
+			}
+			if ctx.Err() != nil {
+				return
 			}
 			if err := n.republishItem(ctx, it); err != nil {
 				n.log.Warn("republishing an item failed", "target", ID(it.Target), "error", err)

@@ -13,8 +13,9 @@ const (
 	readSize = 2048
 	// writeSize is the room for a reply: the largest, with a value of BEP 44, takes less.
 	writeSize = 2048
-	// readRetry is the pause after an error that reading gave, so that an error that stays costs little.
-	readRetry = 10 * time.Millisecond
+	// Bounds of the pause after an error that reading gave, so that an error that stays costs little.
+	readRetry    = 10 * time.Millisecond
+	readRetryMax = time.Second
 )
 
 // responder answers what arrives at one socket. Its goroutine shares nothing with others but the view, which is
@@ -44,16 +45,18 @@ func newResponder(n *Node, s *socket) *responder {
 
 // run reads and answers until the socket is closed.
 func (r *responder) run() {
-	for {
+	for pause := readRetry; ; {
 		k, err := r.s.conn.ReadBatch(r.in)
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
 		if err != nil {
 			r.n.log.Warn("reading from a socket failed", "local", r.s.conn.LocalAddr(), "error", err)
-			time.Sleep(readRetry)
+			time.Sleep(pause)
+			pause = min(2*pause, readRetryMax)
 			continue
 		}
+		pause = readRetry
 		r.now, r.view, r.out = time.Now(), r.n.view.Load(), r.out[:0]
 		for i := range r.in[:k] {
 			r.handle(&r.in[i])

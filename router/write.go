@@ -62,6 +62,9 @@ func (l *lookup) write(ctx context.Context, m krpc.Message, local func(Family) e
 		for _, c := range l.storers(list) {
 			m := m
 			m.Token = c.token
+			if m.ImpliedPort { // for nodes that do not know implied_port
+				m.Port = l.n.primary[f].conn.LocalAddr().Port()
+			}
 			pending++
 			if !l.n.spawn(func() {
 				r, err := l.n.query(ctx, c.Contact, m, nil)

@@ -45,6 +45,9 @@ func (f *BloomFilter) Estimate() float64 {
 	for _, b := range f {
 		zeros -= bits.OnesCount8(b)
 	}
+	if zeros == bloomBits {
+		return 0 // and not -0
+	}
 	c := float64(max(zeros, 1))
 	return math.Log(c/bloomBits) / (2 * math.Log(1-1.0/bloomBits))
 }
