@@ -113,6 +113,9 @@ func (p *process) storeReport() status.Store {
 		Bytes: s.Bytes, MaxBytes: p.cfg.Store.MaxBytes, FileBytes: s.FileBytes,
 		Writes: s.Writes, Commits: s.Commits, CommitTime: s.CommitTime.Seconds(), Expired: s.Expired,
 	}
+	if s.Failure != nil {
+		r.Failure, r.FailedSince = s.Failure.Error(), &s.FailedSince
+	}
 	r.SetAside, r.SetAsideReason = p.store.SetAside()
 	return r
 }
@@ -121,6 +124,9 @@ func (p *process) storeReport() status.Store {
 func problems(r status.Report) (lines []string) {
 	if s := r.Store; s.SetAside != "" {
 		lines = append(lines, fmt.Sprintf("The database could not be used (%s) and a new one was begun; the old file is kept as %s.", s.SetAsideReason, s.SetAside))
+	}
+	if s := r.Store; s.Failure != "" {
+		lines = append(lines, fmt.Sprintf("Nothing can be stored since %s: %s.", s.FailedSince.UTC().Format(time.DateTime+" MST"), s.Failure))
 	}
 	for _, t := range r.Tasks {
 		if !t.Running {

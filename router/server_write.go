@@ -122,7 +122,7 @@ func (n *Node) acknowledge(j *job, err error) {
 	if err != nil {
 		e := krpcError(err)
 		if e.Code == krpc.ErrCodeServer && !errors.Is(err, store.ErrQuota) {
-			n.log.Error("storing failed", "method", j.m.Method, "error", err)
+			n.log.Debug("storing failed", "method", j.m.Method, "error", err) // the store has told its owner, once
 		}
 		j.refuse(n, e)
 		return

@@ -193,10 +193,13 @@ func (s *Store) run(batch []*request) {
 	if db == nil {
 		return
 	}
-	s.log.Error("store: batch failed", "requests", len(batch), "error", err)
 	if errors.Is(err, ErrDamaged) {
+		s.log.Error("store: batch failed", "requests", len(batch), "error", err)
 		s.inspect(db, err)
 		return
+	}
+	if s.counts.failed(err, s.opt.Now()) { // said once, not for every put on a full disk
+		s.log.Error("store: nothing can be stored until this is mended", "file", s.path, "error", err)
 	}
 	// The outcome on disk is unknown: bbolt may have written its meta page before an
 	// fsync failed. The file as it is now is the truth.
@@ -231,7 +234,9 @@ func (s *Store) transact(db *bbolt.DB, reqs []*request) (err error) {
 			return fmt.Errorf("store: commit: %w", err)
 		}
 		committed = true
-		s.counts.committed(len(reqs), time.Since(start))
+		if s.counts.committed(len(reqs), time.Since(start)) {
+			s.log.Info("store: stores again", "file", s.path)
+		}
 	}
 	b.publish()
 	return nil

@@ -21,16 +21,35 @@ type Stats struct {
 	Expired int64 // items and peers removed since Open
 	// CommitTime is the time spent in commits since Open.
 	CommitTime time.Duration
+	// Failure is why nothing can be stored, as on a full disk, and FailedSince when that began; nil and the zero
+	// Time if the last transaction took.
+	Failure     error
+	FailedSince time.Time
 }
 
 type counters struct {
 	writes, commits, expired, nanoseconds atomic.Int64
+
+	failure atomic.Pointer[failure]
 }
 
-func (c *counters) committed(writes int, d time.Duration) {
+// failure is what keeps transactions from taking.
+type failure struct {
+	err   error
+	since time.Time
+}
+
+// committed counts a transaction that took, and says whether it ends a failure.
+func (c *counters) committed(writes int, d time.Duration) (recovered bool) {
 	c.writes.Add(int64(writes))
 	c.commits.Add(1)
 	c.nanoseconds.Add(int64(d))
+	return c.failure.Swap(nil) != nil
+}
+
+// failed notes a transaction that did not take, and says whether it is the first.
+func (c *counters) failed(err error, now time.Time) (first bool) {
+	return c.failure.CompareAndSwap(nil, &failure{err, now})
 }
 
 // Stats returns the present numbers.
@@ -49,5 +68,8 @@ func (s *Store) Stats() Stats {
 	st.Writes, st.Commits = s.counts.writes.Load(), s.counts.commits.Load()
 	st.Expired = s.counts.expired.Load()
 	st.CommitTime = time.Duration(s.counts.nanoseconds.Load())
+	if f := s.counts.failure.Load(); f != nil {
+		st.Failure, st.FailedSince = f.err, f.since
+	}
 	return st
 }

@@ -11,7 +11,7 @@ func withUnit(key, scalar string) string {
 	f, err := strconv.ParseFloat(scalar, 64)
 	number := err == nil
 	switch key {
-	case "time", "started":
+	case "time", "started", "failedSince":
 		if t, err := time.Parse(time.RFC3339Nano, scalar); err == nil {
 			return t.Format(time.RFC3339)
 		}

@@ -21,6 +21,7 @@ import (
 // full is a report with something everywhere.
 func full() status.Report {
 	external := netip.MustParseAddr("198.18.0.1")
+	since := time.Unix(900, 0).UTC()
 	return status.Report{
 		Version: "v1.2.3", Time: time.Unix(1000, 0).UTC(), Started: time.Unix(100, 0).UTC(), PID: 7,
 		Host:     status.Host{Name: "<shelf>", Kernel: "6.12.1", Arch: "arm64"},
@@ -54,6 +55,7 @@ func full() status.Report {
 			Path: "/perm/kdht/kdht.db", Items: 1234, OwnItems: 1, Infohashes: 2, Peers: 3, Sources: 4, Bytes: 5 << 20, MaxBytes: 64 << 20,
 			FileBytes: 8 << 20, Writes: 100, Commits: 10, CommitTime: 0.5, Expired: 6,
 			SetAside: "/perm/kdht/kdht.db.damaged", SetAsideReason: "bad checksum",
+			Failure: "no space left on device", FailedSince: &since,
 		},
 	}
 }
@@ -179,6 +181,7 @@ func TestMetrics(t *testing.T) {
 		`kdht_events_total{event="timeout",group="outgoing"} 6`,
 		`kdht_store_bytes 5.24288e+06`,
 		`kdht_store_set_aside 1`,
+		`kdht_store_failing 1`,
 		`go_goroutines `,
 		`process_resident_memory_bytes `,
 	} {

@@ -60,6 +60,7 @@ var (
 	storeCommitTime = desc("store_commit_seconds_total", "Time spent in commits.")
 	storeExpired    = desc("store_expired_total", "Items and peers that expired.")
 	storeSetAside   = desc("store_set_aside", "Whether an unusable database file was set aside.")
+	storeFailing    = desc("store_failing", "Whether nothing can be stored at the moment.")
 
 	nodeEvents = desc("events_total", "Other events in user space.", "group", "event")
 )
@@ -146,6 +147,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	counter(storeCommitTime, s.CommitTime)
 	counter(storeExpired, float64(s.Expired))
 	gauge(storeSetAside, truth(s.SetAside != ""))
+	gauge(storeFailing, truth(s.Failure != ""))
 }
 
 func truth(b bool) float64 {

@@ -165,6 +165,9 @@ type Store struct {
 	Commits    int64   `json:"commits"`
 	CommitTime float64 `json:"commitTime"` // seconds, all commits together
 	Expired    int64   `json:"expired"`
+	// Failure is why nothing can be stored at the moment, and FailedSince when that began; missing while all is well.
+	Failure     string     `json:"failure,omitempty"`
+	FailedSince *time.Time `json:"failedSince,omitempty"`
 	// SetAside is where an unusable file was moved, and SetAsideReason what was wrong with it.
 	SetAside       string `json:"setAside,omitempty"`
 	SetAsideReason string `json:"setAsideReason,omitempty"`

@@ -1,0 +1,61 @@
+package store_test
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"os/signal"
+	"strings"
+	"syscall"
+	"testing"
+
+	"kdht/store"
+)
+
+// The disk is full for a while: puts fail, what was acknowledged stays, one line of the
+// log says why, and afterwards all is well by itself.
+func TestFullDisk(t *testing.T) {
+	var log bytes.Buffer
+	clock := newClock()
+	path := tempPath(t)
+	s := open(t, path, store.Options{Now: clock.Now, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	before, during, after := immutable("before"), immutable("during"), immutable("after")
+	source := netip.MustParseAddr("198.18.0.1")
+	must(t, s.PutItem(before, nil, source))
+
+	// Files of this process may not grow beyond a page, which is what a disk without room does to a write.
+	signal.Ignore(syscall.SIGXFSZ)
+	defer signal.Reset(syscall.SIGXFSZ)
+	var limit syscall.Rlimit
+	must(t, syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit))
+	must(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: 4096, Max: limit.Max}))
+	var errs []error
+	for range 3 {
+		errs = append(errs, s.PutItem(during, nil, source))
+	}
+	failing := s.Stats()
+	must(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit))
+
+	for _, err := range errs {
+		if !errors.Is(err, syscall.EFBIG) {
+			t.Errorf("put: %v", err)
+		}
+	}
+	if !errors.Is(failing.Failure, syscall.EFBIG) || !failing.FailedSince.Equal(clock.Now()) {
+		t.Errorf("failure %v since %v", failing.Failure, failing.FailedSince)
+	}
+	must(t, s.PutItem(after, nil, source))
+	if st := s.Stats(); st.Failure != nil || !st.FailedSince.IsZero() {
+		t.Errorf("failure %v since %v", st.Failure, st.FailedSince)
+	}
+	s = reopen(t, s, path, store.Options{Now: clock.Now})
+	for it, want := range map[*store.Item]error{before: nil, during: store.ErrNotFound, after: nil} {
+		if _, err := s.Item(it.Target); !errors.Is(err, want) {
+			t.Errorf("%s: %v", it.V, err)
+		}
+	}
+	if text := log.String(); strings.Count(text, "level=ERROR") != 1 || strings.Count(text, "stores again") != 1 {
+		t.Errorf("log:\n%s", text)
+	}
+}
