@@ -11,6 +11,7 @@ import (
 type composer struct {
 	m             krpc.Message
 	view          *View
+	target        ID // that the contacts are close to
 	token         [8]byte
 	nodes, nodes6 []byte
 	values        []byte
@@ -32,6 +33,7 @@ func (c *composer) respond(v *View, q *krpc.Message, target *ID, to netip.AddrPo
 	if target == nil {
 		return &c.m
 	}
+	c.target = *target
 	if want == 0 {
 		want = wantOf(f)
 	}

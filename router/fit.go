@@ -47,9 +47,28 @@ func (c *composer) fit(room []byte) {
 		over = measure(maxReply(m))
 	}
 	shorten(&m.Samples, krpc.IDLen, 0)
-	if FamilyOf(m.IP.Addr()) == IPv4 {
-		shorten(&m.Nodes, krpc.Node4Len, 0)
-	} else {
-		shorten(&m.Nodes6, krpc.Node6Len, 0)
+	contacts, record := &m.Nodes, krpc.Node4Len
+	if FamilyOf(m.IP.Addr()) == IPv6 {
+		contacts, record = &m.Nodes6, krpc.Node6Len
+	}
+	if over > 0 {
+		c.closestFirst(*contacts, record)
+		shorten(contacts, record, 0)
+	}
+}
+
+// closestFirst sorts contacts in compact form, which are in the order of the buckets, by distance from the target.
+func (c *composer) closestFirst(contacts []byte, record int) {
+	var swap [krpc.Node6Len]byte
+	for i := record; i < len(contacts); i += record {
+		for j := i; j > 0; j -= record {
+			a, b := contacts[j-record:j], contacts[j:j+record]
+			if !Closer(c.target, ID(b[:krpc.IDLen]), ID(a[:krpc.IDLen])) {
+				break
+			}
+			copy(swap[:], a)
+			copy(a, b)
+			copy(b, swap[:record])
+		}
 	}
 }
