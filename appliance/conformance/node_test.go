@@ -96,10 +96,8 @@ func (n *node) until(t *testing.T, what string, ok func(status.Report) bool) (s 
 			return false, fmt.Errorf("the node ended: %w", n.Err())
 		default:
 		}
-		if s, last = n.report(); last != nil {
-			return false, nil // it has only just started
-		}
-		return ok(s), nil
+		s, last = n.report()
+		return last == nil && ok(s), nil // it may have only just started
 	})
 	if err != nil {
 		t.Fatalf("%s: %v, %v\n%s", what, err, last, n.Log(1<<13))

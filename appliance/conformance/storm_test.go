@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -75,6 +76,7 @@ func (s *storm) run(t *testing.T, r *rig, n *node) int {
 	s.acks, s.over = 0, make(chan struct{})
 	var wg sync.WaitGroup
 	var clients []*client
+	var killed atomic.Bool
 	errs := make(chan error, len(s.writers))
 	for i, w := range s.writers {
 		to := node4
@@ -83,13 +85,20 @@ func (s *storm) run(t *testing.T, r *rig, n *node) int {
 		}
 		c := r.dial(t, netip.AddrPortFrom(swarmAddr(to.Addr().Is6(), 1000+i), 0), to)
 		clients = append(clients, c)
-		wg.Go(func() { errs <- w.write(s, c) })
+		wg.Go(func() {
+			err := w.write(s, c)
+			if killed.Load() && !errors.Is(err, errRefused) {
+				err = nil // as it should be
+			}
+			errs <- err
+		})
 	}
 	select {
 	case <-s.over:
 	case <-time.After(patience):
 		t.Errorf("too few acknowledgements in %v", patience)
 	}
+	killed.Store(true)
 	n.kill()
 	for _, c := range clients {
 		_ = c.conn.Close() // ends the writers
@@ -104,13 +113,15 @@ func (s *storm) run(t *testing.T, r *rig, n *node) int {
 	return s.acks
 }
 
-// write puts items until the node does not answer any more. An error is a refusal.
+var errRefused = errors.New("put refused")
+
+// write puts items until one is not acknowledged, and says why.
 func (w *writer) write(s *storm, c *client) error {
 	for {
 		if w.token == nil {
 			m, err := w.exchange(c, krpc.Message{Method: krpc.MethodGet, Target: krpc.ID{1}, HasTarget: true})
 			if err != nil {
-				return nil // killed
+				return err
 			}
 			w.token = m.Token
 		}
@@ -119,10 +130,10 @@ func (w *writer) write(s *storm, c *client) error {
 		q.Token = w.token
 		m, err := w.exchange(c, q)
 		if err != nil {
-			return nil // killed
+			return err
 		}
 		if m.Type != krpc.TypeResponse {
-			return fmt.Errorf("put: %s", describe(m))
+			return fmt.Errorf("%w: %s", errRefused, describe(m))
 		}
 		s.mu.Lock()
 		s.acked[targetOf(it)] = it
