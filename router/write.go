@@ -3,7 +3,6 @@ package router
 import (
 	"context"
 	"errors"
-	"slices"
 
 	"kdht/router/krpc"
 )
@@ -11,28 +10,30 @@ import (
 // errNoAddress says why a node does not announce itself to itself.
 var errNoAddress = errors.New("router: external address not known")
 
-// storeSpread is how many of the closest nodes are considered for storing: those with an ID that follows BEP 42
-// before the others, which BEP 42 does not want to rely on.
+// storeSpread is how many of the closest nodes are considered for storing.
 const storeSpread = 3 * bucketSize
 
-// storers returns the nodes to store at in one family: of the closest that gave a token, k.
-func (l *lookup) storers(list *shortlist) []*candidate {
-	found := list.closest(len(list.all))
-	found = slices.DeleteFunc(found, func(c *candidate) bool { return c.token == nil })
-	found = found[:min(len(found), storeSpread)]
-	if !l.n.config.Private {
-		slices.SortStableFunc(found, func(a, b *candidate) int {
-			return rank(list.table.secure(a.Contact)) - rank(list.table.secure(b.Contact))
-		})
+// storers returns the nodes to store at in one family, of the closest that gave a token: the k closest, because that is
+// where others look, and as many more as it takes to have k whose IDs follow BEP 42, because the others may have
+// chosen theirs for the sake of this very target.
+func (l *lookup) storers(list *shortlist) (found []*candidate) {
+	secure, seen := 0, 0
+	for _, c := range list.closest(len(list.all)) {
+		if c.token == nil {
+			continue
+		}
+		if seen++; seen > storeSpread || secure == bucketSize {
+			break
+		}
+		safe := list.table.secure(c.Contact)
+		if safe {
+			secure++
+		}
+		if safe || seen <= bucketSize {
+			found = append(found, c)
+		}
 	}
-	return found[:min(len(found), bucketSize)]
-}
-
-func rank(first bool) int {
-	if first {
-		return 0
-	}
-	return 1
+	return found
 }
 
 // amongClosest reports whether this node would itself be one of the k closest to the target.
