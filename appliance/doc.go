@@ -6,6 +6,9 @@
 //	appliance/status  the status page, its JSON twin, metrics, health endpoints
 //	appliance/kdht    the program
 //
+//	appliance/conformance  what the program says on the wire, against recorded datagrams, with and without its kernel half
+//	appliance/fleet        many nodes and programs of others in network namespaces, for tests and the demo
+//
 // Not here: the protocol and the routing tables (router), eBPF objects (bpf), the database (store), the meaning of
 // configuration keys (config).
 package appliance
