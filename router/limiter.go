@@ -61,6 +61,16 @@ func (l *limiter) reserve(a netip.Addr, now time.Time) (time.Duration, bool) {
 	return wait, true
 }
 
+// spare takes a turn if it is there at once, and reports whether it was: for what is sent again, which weighs as much on
+// others as the first.
+func (l *limiter) spare(a netip.Addr, now time.Time) bool {
+	if !l.free(a, now) {
+		return false
+	}
+	_, ok := l.reserve(a, now)
+	return ok
+}
+
 // free reports whether a query could be sent now without waiting.
 func (l *limiter) free(a netip.Addr, now time.Time) bool {
 	l.mu.Lock()

@@ -57,9 +57,9 @@ func (r *rtt) value() time.Duration {
 }
 
 // query sends a query to a node and returns its answer, a response or an error message. It fills in who we are. A
-// zero id stands for a node whose ID is not known. The query waits for its turn, is sent a second time if the node is
-// slow, when slow is called too, a third time if it stores something, and is given up after 6 seconds. What the outcome says about the node goes to the
-// routing table.
+// zero id stands for a node whose ID is not known. The query waits for its turn. If the node is slow, slow is called and
+// the query is sent a second time, a third if it stores something, as far as the limits allow. It is given up after 6
+// seconds. What the outcome says about the node goes to the routing table.
 func (n *Node) query(ctx context.Context, to Contact, m krpc.Message, slow func()) (*reply, error) {
 	to.Addr = netip.AddrPortFrom(to.Addr.Addr().Unmap(), to.Addr.Port())
 	s := n.primary[FamilyOf(to.Addr.Addr())]
@@ -129,8 +129,10 @@ func (n *Node) exchange(ctx context.Context, x *transaction, m krpc.Message, slo
 			n.responded(x, r, d)
 			return r, nil
 		case <-late.C:
-			n.count(eventResent)
-			_ = x.socket.write(b, x.addr) // the first was sent
+			if n.limiter.spare(x.addr.Addr(), time.Now()) {
+				n.count(eventResent)
+				_ = x.socket.write(b, x.addr) // the first was sent
+			}
 			if resend--; resend > 0 {
 				late.Reset(patience / 3)
 			}

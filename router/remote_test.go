@@ -146,3 +146,70 @@ func TestContactsWithoutIDAreNotAsked(t *testing.T) {
 		_ = m.conn.Close()
 	})
 }
+
+// A node that is far away is not sent more for being slow: libtorrent ignores who sends 50 datagrams in ten seconds.
+func TestSlowNodesAreNotPestered(t *testing.T) {
+	sim(t, func(t *testing.T, s *simNet) {
+		n := s.start(t, router.Config{}, newMemStore(), simAddr(router.IPv4, 0))
+		reply := func(m **remote, delay time.Duration) func(q, r *krpc.Message) *krpc.Message {
+			return func(q, r *krpc.Message) *krpc.Message {
+				b, err := r.Append(nil)
+				if err != nil {
+					panic(err)
+				}
+				time.AfterFunc(delay, func() { s.send((*m).conn, n.addr, b) })
+				return nil
+			}
+		}
+		var all []*remote
+		for i := range 6 {
+			delay := time.Duration(0)
+			if i == 0 {
+				delay = 900 * time.Millisecond
+			}
+			m, a := new(remote), simAddr(router.IPv4, 10+i)
+			*m = remote{net: s, conn: s.listen(a), id: krpc.NodeIDFor(a.Addr(), byte(i), anyID())}
+			m.answer = reply(&m, delay)
+			all = append(all, m)
+			go m.run()
+			if _, err := n.Ping(t.Context(), a); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Minute)
+		var sent []time.Time
+		s.mu.Lock()
+		s.tap = func(from, to netip.AddrPort, _ []byte) {
+			if from == n.addr && to == all[0].conn.local {
+				sent = append(sent, time.Now())
+			}
+		}
+		s.mu.Unlock()
+		var wg sync.WaitGroup
+		for i := range 200 {
+			wg.Go(func() { _, _ = n.FindNode(t.Context(), router.ID{byte(i)}) })
+			time.Sleep(100 * time.Millisecond)
+		}
+		wg.Wait()
+		most := 0
+		s.mu.Lock()
+		s.tap = nil
+		for i, a := range sent {
+			k := 0
+			for _, b := range sent[i:] {
+				if b.Sub(a) < 10*time.Second {
+					k++
+				}
+			}
+			most = max(most, k)
+		}
+		s.mu.Unlock()
+		if t.Logf("%d datagrams, at most %d in ten seconds", len(sent), most); most > 45 || most < 10 {
+			t.Errorf("%d datagrams in ten seconds", most)
+		}
+		n.stop()
+		for _, m := range all {
+			_ = m.conn.Close()
+		}
+	})
+}
