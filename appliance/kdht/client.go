@@ -74,7 +74,7 @@ func (f *clientFlags) with(s *system, ask func(context.Context, *router.Node) er
 	err = f.node(ctx, addrs, func(n *router.Node) error {
 		p := s.newProgress("join", "")
 		err := acquaint(ctx, n, func(waited time.Duration) {
-			p.show(fmt.Sprintf("no node has answered yet, asked %d, %s of %s", len(addrs), waited.Truncate(time.Second), f.Timeout))
+			p.show(fmt.Sprintf("%s of %s, no answer yet, asked %d %s", waited.Truncate(time.Second), f.Timeout, len(addrs), plural(len(addrs), "node")))
 		})
 		p.end()
 		if err != nil {

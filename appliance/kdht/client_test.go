@@ -294,7 +294,7 @@ func TestNobodyAnswers(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	narrow := &system{args: client(addr, "find", id40, "--timeout", "1500ms"), stderrIsTerminal: true, columns: func() int { return 30 }}
-	if r := kdhtWith(t, narrow); !strings.HasPrefix(r.stderr, "\r\x1b[Kjoin: no node has answered ye\r\x1b[K") {
+	if r := kdhtWith(t, narrow); !strings.HasPrefix(r.stderr, "\r\x1b[Kjoin: 1s of 1.5s, no answer y\r\x1b[K") {
 		t.Errorf("%+v", r)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

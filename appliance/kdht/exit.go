@@ -113,6 +113,8 @@ func refusalHint(code int) string {
 	switch code {
 	case krpc.ErrCodeProtocol:
 		return "they did not accept the write token or the form of the message; try again"
+	case krpc.ErrCodeServer:
+		return "they have trouble of their own, such as a full disk; try again later, or other nodes"
 	case krpc.ErrCodeMethod:
 		return "these nodes do not store items (BEP 44); try again, or other nodes"
 	case krpc.ErrCodeValueSize:
