@@ -21,6 +21,9 @@ const (
 	// Bounds of the pause between attempts to join.
 	joinRetryMin = time.Second
 	joinRetryMax = time.Minute
+	// Bounds of the pause between attempts to join in one family while the other is fine.
+	lostRetryMin = 5 * time.Second
+	lostRetryMax = 15 * time.Minute
 	resolving    = 10 * time.Second
 )
 
@@ -32,10 +35,11 @@ var joinPauses = [...]time.Duration{time.Second, 5 * time.Second, 30 * time.Seco
 func (n *Node) join(ctx context.Context) {
 	n.pingSaved(ctx)
 	retry := joinRetryMin
+	var lost [2]lostFamily // by Family
 	for round := 0; ; {
 		wait := joinPauses[min(round, len(joinPauses)-1)]
 		switch {
-		case n.joinAll(ctx, round):
+		case n.joinAll(ctx, round, &lost):
 			retry = joinRetryMin
 			round++
 			n.setReady()
@@ -90,29 +94,57 @@ func (n *Node) pingSaved(ctx context.Context) {
 	}
 }
 
+// lostFamily is when to look again for a family that has no network, or none that could be found. While the node is
+// part of the other family's network this is tried ever more rarely: many hosts have IPv6 sockets, and no IPv6.
+type lostFamily struct {
+	pause time.Duration
+	next  time.Time
+}
+
+func (l *lostFamily) failed(now time.Time) {
+	l.pause = min(max(2*l.pause, lostRetryMin), lostRetryMax)
+	l.next = now.Add(l.pause)
+}
+
 // joinAll looks up our own ID in each family, where that may bring something, and reports whether the node is part
 // of the network in at least one. In the first rounds it may in all; later, where a table is nearly empty.
-func (n *Node) joinAll(ctx context.Context, round int) bool {
+func (n *Node) joinAll(ctx context.Context, round int, lost *[2]lostFamily) (joined bool) {
 	var roots []Contact
-	resolved, joined := false, false
-	for f, t := range n.tables {
-		if t == nil {
-			continue
-		}
-		f := Family(f)
+	resolved := false
+	join := func(f Family) {
+		t := n.tables[f]
 		n.mu.Lock()
 		contacts := t.Len() // bad ones too: they are tried as any other
 		good := t.Good(time.Now())
 		n.mu.Unlock()
 		if good > 0 && contacts >= bucketSize && round >= len(joinPauses) {
 			joined = true
-			continue
+			return
 		}
 		if good < bucketSize && !resolved {
 			roots, resolved = n.resolve(ctx), true
 		}
 		if n.lookupSelf(ctx, f, roots) > 0 {
 			joined = true
+			lost[f] = lostFamily{}
+		} else {
+			lost[f].failed(time.Now())
+		}
+	}
+	var later []Family
+	for f, t := range n.tables {
+		f := Family(f)
+		switch {
+		case t == nil:
+		case n.familyLen(f) == 0 && time.Now().Before(lost[f].next):
+			later = append(later, f)
+		default:
+			join(f)
+		}
+	}
+	for _, f := range later {
+		if !joined {
+			join(f)
 		}
 	}
 	return joined
