@@ -24,7 +24,9 @@ const (
 	// Bounds of the pause between attempts to join in one family while the other is fine.
 	lostRetryMin = 5 * time.Second
 	lostRetryMax = 15 * time.Minute
-	resolving    = 10 * time.Second
+	// How long to wait for the addresses of the bootstrap nodes, and how long if they are not the only hope.
+	resolving        = 10 * time.Second
+	resolvingBriefly = time.Second
 )
 
 // joinPauses are the pauses before our own ID is looked up again after joining, since the neighbours may be joining
@@ -122,7 +124,11 @@ func (n *Node) joinAll(ctx context.Context, round int, lost *[2]lostFamily) (joi
 			return
 		}
 		if good < bucketSize && !resolved {
-			roots, resolved = n.resolve(ctx), true
+			patience := resolving
+			if good > 0 {
+				patience = resolvingBriefly
+			}
+			roots, resolved = n.resolve(ctx, patience), true
 		}
 		if n.lookupSelf(ctx, f, roots) > 0 {
 			joined = true
@@ -175,8 +181,8 @@ func (n *Node) familyLen(f Family) int {
 }
 
 // resolve returns the addresses of the bootstrap nodes.
-func (n *Node) resolve(ctx context.Context) (roots []Contact) {
-	ctx, cancel := context.WithTimeout(ctx, resolving)
+func (n *Node) resolve(ctx context.Context, patience time.Duration) (roots []Contact) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for _, b := range n.config.Bootstrap {
 		host, service, err := net.SplitHostPort(b)

@@ -1,6 +1,7 @@
 package router_test
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"os"
@@ -161,6 +162,31 @@ func TestFamilyWithoutNetwork(t *testing.T) {
 			n.stop()
 		}
 		one.stop()
+		stopAll(fleet)
+	})
+}
+
+// hangingResolver never answers.
+type hangingResolver struct{}
+
+func (hangingResolver) LookupNetIP(ctx context.Context, _, _ string) ([]netip.Addr, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// A small network comes back within seconds though no host name can be looked up.
+func TestRestartWithoutNameServer(t *testing.T) {
+	sim(t, func(t *testing.T, s *simNet) {
+		fleet := s.startSim(t, 4, router.IPv4)
+		time.Sleep(time.Minute)
+		fleet[3].stop()
+		n := s.start(t, router.Config{Bootstrap: []string{"a.example:1", "b.example:2"}, Resolver: hangingResolver{}}, fleet[3].store, fleet[3].addr)
+		begin := time.Now()
+		<-n.Ready()
+		if d := time.Since(begin); d > 5*time.Second {
+			t.Errorf("ready after %v", d)
+		}
+		n.stop()
 		stopAll(fleet)
 	})
 }
