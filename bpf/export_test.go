@@ -20,3 +20,18 @@ func (p *Program) AgeSightings(seconds uint32) error {
 	_, err := p.objs.Seen.BatchUpdate(keys, values, nil)
 	return err
 }
+
+// RunWithMetadata is Run where n bytes of the headroom, a multiple of 4, are taken by the driver's metadata.
+func (p *Program) RunWithMetadata(n int, frame []byte) (verdict uint32, out []byte, err error) {
+	var ctx, ctxOut struct{ Data, DataEnd, DataMeta, Ingress, Queue, Egress uint32 }
+	ctx.Data, ctx.DataEnd = uint32(n), uint32(n+len(frame))
+	opts := ebpf.RunOptions{
+		Data: append(make([]byte, n), frame...), DataOut: make([]byte, n+len(frame)+1024),
+		Context: &ctx, ContextOut: &ctxOut,
+	}
+	verdict, err = p.objs.Kdht.Run(&opts)
+	if err != nil {
+		return 0, nil, err
+	}
+	return verdict, opts.DataOut[ctxOut.Data:ctxOut.DataEnd], nil
+}

@@ -182,7 +182,7 @@ var payloads = []struct{ reason, payload string }{
 
 	{"not_query", "d1:rd2:id20:" + anID + "e1:t2:aa1:v4:LT\x02\x081:y1:re"},
 	{"not_query", "d2:ip6:zzzzpp1:rd2:id20:" + anID + "e1:t2:aa1:y1:re"},
-	{"not_query", "d1:eli201e22:A Generic Error Ocurred and more of ite1:t2:aa1:y1:ee"},
+	{"not_query", "d1:eli201e22:A Generic Error Occurred and more of ie1:t2:aa1:y1:ee"},
 	{"not_query", strings.Replace(ping, "1:y1:q", "1:y1:r", 1)},
 	{"not_query", strings.Replace(ping, "1:y1:q", "1:y2:qq", 1)},
 	{"not_query", strings.Replace(ping, "1:t2:aa1:y1:q", "1:t7:aaaaaaa", 1)},

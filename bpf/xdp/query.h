@@ -121,6 +121,47 @@ INLINE int usual_end(struct query *q, const void *p, const void *last, const voi
 }
 
 /*
+ * Optional arguments after the target, of which only want matters:
+ * [6:noseedi1e][6:scrapei1e][4:wantl2:n42:n6e]. There are 16 bytes at p. Returns what follows, or NULL if
+ * there is another.
+ */
+INLINE const void *usual_options(struct query *q, const void *p, const void *end)
+{
+	const u32 flag = T4("i\0e\0"), flag_mask = 0x00ff00ff;
+
+	if (AT64(p) == T8("6:noseed")) {
+		if ((AT32(p + 8) & flag_mask) != flag || (AT8(p + 9) & ~1) != '0')
+			return NULL;
+		p += 11;
+		if (p + 16 > end)
+			return NULL;
+	}
+	if (AT64(p) == T8("6:scrape")) {
+		if ((AT32(p + 8) & flag_mask) != flag || (AT8(p + 9) & ~1) != '0')
+			return NULL;
+		p += 11;
+		if (p + 16 > end)
+			return NULL;
+	}
+	if (AT64(p) != T8("4:wantl2"))
+		return p;
+	u64 list = AT64(p + 8);
+	if (list == T8(":n42:n6e")) {
+		q->want = WANT_IPV4 | WANT_IPV6;
+		return p + 16;
+	}
+	if ((u32)list == T4(":n4e")) {
+		q->want = WANT_IPV4;
+		return p + 12;
+	}
+	if ((u32)list == T4(":n6e")) {
+		q->want = WANT_IPV6;
+		return p + 12;
+	}
+	return NULL;
+}
+
+/*
  * Recognises the usual queries without optional arguments other than want; p is their first byte. Returns 0
  * if it is none of them.
  */
@@ -156,21 +197,9 @@ INLINE int usual_query(struct query *q, const void *p, const void *last, const v
 		return 0;
 	set_target(q, p);
 	p += ID_LEN;
-	if (AT64(p) == T8("4:wantl2")) {
-		u64 list = AT64(p + 8);
-		if (list == T8(":n42:n6e")) {
-			q->want = WANT_IPV4 | WANT_IPV6;
-			p += 16;
-		} else if ((u32)list == T4(":n4e")) {
-			q->want = WANT_IPV4;
-			p += 12;
-		} else if ((u32)list == T4(":n6e")) {
-			q->want = WANT_IPV6;
-			p += 12;
-		} else {
-			return 0;
-		}
-		if (p + 16 > end)
+	if (UNLIKELY(AT8(p) != 'e')) {
+		p = usual_options(q, p, end);
+		if (!p || p + 16 > end)
 			return 0;
 	}
 	word = AT64(p);
