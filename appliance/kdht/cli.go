@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -83,10 +84,7 @@ func run(s *system) (code int) {
 	if err != nil {
 		panic(err) // the tags above are wrong, and every test says so
 	}
-	if len(s.args) == 0 {
-		_, _ = parser.Parse([]string{"--help"}) // unwinds
-	}
-	ctx, err := parser.Parse(s.args)
+	ctx, err := parser.Parse(usual(s.args))
 	if err != nil {
 		return s.complain(parseFailure(err))
 	}
@@ -95,6 +93,19 @@ func run(s *system) (code int) {
 		return s.complain(classify(err))
 	}
 	return exitOK
+}
+
+// usual gives the command line that people mean who write it as other programs have it.
+func usual(args []string) []string {
+	switch {
+	case len(args) == 0:
+		return []string{"--help"}
+	case args[0] == "help":
+		return append(slices.Clone(args[1:]), "--help")
+	case len(args) == 1 && args[0] == "--version":
+		return []string{"version"}
+	}
+	return args
 }
 
 // printHelp prints the help of the program, or of one command.

@@ -85,10 +85,19 @@ func TestHelp(t *testing.T) {
 	}
 }
 
-func TestNoArgumentsIsHelp(t *testing.T) {
+func TestUsualWays(t *testing.T) {
 	t.Setenv("COLUMNS", "100")
 	if r := kdht(t); r.code != exitOK || r.stdout != kdht(t, "--help").stdout {
 		t.Errorf("%+v", r)
+	}
+	for _, same := range [][2][]string{
+		{{"help"}, {"--help"}},
+		{{"help", "config", "show"}, {"config", "show", "--help"}},
+		{{"--version"}, {"version"}},
+	} {
+		if got, want := kdht(t, same[0]...), kdht(t, same[1]...); got != want || got.code != exitOK {
+			t.Errorf("%q: %+v, want %+v", same[0], got, want)
+		}
 	}
 }
 

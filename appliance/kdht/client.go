@@ -125,8 +125,12 @@ func (f *clientFlags) node(ctx context.Context, bootstrap []string, ask func(*ro
 	return err
 }
 
-// enough is how many nodes a lookup begins with, if there are so many.
-const enough = 8
+// enough is how many nodes a lookup begins with, if there are so many; settled is how long none may have come to those
+// that there are, for instance because the others no longer answer.
+const (
+	enough  = 8
+	settled = 500 * time.Millisecond
+)
 
 // patience is how long a node may take to answer before that is worth telling.
 const patience = time.Second
@@ -135,6 +139,7 @@ const patience = time.Second
 // is of use to servers only. While nobody has answered, waiting is called with the time that this takes.
 func acquaint(ctx context.Context, n *router.Node, waiting func(time.Duration)) error {
 	begun := time.Now()
+	known, since := 0, begun
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -142,7 +147,10 @@ func acquaint(ctx context.Context, n *router.Node, waiting func(time.Duration)) 
 		for _, f := range n.Stats().Families {
 			contacts += f.Good
 		}
-		if contacts >= enough {
+		if contacts != known {
+			known, since = contacts, time.Now()
+		}
+		if contacts >= enough || contacts > 0 && time.Since(since) >= settled {
 			return nil
 		}
 		select {
@@ -196,10 +204,14 @@ func resolveAll(ctx context.Context, hostports []string) ([]string, error) {
 			}
 		}
 	}
-	if len(all) == 0 {
-		return nil, errors.Join(errs[:min(1, len(errs))]...)
+	switch {
+	case len(all) > 0:
+		return all, nil
+	case len(errs) == 1:
+		return nil, errs[0]
 	}
-	return all, nil
+	hint := "check the network and the name server of this machine, or name a node by its IP address with --bootstrap"
+	return nil, &failure{code: exitUnreachable, msg: "cannot resolve any node to begin with", err: errs[0], hint: hint}
 }
 
 // resolve turns HOST:PORT into addresses, those of the literal or of the name.

@@ -293,6 +293,9 @@ func TestNobodyAnswers(t *testing.T) {
 	if r := kdht(t, client("nobody.invalid:1", "find", id40)...); r.code != exitUnreachable || !strings.HasPrefix(r.stderr, "kdht: cannot resolve nobody.invalid: ") {
 		t.Errorf("%+v", r)
 	}
+	if r := kdht(t, client("nobody.invalid:1,nowhere.invalid:1", "find", id40)...); r.code != exitUnreachable || !strings.HasPrefix(r.stderr, "kdht: cannot resolve any node to begin with: ") || strings.Count(r.stderr, "\n") != 2 {
+		t.Errorf("%+v", r)
+	}
 	narrow := &system{args: client(addr, "find", id40, "--timeout", "1500ms"), stderrIsTerminal: true, columns: func() int { return 30 }}
 	if r := kdhtWith(t, narrow); !strings.HasPrefix(r.stderr, "\r\x1b[Kjoin: 1s of 1.5s, no answer y\r\x1b[K") {
 		t.Errorf("%+v", r)
