@@ -46,7 +46,7 @@ func TestMemory(t *testing.T) {
 			for b := range buckets {
 				nodes = append(nodes, s.nodes[2*bucketSize*b+i])
 			}
-			s.join(t, nodes)
+			s.join(t, n, nodes)
 		}
 	}
 	full := n.until(t, "the tables are full", func(s status.Report) bool {

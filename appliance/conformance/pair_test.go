@@ -85,7 +85,7 @@ func (p *pair) populate(t *testing.T, r *rig, n *node) {
 		}
 		s := r.newSwarm(t, get[krpc.ID](t)(krpc.ParseID(f.ID)), to, pairBuckets, pairPerBucket)
 		if r == n.r {
-			s.join(t, s.nodes)
+			s.join(t, n, s.nodes)
 			p.swarms = append(p.swarms, s)
 		}
 	}

@@ -155,7 +155,7 @@ const wave = 16
 
 // join gives nodes their places in the routing table: each sends a ping, which makes the node under test ask it back, if
 // it has not done so before.
-func (s *swarm) join(t *testing.T, nodes []router.Contact) {
+func (s *swarm) join(t *testing.T, n *node, nodes []router.Contact) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -174,9 +174,13 @@ func (s *swarm) join(t *testing.T, nodes []router.Contact) {
 					missing--
 				}
 			}
-			return missing == 0, nil
+			if missing > 0 {
+				return false, nil
+			}
+			report, err := n.report()
+			return report.InFlight == 0, err // it has all the answers, so that it may ping as many again
 		}); err != nil {
-			t.Fatalf("%d of %d nodes were not asked back: %v", missing, len(nodes), err)
+			t.Fatalf("%d of %d nodes were not asked back: %v; counters are %v", missing, len(nodes), err, moved(n.counters(t)))
 		}
 	}
 }
