@@ -19,6 +19,10 @@ func FuzzDifferential(f *testing.F) {
 			f.Add(b)
 		}
 	}
+	r := rand.New(rand.NewPCG(8, 3))
+	for range 200 {
+		f.Add(oddQuery(r))
+	}
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		if len(payload) > 1400 {
 			return
