@@ -216,7 +216,7 @@ func TestPages(t *testing.T) {
 	r := running.report()
 	for path, want := range map[string][]string{
 		"/":        {"Ready", r.Families[0].ID, r.Families[1].ID, "generic", "198.18.3.1:6881", r.Host.Kernel},
-		"/status":  {"Ready"},
+		"/status":  {`"ready": true`, `"mode": "generic"`},
 		"/healthz": {"ok\n"},
 		"/readyz":  {"ready\n"},
 		"/metrics": {
