@@ -18,9 +18,9 @@ import (
 
 const (
 	stormRounds  = 3
-	stormWriters = 48
+	stormWriters = 64
 	// stormAcks is after how many acknowledged puts the node is killed.
-	stormAcks = 1200
+	stormAcks = 700
 )
 
 // TestKillDuringPuts kills the node with SIGKILL while many clients put items, and starts it again on the same state.
