@@ -16,7 +16,7 @@ const (
 )
 
 // external finds out our address as other nodes see it, from the "ip" in answers to queries of ours (BEP 42). A node
-// that was not asked has no vote, and each address has one: that of its last answer. Safe for concurrent use.
+// that was not asked has no vote, and each address, or IPv6 /64, has one: that of its last answer. Safe for concurrent use.
 type external struct {
 	mu      sync.Mutex
 	fixed   bool // told by the configuration
@@ -52,6 +52,15 @@ func (e *external) agreeing() (netip.Addr, int) {
 	return e.addr, n
 }
 
+// voterKey returns what has one vote: an IPv4 address, or an IPv6 /64, which one host has to itself.
+func voterKey(a netip.Addr) netip.Addr {
+	if a.Is4() {
+		return a
+	}
+	p, _ := a.Prefix(64) // 64 is within range
+	return p.Addr()
+}
+
 // vote records what a voter says and reports whether that decided for another address.
 //
 // It takes five votes and two thirds of all. An address that was decided on holds for ten minutes, and after a change
@@ -60,7 +69,7 @@ func (e *external) agreeing() (netip.Addr, int) {
 func (e *external) vote(voter, addr netip.Addr, now time.Time) (netip.Addr, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	addr = addr.Unmap()
+	addr, voter = addr.Unmap(), voterKey(voter)
 	if e.fixed || addr.Is4() != voter.Is4() || !e.allowed(addr) {
 		return netip.Addr{}, false
 	}

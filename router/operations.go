@@ -62,7 +62,8 @@ type peerSet struct {
 }
 
 func (s *peerSet) add(a netip.AddrPort) {
-	if a.Port() == 0 || !a.Addr().IsValid() || a.Addr().IsUnspecified() || s.known[a] || len(s.list) == maxPeers {
+	ip := a.Addr()
+	if a.Port() == 0 || !ip.IsValid() || ip.IsUnspecified() || ip.IsMulticast() || ip.Is4In6() || s.known[a] || len(s.list) == maxPeers {
 		return
 	}
 	s.known[a] = true

@@ -166,13 +166,20 @@ func compareCandidates(a, b *candidate) int {
 	return int(b.dist.less(&a.dist)) - int(a.dist.less(&b.dist))
 }
 
+// forgetFarthest makes room: of those that are not worth asking the farthest is forgotten, else of those not asked yet.
 func (l *shortlist) forgetFarthest() {
-	for i := len(l.all) - 1; i >= 0; i-- {
-		if c := l.all[i]; c.state == stateFresh || c.state == stateFailed {
-			l.all = slices.Delete(l.all, i, i+1)
-			delete(l.byAddr, l.table.key(c.Addr.Addr()))
-			return
+	forget := func(dispensable func(*candidate) bool) bool {
+		for i := len(l.all) - 1; i >= 0; i-- {
+			if c := l.all[i]; dispensable(c) {
+				l.all = slices.Delete(l.all, i, i+1)
+				delete(l.byAddr, l.table.key(c.Addr.Addr()))
+				return true
+			}
 		}
+		return false
+	}
+	if !forget(func(c *candidate) bool { return c.state == stateFresh && c.distrusted() }) {
+		forget(func(c *candidate) bool { return c.state == stateFresh || c.state == stateFailed })
 	}
 }
 

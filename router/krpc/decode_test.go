@@ -247,6 +247,8 @@ func acceptances() map[string]acceptance {
 			}},
 		"filters": {response(ids("BFpe", filter) + ids("BFsd", filter)),
 			func(m *krpc.Message) bool { return string(m.BFPeers) == filter && string(m.BFSeeds) == filter }},
+		"filter of mldht": {response(ids("BFse", filter)),
+			func(m *krpc.Message) bool { return string(m.BFSeeds) == filter }},
 		"interval too long": {response("8:intervali999999e3:numi-5e7:samples0:"),
 			func(m *krpc.Message) bool { return m.Interval == 21600 && m.Num == 0 && m.Samples != nil }},
 		"interval negative": {response("8:intervali-1e"),

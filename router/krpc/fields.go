@@ -159,7 +159,7 @@ func (d *decoder) result(key []byte, v value) {
 		m.Sig = v.sized(b, SigLen)
 	case "seq":
 		m.HasSeq, m.Seq = v.kind == kindInt, v.n
-	case "BFsd":
+	case "BFsd", "BFse": // mldht misspells it
 		m.BFSeeds = v.sized(b, len(BloomFilter{}))
 	case "BFpe":
 		m.BFPeers = v.sized(b, len(BloomFilter{}))
