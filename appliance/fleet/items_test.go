@@ -21,7 +21,7 @@ func (m *mixed) items(ctx context.Context, t *testing.T, putter, getter *foreign
 	if addr(m.Nodes[0]).Addr().Is6() {
 		family = "IPv6"
 	}
-	text := "immutable over " + family
+	text := value("immutable over " + family)
 	target, copies, err := putter.PutImmutable(ctx, []byte(text))
 	must(t, err)
 	if copies < 8 {
@@ -34,7 +34,7 @@ func (m *mixed) items(ctx context.Context, t *testing.T, putter, getter *foreign
 	m.wantItem(addr, text, 0, target)
 
 	public := hex.EncodeToString(m.key.Public)
-	for _, salt := range []string{"", "salt over " + family} {
+	for _, salt := range []string{"", m.salt("salt over " + family)} {
 		args := []string{"--key", public}
 		if salt != "" {
 			args = append(args, "--salt", salt)
@@ -61,16 +61,18 @@ func (m *mixed) items(ctx context.Context, t *testing.T, putter, getter *foreign
 
 // libraries passes items between libtorrent and bittorrent-dht, and has both meet a conflict of compare and swap.
 func (m *mixed) libraries(ctx context.Context, t *testing.T) {
-	target, _, err := m.webtorrent.PutImmutable(ctx, []byte("from bittorrent-dht"))
+	text := value("from bittorrent-dht")
+	target, _, err := m.webtorrent.PutImmutable(ctx, []byte(text))
 	must(t, err)
-	m.libtorrentGets(ctx, t, target, "from bittorrent-dht")
-	m.wantItem(addr4, "from bittorrent-dht", 0, target)
+	m.libtorrentGets(ctx, t, target, text)
+	m.wantItem(addr4, text, 0, target)
 
-	target, _, err = m.libtorrent4.PutImmutable(ctx, []byte("from libtorrent"))
+	text = value("from libtorrent")
+	target, _, err = m.libtorrent4.PutImmutable(ctx, []byte(text))
 	must(t, err)
-	m.webtorrentGets(ctx, t, target, "", "from libtorrent", 0)
+	m.webtorrentGets(ctx, t, target, "", text, 0)
 
-	const salt = "libraries"
+	salt := m.salt("libraries")
 	if seq, _, err := m.libtorrent4.PutMutable(ctx, m.key, []byte(salt), []byte("one")); err != nil || seq != 1 {
 		t.Errorf("libtorrent put sequence number %d, %v; want 1", seq, err)
 	}
@@ -108,11 +110,12 @@ func (m *mixed) libraries(ctx context.Context, t *testing.T) {
 // ownClient stores with our own client, and finds with foreign ones.
 func (m *mixed) ownClient(ctx context.Context, t *testing.T) {
 	var r stored
-	must(t, m.parse(ctx, m.Nodes[7].Addr4, &r, "put", "from kdht"))
-	m.libtorrentGets(ctx, t, r.Target, "from kdht")
-	m.webtorrentGets(ctx, t, r.Target, "", "from kdht", 0)
+	text := value("from kdht")
+	must(t, m.parse(ctx, m.Nodes[7].Addr4, &r, "put", text))
+	m.libtorrentGets(ctx, t, r.Target, text)
+	m.webtorrentGets(ctx, t, r.Target, "", text, 0)
 
-	const salt = "own client"
+	salt := m.salt("own client")
 	args := []string{"--key-file", m.file, "--salt", salt}
 	must(t, m.parse(ctx, m.Nodes[8].Addr4, &r, "put", append(args, "one")...))
 	if r.Seq != 1 {

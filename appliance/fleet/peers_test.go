@@ -36,7 +36,7 @@ func (m *mixed) peers4(ctx context.Context, t *testing.T) {
 	})
 	wg.Go(func() {
 		dir := m.t.TempDir()
-		a, err := foreign.StartAria2(m.hosts["aria2"], dir, "aria2", m.Nodes[6].Addr4, infohash)
+		a, err := foreign.StartAria2(m.hosts["aria2"], dir, "aria2", aside(), m.Nodes[6].Addr4, infohash)
 		if err == nil {
 			m.closeLater(a)
 			err = a.WaitDownload(ctx)

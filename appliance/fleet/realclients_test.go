@@ -2,6 +2,7 @@ package fleet_test
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"kdht/appliance/fleet"
 	"kdht/appliance/fleet/foreign"
 	"kdht/bpf/testenv"
+	"kdht/router/krpc"
 )
 
 const (
@@ -90,7 +92,7 @@ func newMixed(t *testing.T) *mixed {
 	for _, name := range []string{"libtorrent4", "libtorrent4b", "libtorrent6", "libtorrent6b", "webtorrent", "transmission", "aria2"} {
 		m.hosts[name] = addHost(t, f, name)
 	}
-	m.makeKey(ctx, t)
+	m.makeKey(t)
 
 	libtorrent := func(name string, via netip.AddrPort) *foreign.Libtorrent {
 		h := m.hosts[name]
@@ -113,7 +115,7 @@ func newMixed(t *testing.T) *mixed {
 	for _, n := range f.Nodes[10:20] {
 		bootstrap = append(bootstrap, n.Addr4, n.Addr6)
 	}
-	m.transmission, err = foreign.StartTransmission(ctx, f.Network, m.hosts["transmission"], f.Dir, "transmission",
+	m.transmission, err = foreign.StartTransmission(ctx, f.Network, m.hosts["transmission"], f.Dir, "transmission", aside(),
 		bootstrap...)
 	must(t, err)
 	m.closeLater(m.transmission)
@@ -122,9 +124,7 @@ func newMixed(t *testing.T) *mixed {
 
 // join waits until every client has found its place.
 func (m *mixed) join(ctx context.Context, t *testing.T) {
-	for _, n := range m.Nodes {
-		m.before = append(m.before, m.count(ctx, t, n))
-	}
+	m.before = m.count(ctx, t)
 	const enough = 8
 	for name, wait := range map[string]func(context.Context, int) (int, error){
 		"libtorrent, IPv4":       m.libtorrent4.WaitNodes,
@@ -139,6 +139,35 @@ func (m *mixed) join(ctx context.Context, t *testing.T) {
 		}
 		t.Logf("%s knows %d nodes", name, count)
 	}
+}
+
+// aside is the half of the ID space in which clients are that do not answer get. In the other half are all the targets
+// of items: libtorrent would wait 15 seconds for each such client close to a target.
+func aside() krpc.ID {
+	id, _ := krpc.ParseID(randomID())
+	id[0] |= 0x80
+	return id
+}
+
+// variant returns the first of "text", "text 1", "text 2" ... whose target is in the half of the items.
+func variant(text string, target func(string) krpc.ID) string {
+	s := text
+	for i := 1; target(s)[0] >= 0x80; i++ {
+		s = fmt.Sprintf("%s %d", text, i)
+	}
+	return s
+}
+
+// value returns a variant of text as the value of an immutable item.
+func value(text string) string {
+	return variant(text, func(s string) krpc.ID {
+		return krpc.ImmutableTarget(fmt.Appendf(nil, "%d:%s", len(s), s))
+	})
+}
+
+// salt returns a variant of text as a salt.
+func (m *mixed) salt(text string) string {
+	return variant(text, func(s string) krpc.ID { return krpc.MutableTarget(m.key.Public, []byte(s)) })
 }
 
 func addHost(t *testing.T, f *fleet.Fleet, label string) *fleet.Host {

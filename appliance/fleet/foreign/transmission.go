@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"net/netip"
 	"os"
@@ -27,10 +26,10 @@ type Transmission struct {
 	dir     string
 }
 
-// StartTransmission starts a daemon that has the given nodes, of which it needs nine or more, in its saved routing
+// StartTransmission starts a daemon with a node ID that has the given nodes, of which it needs nine or more, in its saved routing
 // table: it takes the first eight at a pace of one in two seconds, and nodes from its file dht.bootstrap at a pace of
 // one in fifteen.
-func StartTransmission(ctx context.Context, n *fleet.Network, h *fleet.Host, dir, name string, bootstrap ...netip.AddrPort) (*Transmission, error) {
+func StartTransmission(ctx context.Context, n *fleet.Network, h *fleet.Host, dir, name string, id krpc.ID, bootstrap ...netip.AddrPort) (*Transmission, error) {
 	conf := filepath.Join(dir, name)
 	if err := os.MkdirAll(conf, 0o755); err != nil {
 		return nil, err
@@ -52,7 +51,7 @@ func StartTransmission(ctx context.Context, n *fleet.Network, h *fleet.Host, dir
 			nodes6 = krpc.AppendAddr(nodes6, b)
 		}
 	}
-	table := fmt.Appendf(nil, "d2:id20:%20x5:nodes%d:%s6:nodes6%d:%se", rand.Uint64(), len(nodes), nodes, len(nodes6), nodes6)
+	table := fmt.Appendf(nil, "d2:id20:%s5:nodes%d:%s6:nodes6%d:%se", id[:], len(nodes), nodes, len(nodes6), nodes6)
 	for file, content := range map[string][]byte{"settings.json": settings, "dht.dat": table} {
 		if err := os.WriteFile(filepath.Join(conf, file), content, 0o644); err != nil {
 			return nil, err
