@@ -559,11 +559,11 @@ func TestRefreshTargets(t *testing.T) {
 		after time.Duration
 		want  []int
 	}{
-		{0, []int{1, 2, 3, 5}},
+		{0, []int{1}},
 		{0, nil},
-		{15 * time.Minute, []int{0, 1, 2, 3, 4, 5}},
+		{15 * time.Minute, []int{0, 1, 4}},
 		{14 * time.Minute, nil},
-		{time.Minute, []int{0, 1, 2, 3, 4, 5}},
+		{time.Minute, []int{0, 1, 4}},
 	} {
 		g.now = g.now.Add(c.after)
 		if got := buckets(); !slices.Equal(got, c.want) {
@@ -573,13 +573,25 @@ func TestRefreshTargets(t *testing.T) {
 	g.now = g.now.Add(10 * time.Minute)
 	g.fill(2, 1, false)
 	g.now = g.now.Add(5 * time.Minute)
-	if got, want := buckets(), []int{0, 1, 3, 4, 5}; !slices.Equal(got, want) {
+	if got, want := buckets(), []int{0, 1, 4}; !slices.Equal(got, want) {
 		t.Errorf("one answered lately: buckets %v, want %v", got, want)
+	}
+	g.fill(3, 4, false) // 6 closer than bucket 2
+	g.now = g.now.Add(time.Hour)
+	if got, want := buckets(), []int{0, 1, 2, 3, 4}; !slices.Equal(got, want) {
+		t.Errorf("few contacts: buckets %v, want %v", got, want)
+	}
+	g.fill(3, 2, false)
+	g.fill(2, 7, false)
+	g.fill(4, 6, false)
+	g.now = g.now.Add(time.Hour)
+	if got, want := buckets(), []int{0, 1, 2, 3, 4, 5}; !slices.Equal(got, want) {
+		t.Errorf("the 8th closest is in bucket 4: buckets %v, want %v", got, want)
 	}
 	g.Responded(router.Contact{ID: withBit(g.Self(), 159, !bit(g.Self(), 159)), Addr: g.addr()}, 0, g.now)
 	g.now = g.now.Add(time.Hour)
-	if got := buckets(); len(got) != 160 {
-		t.Errorf("deepest bucket in use: %d targets, want 160", len(got))
+	if got, want := buckets(), []int{0, 1, 2, 3, 4, 5, 159}; !slices.Equal(got, want) {
+		t.Errorf("a contact next to us: buckets %v, want %v", got, want)
 	}
 }
 

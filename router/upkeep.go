@@ -33,17 +33,24 @@ func (t *Table) Questionable(now time.Time) []Contact {
 }
 
 // RefreshTargets returns a random ID from each bucket that nobody has answered from for 15 minutes, to look up
-// (BEP 5), from the farthest bucket to the one beyond the deepest that has contacts. They count as looked up.
+// (BEP 5): from the farthest bucket to the one beyond that of the 8th closest contact, which leads to all that are
+// closer still, and from deeper ones if they have contacts. They count as looked up.
+//
+// Empty buckets beyond are left alone: there would be as many as a node likes that takes an ID next to ours.
 func (t *Table) RefreshTargets(now time.Time) (targets []ID) {
-	deepest := idBits - 1
-	for deepest >= 0 && t.buckets[deepest].len() == 0 {
-		deepest--
+	last, closer := idBits-1, 0
+	for ; last >= 0; last-- {
+		if closer += t.buckets[last].len(); closer >= bucketSize {
+			break
+		}
 	}
-	if deepest < 0 {
+	if closer == 0 {
 		return nil
 	}
-	for i := range min(deepest+2, idBits) {
-		if b := &t.buckets[i]; now.Sub(b.touched) >= freshFor {
+	last = max(last, 0) + 1
+	for i := range idBits {
+		b := &t.buckets[i]
+		if now.Sub(b.touched) >= freshFor && (i <= last || b.len() > 0) {
 			b.touched = now
 			targets = append(targets, randomIn(t.config.Self, i))
 		}
