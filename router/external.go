@@ -52,15 +52,6 @@ func (e *external) agreeing() (netip.Addr, int) {
 	return e.addr, n
 }
 
-// voterKey returns what has one vote: an IPv4 address, or an IPv6 /64, which one host has to itself.
-func voterKey(a netip.Addr) netip.Addr {
-	if a.Is4() {
-		return a
-	}
-	p, _ := a.Prefix(64) // 64 is within range
-	return p.Addr()
-}
-
 // vote records what a voter says and reports whether that decided for another address.
 //
 // It takes five votes and two thirds of all. An address that was decided on holds for ten minutes, and after a change
@@ -69,7 +60,7 @@ func voterKey(a netip.Addr) netip.Addr {
 func (e *external) vote(voter, addr netip.Addr, now time.Time) (netip.Addr, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	addr, voter = addr.Unmap(), voterKey(voter)
+	addr, voter = addr.Unmap(), hostOf(voter)
 	if e.fixed || addr.Is4() != voter.Is4() || !e.allowed(addr) {
 		return netip.Addr{}, false
 	}

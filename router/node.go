@@ -48,7 +48,7 @@ type Node struct {
 
 	sightings chan Contact
 	pinging   chan struct{} // holds one for each ping of maintenance under way
-	jobs      chan struct{} // holds one for each job under way
+	jobs      *shares
 	jobPool   sync.Pool
 	moved     chan struct{} // our ID has changed
 	ready     chan struct{}
@@ -90,7 +90,7 @@ func New(c Config) (*Node, error) {
 		limiter:      newLimiter(c.QueryRate, c.Tuning.QueryRatePerNode),
 		sightings:    make(chan Contact, maxSightings),
 		pinging:      make(chan struct{}, maxPings),
-		jobs:         make(chan struct{}, maxJobs),
+		jobs:         newShares(),
 		moved:        make(chan struct{}, 1),
 		ready:        make(chan struct{}),
 		closed:       make(chan struct{}),

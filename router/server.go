@@ -3,6 +3,7 @@ package router
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"time"
 
 	"kdht/router/krpc"
@@ -122,7 +123,7 @@ func (r *responder) answer(p *Packet) {
 	case krpc.MethodGetPeers:
 		if r.n.holds(m.InfoHash) {
 			if m.Scrape {
-				r.n.later(r.s, p, (*Node).answerScrape) // takes long
+				r.n.later(r.s, p, netip.Addr{}, (*Node).answerScrape) // takes long
 				return
 			}
 			if r.answerPeers(p) {

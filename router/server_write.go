@@ -9,9 +9,6 @@ import (
 	"kdht/store"
 )
 
-// maxJobs bounds the queries that wait for the store at one time. Many may wait together, since they share a commit.
-const maxJobs = 256
-
 // job is a query that is answered by a goroutine of its own.
 type job struct {
 	m     krpc.Message
@@ -21,11 +18,9 @@ type job struct {
 	local netip.Addr
 }
 
-// later has a query answered by a goroutine of its own; false if too many are.
-func (n *Node) later(s *socket, p *Packet, answer func(*Node, *job)) bool {
-	select {
-	case n.jobs <- struct{}{}:
-	default:
+// later has a query answered by a goroutine of its own; false if too many are, in all or of this host.
+func (n *Node) later(s *socket, p *Packet, host netip.Addr, answer func(*Node, *job)) bool {
+	if !n.jobs.take(host) {
 		n.count(eventWriteBusy)
 		return false
 	}
@@ -40,7 +35,7 @@ func (n *Node) later(s *socket, p *Packet, answer func(*Node, *job)) bool {
 			answer(n, j)
 		}
 		n.jobPool.Put(j)
-		<-n.jobs
+		n.jobs.giveBack(host)
 	})
 	return true
 }
@@ -89,7 +84,7 @@ func (r *responder) store(p *Packet) {
 		}
 		do = (*Node).announcePeer
 	}
-	if !r.n.later(r.s, p, do) {
+	if !r.n.later(r.s, p, hostOf(p.Addr.Addr()), do) {
 		r.refuse(p, errBusy)
 	}
 }
