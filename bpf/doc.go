@@ -7,6 +7,11 @@
 // [Program.SetEndpoints]; and it answers only while a lease renewed with [Program.Renew] runs. Every datagram it
 // does not understand completely, or that user space could answer in any other way, goes up untouched.
 //
+// What it cannot do, and counts instead: a reply that needs more room around the frame than the driver leaves goes up
+// (no_room: on veth most replies over IPv6; drivers of real NICs leave enough). A NIC that takes VLAN tags off in
+// hardware, in native mode, hides the tag from the program, whose reply would go out without it: such VLANs must not
+// be among the endpoints.
+//
 // Not here: the wire format's definition (router/krpc), the choice of contacts (router), namespaces and fleets for
 // tests (bpf/netns), load generators (bpf/bench).
 package bpf

@@ -41,8 +41,6 @@ struct xdp_md {
 
 /* Helpers, by their number in the kernel's table. */
 static void *(*const map_lookup)(void *map, const void *key) = (void *)1;
-static s64 (*const csum_diff)(const void *from, u32 from_size, const void *to, u32 to_size,
-			      u32 seed) = (void *)28;
 static long (*const adjust_head)(struct xdp_md *ctx, int delta) = (void *)44;
 static long (*const adjust_tail)(struct xdp_md *ctx, int delta) = (void *)65;
 static u64 (*const jiffies64)(void) = (void *)118;
@@ -51,19 +49,19 @@ static void (*const ringbuf_submit)(void *data, u64 flags) = (void *)132;
 static void (*const ringbuf_discard)(void *data, u64 flags) = (void *)133;
 static u64 (*const ktime_coarse)(void) = (void *)160;
 static long (*const load_bytes)(struct xdp_md *ctx, u32 offset, void *to, u32 size) = (void *)189;
-static long (*const store_bytes)(struct xdp_md *ctx, u32 offset, const void *from, u32 size) = (void *)190;
 
 /* Network byte order. */
 #define be16(x) __builtin_bswap16(x)
 #define be32(x) __builtin_bswap32(x)
 #define be64(x) __builtin_bswap64(x)
 
-/* Unaligned access, which the JITs and the interpreter of all 64-bit machines that we run on allow. */
+/* Unaligned access, which the JITs and the interpreter of all 64-bit machines
+ * that we run on allow. */
 #define AT8(p) (*(u8 *)(p))
 #define AT16(p) (*(u16 *)(p))
 #define AT32(p) (*(u32 *)(p))
 #define AT64(p) (*(u64 *)(p))
 
-/* Hides from the compiler what it knows of a value, so that it keeps the bounds check that the verifier wants
- * to see. */
+/* Hides from the compiler what it knows of a value, so that it keeps the bounds
+ * check that the verifier wants to see. */
 #define OPAQUE(x) asm volatile("" : "+r"(x))
