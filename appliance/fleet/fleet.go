@@ -112,7 +112,7 @@ func (f *Fleet) Close() error {
 		}
 		select {
 		case <-n.Done():
-			return fmt.Errorf("fleet: %s ended by itself: %v\n%s", n.name, n.Err(), n.Log(4096))
+			return fmt.Errorf("fleet: %s ended by itself: %w\n%s", n.name, n.Ended(), n.Log(4096))
 		default:
 		}
 		if err := n.Stop(stopGrace); err != nil {

@@ -55,10 +55,10 @@ func (n *Node) WaitReady(ctx context.Context) error {
 	err := Poll(ctx, 100*time.Millisecond, func() (bool, error) {
 		select {
 		case <-n.Done():
-			return false, fmt.Errorf("it ended: %v", n.Err())
+			return false, n.Ended()
 		default:
 		}
-		if _, err := n.get(ctx, "/readyz"); err != nil {
+		if !n.ready(ctx) {
 			return false, nil
 		}
 		r, err := n.Status(ctx)
@@ -68,6 +68,12 @@ func (n *Node) WaitReady(ctx context.Context) error {
 		return fmt.Errorf("fleet: %s is not ready: %w\n%s", n.name, err, n.Log(4096))
 	}
 	return nil
+}
+
+// ready says that the node calls itself ready; one that does not answer is not.
+func (n *Node) ready(ctx context.Context) bool {
+	_, err := n.get(ctx, "/readyz")
+	return err == nil
 }
 
 // Status asks the node for its state.

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -55,6 +56,17 @@ func (p *Process) Done() <-chan struct{} { return p.done }
 func (p *Process) Err() error {
 	<-p.done
 	return p.err
+}
+
+// ErrEnded says that a process ended that was to go on.
+var ErrEnded = errors.New("the process ended")
+
+// Ended is an [ErrEnded] with how the process ended; it waits for the end.
+func (p *Process) Ended() error {
+	if err := p.Err(); err != nil {
+		return fmt.Errorf("%w: %w", ErrEnded, err)
+	}
+	return ErrEnded
 }
 
 // Signal sends a signal, if the process still runs.

@@ -102,7 +102,7 @@ func (a *agent) reply(ctx context.Context, command string, result any) error {
 		return fmt.Errorf("%s: %s: %w", a.name, command, context.Cause(ctx))
 	}
 	if !ok {
-		return fmt.Errorf("%s: %s: the client ended: %v\n%s", a.name, command, a.Err(), a.Log(4096))
+		return fmt.Errorf("%s: %s: %w\n%s", a.name, command, a.Ended(), a.Log(4096))
 	}
 	var status struct {
 		OK    bool   `json:"ok"`

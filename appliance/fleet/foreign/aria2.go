@@ -63,7 +63,7 @@ func (a *Aria2) WaitDownload(ctx context.Context) error {
 	err := fleet.Poll(ctx, 100*time.Millisecond, func() (bool, error) {
 		select {
 		case <-a.Done():
-			return false, fmt.Errorf("it ended: %v", a.Err())
+			return false, a.Ended()
 		default:
 		}
 		_, err := os.Stat(a.done)
