@@ -20,7 +20,8 @@ type held struct {
 // bit is the number of a key's bit: its first 18 bits. Keys are hashes, so they are spread evenly.
 func (h *held) bit(key [20]byte) uint32 { return binary.BigEndian.Uint32(key[:]) >> 14 }
 
-// adopt counts the keys that are in the map.
+// adopt counts the keys that are in the map and writes the filter from them: a process that was killed may have left
+// a key without its bit.
 func (h *held) adopt() error {
 	for key, err := range h.all() {
 		if err != nil {
@@ -28,7 +29,13 @@ func (h *held) adopt() error {
 		}
 		h.bits[h.bit(key)]++
 	}
-	return nil
+	slots := make([]uint32, len(h.bits)/64)
+	words := make([]uint64, len(slots))
+	for i := range slots {
+		slots[i], words[i] = uint32(i), h.word(uint32(i))
+	}
+	_, err := h.filter.BatchUpdate(slots, words, nil)
+	return classify("write the filter of held keys", err)
 }
 
 // all lists the keys in the map.
@@ -48,18 +55,27 @@ func (h *held) all() iter.Seq2[[20]byte, error] {
 	}
 }
 
-// add adds a key, unless the map is full.
+// add adds a key, unless the map is full. The filter comes first, so that the key is seen as soon as it is there,
+// whenever this process ends.
 func (h *held) add(key [20]byte) (full bool, err error) {
-	switch err := h.keys.Update(key, uint8(1), ebpf.UpdateNoExist); {
+	bit := h.bit(key)
+	h.bits[bit]++
+	if err := h.putFilter(key); err != nil {
+		h.bits[bit]--
+		return false, err
+	}
+	err = h.keys.Update(key, uint8(1), ebpf.UpdateNoExist)
+	if err == nil {
+		return false, nil
+	}
+	h.bits[bit]--
+	switch {
 	case errors.Is(err, ebpf.ErrKeyExist):
 		return false, nil
 	case errors.Is(err, unix.E2BIG), errors.Is(err, unix.ENOMEM):
-		return true, nil
-	case err != nil:
-		return false, classify("hold a key", err)
+		return true, h.putFilter(key)
 	}
-	h.bits[h.bit(key)]++
-	return false, h.putFilter(key)
+	return false, errors.Join(classify("hold a key", err), h.putFilter(key))
 }
 
 // remove removes a key, if it is there.
@@ -74,16 +90,20 @@ func (h *held) remove(key [20]byte) error {
 	return h.putFilter(key)
 }
 
-// putFilter publishes the word of the filter that a key's bit is in.
-func (h *held) putFilter(key [20]byte) error {
-	slot := h.bit(key) / 64
-	var word uint64
+// word is a word of the filter.
+func (h *held) word(slot uint32) (word uint64) {
 	for i, n := range h.bits[slot*64:][:64] {
 		if n > 0 {
 			word |= 1 << i
 		}
 	}
-	return classify("write the filter of held keys", h.filter.Put(slot, word))
+	return word
+}
+
+// putFilter publishes the word of the filter that a key's bit is in.
+func (h *held) putFilter(key [20]byte) error {
+	slot := h.bit(key) / 64
+	return classify("write the filter of held keys", h.filter.Put(slot, h.word(slot)))
 }
 
 // Hold says that key, a target or infohash, is held here: get and get_peers for it go up from now on. When more keys
