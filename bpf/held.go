@@ -107,17 +107,18 @@ func (h *held) putFilter(key [20]byte) error {
 }
 
 // Hold says that key, a target or infohash, is held here: get and get_peers for it go up from now on. When more keys
-// are held than the kernel half can know, it passes every get and get_peers until HoldAll finds room for all.
+// are held than the kernel half can know, it passes every get and get_peers until HoldAll finds room for all:
+// [Program.Overflowed].
 func (p *Program) Hold(key [20]byte) error {
 	if err := p.lock(); err != nil {
 		return err
 	}
 	defer p.mu.Unlock()
 	full, err := p.held.add(key)
-	if full {
-		return p.setOverflow(true)
+	if full || err != nil {
+		return errors.Join(err, p.setOverflow(true))
 	}
-	return err
+	return nil
 }
 
 // Release says that key is no longer held here.
@@ -129,13 +130,26 @@ func (p *Program) Release(key [20]byte) error {
 	return p.held.remove(key)
 }
 
+// Overflowed says whether some key held here is unknown to the kernel half, so that it passes every get and get_peers.
+// Once fewer keys are held, or after an error, [Program.HoldAll] mends that.
+func (p *Program) Overflowed() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.settings.HeldOverflow != 0
+}
+
 // HoldAll makes keys the set of keys held here. At no moment does the program answer for a key that is in both the old
-// set and the new.
+// set and the new. If it fails part-way, the program passes every get and get_peers, as if there were no room.
 func (p *Program) HoldAll(keys iter.Seq[[20]byte]) error {
 	if err := p.lock(); err != nil {
 		return err
 	}
 	defer p.mu.Unlock()
+	overflow, err := p.holdAll(keys)
+	return errors.Join(err, p.setOverflow(overflow || err != nil))
+}
+
+func (p *Program) holdAll(keys iter.Seq[[20]byte]) (overflow bool, err error) {
 	want := map[[20]byte]struct{}{}
 	for k := range keys {
 		want[k] = struct{}{}
@@ -143,7 +157,7 @@ func (p *Program) HoldAll(keys iter.Seq[[20]byte]) error {
 	var gone [][20]byte
 	for key, err := range p.held.all() {
 		if err != nil {
-			return err
+			return false, err
 		}
 		if _, ok := want[key]; !ok {
 			gone = append(gone, key)
@@ -151,20 +165,15 @@ func (p *Program) HoldAll(keys iter.Seq[[20]byte]) error {
 	}
 	for _, k := range gone {
 		if err := p.held.remove(k); err != nil {
-			return err
+			return false, err
 		}
 	}
-	overflow := false
 	for k := range want {
-		full, err := p.held.add(k)
-		if err != nil {
-			return err
-		}
-		if overflow = overflow || full; full {
-			break
+		if full, err := p.held.add(k); full || err != nil {
+			return full, err
 		}
 	}
-	return p.setOverflow(overflow)
+	return false, nil
 }
 
 // setOverflow says whether more keys are held than the map has.

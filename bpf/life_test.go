@@ -136,11 +136,17 @@ func TestHeldOverflow(t *testing.T) {
 	expect(t, p, "answered/get", "as many as there is room for", get)
 	must(t, p.Hold(all[100]))
 	expect(t, p, "held_overflow", "one more", get)
+	if !p.Overflowed() {
+		t.Error("one more than there is room for is no overflow")
+	}
 	expect(t, p, "answered/ping", "one more", ping)
 	must(t, p.Release(all[3]))
 	expect(t, p, "held_overflow", "room again", get)
 	must(t, p.HoldAll(slices.Values(all[1:])))
 	expect(t, p, "held", "all known again", get)
+	if p.Overflowed() {
+		t.Error("an overflow while all are known")
+	}
 	must(t, p.HoldAll(slices.Values(all)))
 	expect(t, p, "held_overflow", "too many at once", get)
 }
