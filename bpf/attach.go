@@ -74,16 +74,16 @@ func (p *Program) isAttached(a *attachment, ifindex int) bool {
 }
 
 // takeOver gives the program to a link that an earlier process pinned, if there is one, and removes pins of the
-// same number that belong to an interface long gone.
+// same number that belong to an interface long gone, and whatever else stands in the place of a pinned link.
 func (p *Program) takeOver(ifindex int, mode Mode) (*attachment, error) {
 	var found *attachment
 	err := p.pins.links(func(path string, index int, m Mode) error {
 		if index != ifindex {
 			return nil
 		}
-		l, err := link.LoadPinnedLink(path, nil)
-		if err != nil {
-			return classify("open a pinned link", err)
+		l, err := openLink(path)
+		if err != nil || l == nil {
+			return err
 		}
 		a := &attachment{link: l, mode: m, pinned: true}
 		if found == nil && p.isAttached(a, ifindex) && (mode == ModeAuto || mode == m) {

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 )
 
 // pins is the directory where maps and links are pinned:
@@ -108,6 +110,56 @@ func (p pins) links(f func(path string, ifindex int, mode Mode) error) error {
 				return err
 			}
 		}
+	}
+	return nil
+}
+
+// openLink opens a pinned link. What is no link is removed, because nothing else may stand in its place; then, and
+// where there is nothing, the link is nil.
+func openLink(path string) (link.Link, error) {
+	l, err := link.LoadPinnedLink(path, nil)
+	for _, scarce := range []error{unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EPERM} { // says nothing of what is there
+		if errors.Is(err, scarce) {
+			return nil, classify("open a pinned link", err)
+		}
+	}
+	if err != nil {
+		return nil, classify("remove what is no link", os.RemoveAll(path))
+	}
+	return l, nil
+}
+
+// RemovePins undoes what a process has left pinned in dir, its [Config.PinDir], without loading anything: the program
+// is detached wherever it still is, and the maps go. Other things in dir stay, and so does dir then. It is no error if
+// there is no such directory. Nobody may use dir at the same time.
+func RemovePins(dir string) error {
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	p := pins{dir}
+	err := p.links(func(path string, _ int, _ Mode) error {
+		l, err := openLink(path)
+		if err != nil || l == nil {
+			return err
+		}
+		return classify("detach", errors.Join(l.Unpin(), l.Close()))
+	})
+	if err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("read the pin directory: %w", err)
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), "maps-") {
+			if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+				return fmt.Errorf("remove pinned maps: %w", err)
+			}
+		}
+	}
+	if err := os.Remove(dir); err != nil && !errors.Is(err, unix.ENOTEMPTY) {
+		return fmt.Errorf("remove the pin directory: %w", err)
 	}
 	return nil
 }
