@@ -33,7 +33,8 @@ INLINE void note_sighting(struct xdp_md *ctx, const struct packet *pk, const str
 	if (!stamp)
 		return;
 	u32 last = *stamp;
-	if (LIKELY(units - last < SIGHTING_PAUSE))
+	/* Another CPU's clock may be ahead by a unit. */
+	if (LIKELY((s32)(units - last) < (s32)SIGHTING_PAUSE))
 		return;
 	struct sighting *out = ringbuf_reserve(&sightings, sizeof(*out), 0);
 	if (!out) {
