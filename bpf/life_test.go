@@ -190,7 +190,8 @@ func TestSettings(t *testing.T) {
 func TestEndpoints(t *testing.T) {
 	p := program(t, &bpf.Snapshot{})
 	all := []netip.AddrPort{
-		node4, node6, netip.MustParseAddrPort("198.18.0.2:6881"), netip.MustParseAddrPort("198.18.0.1:6882"),
+		node4, netip.MustParseAddrPort("198.18.0.1:64"), // falls on the same bit as port 0
+		node6, netip.MustParseAddrPort("198.18.0.2:6881"), netip.MustParseAddrPort("198.18.0.1:6882"),
 		netip.MustParseAddrPort("[2001:db8:0:1::2]:6881"), netip.MustParseAddrPort("[::ffff:198.18.0.3]:6945"),
 		netip.MustParseAddrPort("[fe80::1%eth0]:6881"),
 	}
@@ -207,6 +208,14 @@ func TestEndpoints(t *testing.T) {
 				want = "answered/ping"
 			}
 			expect(t, p, want, a.String(), queryTo(to, from, []byte(ping)).frame(t))
+		}
+		for _, unset := range []string{"0.0.0.0:0", "[::]:0"} {
+			from := asker4
+			to := netip.MustParseAddrPort(unset)
+			if to.Addr().Is6() {
+				from = asker6
+			}
+			expect(t, p, "not_ours", unset, queryTo(to, from, []byte(ping)).frame(t))
 		}
 	}
 }

@@ -80,7 +80,13 @@ func frames(t testing.TB) (all []exit) {
 		d = good6
 		d.toMAC = mac
 		add("not_unicast", mac.String()+" over IPv6", d.frame(t))
+		d = good4
+		d.fromMAC = mac
+		add("not_unicast", "from "+mac.String(), d.frame(t))
 	}
+	own := good6
+	own.fromMAC = own.toMAC
+	add("bad_source", "from our own MAC address", own.frame(t))
 	stack := good4
 	stack.vlans = []uint16{1, 2}
 	add("vlan_stack", "two tags", stack.frame(t))

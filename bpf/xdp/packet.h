@@ -30,7 +30,8 @@ INLINE int is_ours(const struct packet *pk, const struct settings *live, const i
 	u64 port = pk->ports >> 16;
 	const struct endpoint *likely = &live->endpoint[v6 ? IPV6 : IPV4];
 
-	if (!(live->ports >> (port & 63) & 1))
+	/* Port 0 is nobody's, and marks the likely endpoint of a family that has none. */
+	if (!port || !(live->ports >> (port & 63) & 1))
 		return 0;
 	if (likely->port == port && likely->addr[1] == pk->dest[1] && (!v6 || likely->addr[0] == pk->dest[0]))
 		return 1;
@@ -157,13 +158,14 @@ INLINE int read_packet(struct xdp_md *ctx, const struct settings *live, struct p
 	if (reason != GO_ON)
 		return reason;
 
-	/* The group bit: a frame for many is not answered, whatever address is in it. */
+	/* The group bits: a frame for many is not answered, whatever address is in it, and nobody sends from a group's
+	   address, to which a reply would go to many. */
 	pk->mac = AT64(data);
 	pk->mac_rest = AT32(data + 8);
 	pk->vlan = AT32(data + 12);
-	if (pk->mac & 1)
+	if (pk->mac & (1 | 1ULL << 48))
 		return REASON_NOT_UNICAST;
-	if (!(u16)pk->ports)
+	if (!(u16)pk->ports || (pk->mac >> 48 | (u64)pk->mac_rest << 16) == (pk->mac & 0xffffffffffff))
 		return REASON_BAD_SOURCE;
 	if (pk->l4 + pk->len > pk->frame)
 		return REASON_TRUNCATED;
