@@ -2,6 +2,8 @@ package appliance
 
 import (
 	"context"
+	"errors"
+	"io"
 	"log/slog"
 	"sync"
 	"time"
@@ -27,8 +29,17 @@ type restarting struct {
 // Restarting makes a task that never fails from one that may.
 func Restarting(t Task, log *slog.Logger) Task { return &restarting{Task: t, log: log} }
 
-// Run runs the task until ctx ends.
+// Run runs the task until ctx ends. A task that is an io.Closer keeps something from a failed run for the next; it is
+// closed after the last.
 func (r *restarting) Run(ctx context.Context) error {
+	err := r.repeat(ctx)
+	if c, ok := r.Task.(io.Closer); ok {
+		err = errors.Join(err, c.Close())
+	}
+	return err
+}
+
+func (r *restarting) repeat(ctx context.Context) error {
 	pause := restartPauseMin
 	for {
 		began := time.Now()

@@ -81,8 +81,9 @@ func Serve(ctx context.Context, cfg config.Config, log *slog.Logger) (err error)
 		Keys:       p.store.Keys,
 		Log:        log,
 	})
-	// The kernel half comes after the node, so that it stops while the node still answers what it no longer does.
-	p.tasks = []Task{&nodeTask{p.node, make(chan struct{})}, Restarting(p.half, log)}
+	// The kernel half comes before the node and goes after it, so that while the node stores anything, whatever is
+	// attached, also by a process before or after this one, knows what is held here.
+	p.tasks = []Task{Restarting(halfTask{p.half}, log), &nodeTask{p.node, make(chan struct{})}}
 	if web != nil {
 		p.tasks = append(p.tasks, Restarting(newWebTask(web, status.Handler(p.report, log), log), log))
 	}
@@ -113,6 +114,11 @@ func openStore(cfg config.Config, log *slog.Logger) (*store.Store, error) {
 	return s, nil
 }
 
+// halfTask is the kernel half as a task. The node need not wait until it is attached.
+type halfTask struct{ *kernel.Half }
+
+func (t halfTask) Ready() <-chan struct{} { return t.Settled() }
+
 // nodeTask is the node as a task. What follows it need not wait until it has joined the network.
 type nodeTask struct {
 	*router.Node
@@ -127,7 +133,8 @@ func (t *nodeTask) Run(ctx context.Context) error {
 	return t.Node.Run(ctx)
 }
 
-// greeting is the last task to start: it says in the log that the node serves.
+// greeting is the last task to start: it says in the log that the node serves, once the kernel half is attached or
+// cannot be.
 type greeting struct {
 	p     *process
 	web   net.Listener
@@ -138,6 +145,12 @@ func (g *greeting) String() string         { return "greeting" }
 func (g *greeting) Ready() <-chan struct{} { return g.ready }
 
 func (g *greeting) Run(ctx context.Context) error {
+	select {
+	case <-g.p.half.Ready():
+	case <-ctx.Done():
+		g.p.log.Info("stopping")
+		return nil
+	}
 	r := g.p.report()
 	var attrs []any
 	for _, f := range r.Families {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"log/slog"
 	"net/netip"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -51,9 +53,13 @@ type Config struct {
 // Half is the kernel half of a node, as a task. It fails only for reasons that may pass; where there can be no kernel
 // half it reports why and does nothing.
 type Half struct {
-	c     Config
-	ready chan struct{}
-	once  sync.Once // closes ready
+	c           Config
+	settled     chan struct{}
+	settledOnce sync.Once
+	ready       chan struct{}
+	readyOnce   sync.Once
+
+	current *loaded // from when the program is set up until it is parted from; outlives a run that failed
 
 	nics      map[int]*nic // by index; used by reconcile alone
 	endpoints []netip.AddrPort
@@ -77,7 +83,7 @@ func New(c Config) *Half {
 	if c.PinDir == nil {
 		c.PinDir = PinDir
 	}
-	h := &Half{c: c, ready: make(chan struct{})}
+	h := &Half{c: c, settled: make(chan struct{}), ready: make(chan struct{})}
 	h.report = status.XDP{
 		Mode:   string(c.XDP.Mode),
 		Lease:  c.XDP.Lease.Seconds(),
@@ -92,10 +98,21 @@ func New(c Config) *Half {
 // String names the task.
 func (h *Half) String() string { return "kernel half" }
 
-// Ready is closed once the program is attached wherever it can be, or it is known that it cannot be at all.
+// Settled is closed once no kernel half is attached that does not learn which keys are held here. Before, a predecessor's
+// may answer a query for what has just been stored as if it were not held, so nothing must be stored. Without a
+// predecessor that is at once.
+func (h *Half) Settled() <-chan struct{} { return h.settled }
+
+func (h *Half) setSettled() { h.settledOnce.Do(func() { close(h.settled) }) }
+
+// Ready is closed once the program is attached wherever it can be, or it is known that it cannot be at all, or its
+// first run has failed.
 func (h *Half) Ready() <-chan struct{} { return h.ready }
 
-func (h *Half) setReady() { h.once.Do(func() { close(h.ready) }) }
+func (h *Half) setReady() {
+	h.setSettled()
+	h.readyOnce.Do(func() { close(h.ready) })
+}
 
 // Report returns the present state, with fresh counters.
 func (h *Half) Report() status.XDP {
@@ -127,35 +144,33 @@ func (h *Half) update(f func(*status.XDP)) {
 }
 
 // Run keeps the kernel half alive until ctx ends. Then it is detached, or left to the next process if the
-// configuration says so.
+// configuration says so. After a failure the program goes on answering, and learning what is held here, until the next
+// run or [Half.Close].
 func (h *Half) Run(ctx context.Context) error {
+	defer h.setReady()
 	if h.c.XDP.Mode == config.XDPOff {
+		removeLeft(h.c.State)
 		return h.without(ctx, "it is off by configuration")
 	}
-	program, pins, err := h.load()
-	if err != nil {
-		reason := err.Error()
-		if errors.Is(err, bpf.ErrPermission) {
-			reason += " (root may, and whoever has CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN)"
+	if h.current == nil {
+		program, pins, err := h.load()
+		if err != nil {
+			reason := err.Error()
+			if errors.Is(err, bpf.ErrPermission) {
+				reason += " (root may, and whoever has CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN)"
+			}
+			h.c.Log.Warn("no kernel half, all is served from user space", "reason", reason)
+			return h.without(ctx, reason)
 		}
-		h.c.Log.Warn("no kernel half, all is served from user space", "reason", reason)
-		return h.without(ctx, reason)
-	}
-	if pins.dir != "" {
-		owner, err := own(pins.dir)
-		if err != nil { // the store's lock is the one that counts
-			h.c.Log.Debug("the pins are not marked as ours", "dir", pins.dir, "err", err)
-		} else {
-			defer owner.Close()
+		if err := h.setUp(program, pins); err != nil {
+			return err
 		}
 	}
-	if jited, err := program.Jited(); err == nil {
-		h.update(func(r *status.XDP) { r.Execution = executions[jited] })
+	err := h.run(ctx, h.current)
+	if ctx.Err() != nil {
+		return errors.Join(err, h.Close())
 	}
-	err = h.run(ctx, program, pins)
-	if errClose := h.leave(program, ctx.Err() == nil, pins.dir != ""); err == nil {
-		err = errClose
-	}
+	h.failed(err)
 	return err
 }
 
@@ -165,18 +180,35 @@ type pinning struct {
 	used bool   // a predecessor left something there
 }
 
-// load loads the program, pinned if that can be.
+// loaded is a program that learns what is held here.
+type loaded struct {
+	Program
+	pins   pinning
+	tables *handover
+	owner  io.Closer // of the pins; nil: they could not be marked
+	shared bool      // what a predecessor has attached reads the same maps
+}
+
+// load loads the program, pinned if that can be. Where a predecessor is, whatever it has left attached then reads the
+// program's maps or is gone.
 func (h *Half) load() (Program, pinning, error) {
 	dir, errPin := h.c.PinDir(h.c.State)
 	if errPin == nil {
 		pins := pinning{dir, hasPins(dir)}
+		if !pins.used {
+			h.setSettled()
+		}
 		program, err := h.c.Load(bpf.Config{PinDir: dir})
 		if err == nil {
 			h.update(func(r *status.XDP) { r.Pinned, r.PinDir, r.PinReason, r.TakenOver = true, dir, "", pins.used })
 			return program, pins, nil
 		}
 		errPin = err
+		if pins.used { // nobody would tell it what is held here
+			_ = os.RemoveAll(dir) // who may not has no pins either
+		}
 	}
+	h.setSettled()
 	program, err := h.c.Load(bpf.Config{})
 	if err != nil {
 		return nil, pinning{}, err
@@ -194,21 +226,51 @@ func (h *Half) without(ctx context.Context, reason string) error {
 	return nil
 }
 
-// run sets the program up and serves it until ctx ends or something fails.
-func (h *Half) run(ctx context.Context, program Program, pins pinning) error {
-	h.nics, h.told, h.missing, h.pins = make(map[int]*nic), false, nil, pins
-	if pins.used { // nothing may lapse while this process finds its feet
-		if err := program.Renew(h.c.XDP.Lease); err != nil {
+// setUp makes the program learn, from now on, what is held here, and makes it the current one. One that cannot learn it
+// is taken away, along with what a predecessor has attached.
+func (h *Half) setUp(program Program, pins pinning) error {
+	l := &loaded{Program: program, pins: pins, shared: !pins.used || !unused(program)}
+	l.tables = &handover{Kernel: program, open: !pins.used || !l.shared}
+	if err := h.tell(l); err != nil {
+		return errors.Join(err, h.c.Node.SetKernel(nil), program.Close(true))
+	}
+	if pins.dir != "" {
+		owner, err := own(pins.dir)
+		if err != nil { // the store's lock is the one that counts
+			h.c.Log.Debug("the pins are not marked as ours", "dir", pins.dir, "err", err)
+		} else {
+			l.owner = owner
+		}
+	}
+	if jited, err := program.Jited(); err == nil {
+		h.update(func(r *status.XDP) { r.Execution = executions[jited] })
+	}
+	h.current = l
+	if l.shared {
+		h.setSettled()
+	}
+	return nil
+}
+
+// tell tells the program what is held here, and has the node keep it informed.
+func (h *Half) tell(l *loaded) error {
+	if l.pins.used { // nothing may lapse while this process finds its feet
+		if err := l.Renew(h.c.XDP.Lease); err != nil {
 			return fmt.Errorf("renew lease: %w", err)
 		}
 	}
-	if err := program.HoldAll(h.c.Keys()); err != nil {
+	if err := l.HoldAll(h.c.Keys()); err != nil {
 		return fmt.Errorf("tell the held keys: %w", err)
 	}
-	tables := &handover{Kernel: program, open: !pins.used || unused(program)}
-	if err := h.c.Node.SetKernel(tables); err != nil {
+	if err := h.c.Node.SetKernel(l.tables); err != nil {
 		return fmt.Errorf("publish the tables: %w", err)
 	}
+	return nil
+}
+
+// run serves the program until ctx ends or something fails.
+func (h *Half) run(ctx context.Context, program *loaded) error {
+	h.nics, h.told, h.missing, h.pins = make(map[int]*nic), false, nil, program.pins
 	if err := program.Renew(h.c.XDP.Lease); err != nil {
 		return fmt.Errorf("renew lease: %w", err)
 	}
@@ -227,6 +289,7 @@ func (h *Half) run(ctx context.Context, program Program, pins pinning) error {
 			if h.reconcile(program, ls) {
 				links.Refresh() // to read back what the kernel says of it
 			}
+			program.shared = true // what could not be replaced was removed
 			h.setReady()
 		})
 	})
@@ -235,7 +298,7 @@ func (h *Half) run(ctx context.Context, program Program, pins pinning) error {
 		h.sightings(ctx, program)
 		return nil
 	})
-	group.Go(func() error { return h.endHandover(ctx, tables) })
+	group.Go(func() error { return h.endHandover(ctx, program.tables) })
 	group.Go(func() error {
 		every(ctx, resync, links.Refresh)
 		return nil
@@ -253,22 +316,48 @@ func unused(program Program) bool {
 	return !slices.ContainsFunc(counters, func(c bpf.Counter) bool { return c.Packets > 0 })
 }
 
-// leave parts from the program: after a failure it is left alone for the next run, at the end of the process it is
-// left to the next process if it may linger, else it is taken away.
-func (h *Half) leave(program Program, failed, pinned bool) error {
+// failed is the end of a run that is to be repeated.
+func (h *Half) failed(err error) {
+	h.update(func(r *status.XDP) { r.Active, r.Reason = false, fmt.Sprintf("it has failed: %v", err) })
+	if h.current.shared {
+		return
+	}
+	// A predecessor of another version is still attached.
+	h.c.Log.Warn("the kernel half of the previous version is taken away")
+	if err := h.part(true); err != nil {
+		h.c.Log.Error("kernel half not taken away", "err", err)
+	}
+}
+
+// Close parts from the program, if a run has not done so: it is left to the next process if it may linger, else it is
+// taken away. A program that lingers learns no more what is held here, so the node must have ended before.
+func (h *Half) Close() error {
+	if h.current == nil {
+		return nil
+	}
+	h.update(func(r *status.XDP) { r.Active, r.Reason = false, "it is stopped" })
+	return h.part(h.current.pins.dir == "" || h.c.XDP.Linger <= 0)
+}
+
+// part parts from the program and takes it away, or leaves it to linger.
+func (h *Half) part(away bool) error {
+	l := h.current
+	h.current = nil
 	h.mu.Lock()
 	h.program = nil
-	h.report.Active, h.report.Reason = false, "it is stopped"
 	h.mu.Unlock()
-	errs := []error{h.c.Node.SetKernel(nil)}
-	keep := pinned && (failed || h.c.XDP.Linger > 0)
-	if keep && !failed {
-		errs = append(errs, program.Renew(h.c.XDP.Linger))
+	var errs []error
+	if away {
+		errs = append(errs, l.Program.Close(true), h.c.Node.SetKernel(nil))
+		if l.pins.dir != "" {
+			removePinRoot()
+		}
+	} else {
+		errs = append(errs, h.c.Node.SetKernel(nil), l.Renew(h.c.XDP.Linger), l.Program.Close(false))
 		h.c.Log.Info("the kernel half goes on answering", "for", h.c.XDP.Linger)
 	}
-	errs = append(errs, program.Close(!keep))
-	if pinned && !keep {
-		removePinRoot()
+	if l.owner != nil {
+		_ = l.owner.Close() // only a name
 	}
 	return errors.Join(errs...)
 }

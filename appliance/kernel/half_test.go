@@ -249,7 +249,7 @@ func TestLife(t *testing.T) {
 		if err := end(); err != nil {
 			t.Error(err)
 		}
-		expect(t, f, "stop", "set kernel false; close true")
+		expect(t, f, "stop", "close true; set kernel false")
 		if r := h.Report(); r.Active || r.Reason == "" {
 			t.Errorf("after the stop the report is %+v", r)
 		}
@@ -565,13 +565,13 @@ func TestNotPinned(t *testing.T) {
 				if err := end(); err != nil {
 					t.Error(err)
 				}
-				expect(t, f, "there is nothing to linger", "set kernel false; close true")
+				expect(t, f, "there is nothing to linger", "close true; set kernel false")
 			})
 		})
 	}
 }
 
-// TestFailure loses netlink: the program stays attached for the next run.
+// TestFailure loses netlink: the program stays attached for the next run, and is told all the while what is held here.
 func TestFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
@@ -579,21 +579,98 @@ func TestFailure(t *testing.T) {
 		f.links <- []link.Link{eth(2, nil)}
 		f.took()
 		f.links <- nil
-		expect(t, f, "failure", "set kernel false; close false")
+		expect(t, f, "failure", "")
 		if err := end(); err == nil || !strings.Contains(err.Error(), "netlink is gone") {
 			t.Errorf("Run = %v, want the failure", err)
 		}
 		<-h.Ready() // and stays closed in the next run
+		if r := h.Report(); r.Active || !strings.Contains(r.Reason, "netlink is gone") {
+			t.Errorf("report is %+v, want the failure", r)
+		}
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)
 		go func() { ended <- h.Run(ctx) }()
 		f.links <- []link.Link{eth(2, nil)}
-		expect(t, f, "next run", begin+"; endpoints [198.18.0.2:6881]; attach 2 native")
+		expect(t, f, "next run", "endpoints [198.18.0.2:6881]; attach 2 native")
+		f.links <- nil
+		<-ended
 		cancel()
-		if err := <-ended; err != nil {
+		if err := h.Close(); err != nil {
 			t.Error(err)
 		}
+		expect(t, f, "the end after a failure", "close true; set kernel false")
 	})
+}
+
+// TestSettled makes sure that the node waits, with storing anything, for whatever could deny it, and for nothing else.
+func TestSettled(t *testing.T) {
+	broken := errors.New("out of order")
+	for name, c := range map[string]struct {
+		left    bool  // by a predecessor
+		load    error // with pins
+		packets uint64
+		refuse  string
+		before  string // what is done before
+		waits   bool   // for the first interfaces
+		fails   bool
+	}{
+		"nothing was left": {before: ""},
+		"same version":     {left: true, packets: 7, before: begin},
+		"another version":  {left: true, before: begin, waits: true},
+		"pins are refused": {left: true, load: broken, before: ""},
+		"keys are refused": {left: true, packets: 7, refuse: "hold all 2", before: "hold all 2; set kernel false; close true", fails: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "pins")
+			if c.left {
+				if err := os.MkdirAll(filepath.Join(dir, "maps"), 0o700); err != nil {
+					t.Fatal(err)
+				}
+			}
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake()
+				f.packets = c.packets
+				f.loadErr[dir] = c.load
+				if c.refuse != "" {
+					f.refuse[c.refuse] = broken
+				}
+				loading := make(chan struct{})
+				h, end := f.start(t, func(k *kernel.Config) {
+					k.PinDir = func(string) (string, error) { return dir, nil }
+					load := k.Load
+					k.Load = func(b bpf.Config) (kernel.Program, error) {
+						if b.PinDir == "" || !c.left {
+							<-loading
+						}
+						return load(b)
+					}
+				})
+				synctest.Wait()
+				select {
+				case <-h.Settled():
+					if c.waits {
+						t.Error("settled while a program of another version is attached")
+					}
+				default:
+					if !c.waits {
+						t.Error("not settled")
+					}
+				}
+				expect(t, f, "before", c.before)
+				close(loading)
+				if !c.fails {
+					f.links <- nil2()
+				}
+				<-h.Settled()
+				if _, err := os.Stat(dir); c.load != nil && !errors.Is(err, os.ErrNotExist) {
+					t.Errorf("pins that are of no use: %v, want them gone", err)
+				}
+				if err := end(); (err != nil) != c.fails {
+					t.Errorf("Run = %v", err)
+				}
+			})
+		})
+	}
 }
 
 func TestEndpoints(t *testing.T) {

@@ -21,6 +21,18 @@ const (
 // for its next process, another for any other instance, also for one with the same paths in another network
 // namespace. The BPF file system is mounted if it is not.
 func PinDir(state string) (string, error) {
+	dir, err := pinPath(state)
+	if err != nil {
+		return "", err
+	}
+	if err := mountFileSystem(); err != nil {
+		return "", err
+	}
+	return dir, os.MkdirAll(pinRoot, 0o700)
+}
+
+// pinPath names the directory.
+func pinPath(state string) (string, error) {
 	abs, err := filepath.Abs(state)
 	if err != nil {
 		return "", err
@@ -28,16 +40,10 @@ func PinDir(state string) (string, error) {
 	if real, err := filepath.EvalSymlinks(abs); err == nil {
 		abs = real
 	}
-	if err := mountFileSystem(); err != nil {
-		return "", err
-	}
 	// The thread's namespace, not the process's: a thread may have entered another before it started us.
 	var ns unix.Stat_t
 	if err := unix.Stat("/proc/thread-self/ns/net", &ns); err != nil {
 		return "", fmt.Errorf("network namespace: %w", err)
-	}
-	if err := os.MkdirAll(pinRoot, 0o700); err != nil {
-		return "", err
 	}
 	sum := sha256.Sum256([]byte(abs))
 	return filepath.Join(pinRoot, fmt.Sprintf("%x-%d", sum[:8], ns.Ino)), nil
@@ -71,6 +77,17 @@ func isBPF(path string) (bool, error) {
 func hasPins(dir string) bool {
 	entries, err := os.ReadDir(dir)
 	return err == nil && len(entries) > 0
+}
+
+// removeLeft takes away what a predecessor has left attached, if there is any: who has no program has none that knows
+// what is held here.
+func removeLeft(state string) {
+	dir, err := pinPath(state)
+	if err != nil || !hasPins(dir) {
+		return
+	}
+	_ = os.RemoveAll(dir) // who may not do that, left no pins either
+	removePinRoot()
 }
 
 // removePinRoot removes the parent of the pin directories, unless another instance has one.
