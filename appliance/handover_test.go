@@ -22,7 +22,8 @@ type pair struct {
 	addrs     []netip.AddrPort // of the node
 }
 
-// newPair makes a pair. The other end of the veth has an XDP program, without which native XDP_TX would lose replies.
+// newPair makes a pair. The other end of the veth has an XDP program, without which native XDP_TX would lose replies, and
+// complete checksums, without which generic mode does not answer.
 func newPair(t *testing.T) pair {
 	t.Helper()
 	testenv.NeedXDP(t)
@@ -31,7 +32,7 @@ func newPair(t *testing.T) pair {
 	}}
 	netns.Veth(t,
 		netns.End{NS: p.node, Name: "eth0", Addrs: prefixes("198.18.3.1/24", "2001:db8:0:3::1/64")},
-		netns.End{NS: p.gen, Name: "eth0", Addrs: prefixes("198.18.3.2/24", "2001:db8:0:3::2/64"), Pass: true})
+		netns.End{NS: p.gen, Name: "eth0", Addrs: prefixes("198.18.3.2/24", "2001:db8:0:3::2/64"), Pass: true, Sum: true})
 	return p
 }
 

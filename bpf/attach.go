@@ -87,7 +87,11 @@ func (p *Program) takeOver(ifindex int, mode Mode) (*attachment, error) {
 		}
 		a := &attachment{link: l, mode: m, pinned: true}
 		if found == nil && p.isAttached(a, ifindex) && (mode == ModeAuto || mode == m) {
-			if err := l.Update(p.objs.Kdht); err == nil {
+			prog, err := p.variant(m)
+			if err != nil {
+				return errors.Join(err, l.Close())
+			}
+			if err := l.Update(prog); err == nil {
 				found = a
 				return nil
 			}
@@ -109,7 +113,11 @@ func (p *Program) attach(ifindex int, mode Mode) (*attachment, error) {
 		if m == ModeGeneric {
 			flags = link.XDPGenericMode
 		}
-		l, err := link.AttachXDP(link.XDPOptions{Program: p.objs.Kdht, Interface: ifindex, Flags: flags})
+		prog, err := p.variant(m)
+		if err != nil {
+			return nil, errors.Join(first, err)
+		}
+		l, err := link.AttachXDP(link.XDPOptions{Program: prog, Interface: ifindex, Flags: flags})
 		if errors.Is(err, unix.EINVAL) { // what the kernel says of an interface that is not there, among others
 			if _, absent := net.InterfaceByIndex(ifindex); absent != nil {
 				err = errors.Join(unix.ENODEV, err)

@@ -58,7 +58,7 @@ func wire(t testing.TB) (node, asker *netns.NS) {
 	node, asker = netns.New(t, "node"), netns.New(t, "asker")
 	netns.Veth(t,
 		netns.End{NS: node, Name: "wire", MAC: nodeMAC.String()},
-		netns.End{NS: asker, Name: "wire", MAC: askerMAC.String(), Pass: true})
+		netns.End{NS: asker, Name: "wire", MAC: askerMAC.String(), Pass: true, Sum: true})
 	return node, asker
 }
 

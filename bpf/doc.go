@@ -10,7 +10,8 @@
 // What it cannot do, and counts instead: a reply that needs more room around the frame than the driver leaves goes up
 // (no_room: on veth most replies over IPv6; drivers of real NICs leave enough). A NIC that takes VLAN tags off in
 // hardware, in native mode, hides the tag from the program, whose reply would go out without it: such VLANs must not
-// be among the endpoints. And it answers before the network stack filters: nftables and iptables rules do not see the
+// be among the endpoints. In generic mode, a datagram whose checksum was left for hardware to finish, as local senders do
+// over virtual links, goes up (partial_checksum): the reply would inherit where the checksum belongs. And it answers before the network stack filters: nftables and iptables rules do not see the
 // queries that it answers nor its replies, nor does reverse path filtering (rp_filter); a reply goes back to the MAC
 // address and the interface that its query came from. Of sources, only those that nobody else can have are refused
 // (bad_source): the address and the MAC address that were asked, but not another of ours.

@@ -34,6 +34,19 @@ func (p *Program) AdvanceSightings(units uint32) error {
 	return nil
 }
 
+// RunGeneric is Run of the variant for generic mode.
+func (p *Program) RunGeneric(frame []byte) (verdict uint32, out []byte, err error) {
+	p.mu.Lock()
+	prog, err := p.variant(ModeGeneric)
+	p.mu.Unlock()
+	if err != nil {
+		return 0, nil, err
+	}
+	opts := ebpf.RunOptions{Data: frame, DataOut: make([]byte, len(frame)+1024)}
+	verdict, err = prog.Run(&opts)
+	return verdict, opts.DataOut, err
+}
+
 // RunWithMetadata is Run where n bytes of the headroom, a multiple of 4, are taken by the driver's metadata.
 func (p *Program) RunWithMetadata(n int, frame []byte) (verdict uint32, out []byte, err error) {
 	var ctx, ctxOut struct{ Data, DataEnd, DataMeta, Ingress, Queue, Egress uint32 }

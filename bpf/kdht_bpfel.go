@@ -80,24 +80,25 @@ const (
 	kdhtReasonREASON_BAD_LENGTH         kdhtReason = 13
 	kdhtReasonREASON_BAD_IP_CHECKSUM    kdhtReason = 14
 	kdhtReasonREASON_BAD_UDP_CHECKSUM   kdhtReason = 15
-	kdhtReasonREASON_BAD_SOURCE         kdhtReason = 16
-	kdhtReasonREASON_TOO_SHORT          kdhtReason = 17
-	kdhtReasonREASON_TOO_LONG           kdhtReason = 18
-	kdhtReasonREASON_NO_LEASE           kdhtReason = 19
-	kdhtReasonREASON_NO_SNAPSHOT        kdhtReason = 20
-	kdhtReasonREASON_MALFORMED          kdhtReason = 21
-	kdhtReasonREASON_NOT_CANONICAL      kdhtReason = 22
-	kdhtReasonREASON_TOO_COMPLEX        kdhtReason = 23
-	kdhtReasonREASON_NOT_QUERY          kdhtReason = 24
-	kdhtReasonREASON_BAD_TRANSACTION    kdhtReason = 25
-	kdhtReasonREASON_OTHER_METHOD       kdhtReason = 26
-	kdhtReasonREASON_OTHER_ARGUMENT     kdhtReason = 27
-	kdhtReasonREASON_BAD_ARGUMENT       kdhtReason = 28
-	kdhtReasonREASON_MISSING_ARGUMENT   kdhtReason = 29
-	kdhtReasonREASON_HELD               kdhtReason = 30
-	kdhtReasonREASON_HELD_OVERFLOW      kdhtReason = 31
-	kdhtReasonREASON_NO_ROOM            kdhtReason = 32
-	kdhtReasonREASONS                   kdhtReason = 33
+	kdhtReasonREASON_PARTIAL_CHECKSUM   kdhtReason = 16
+	kdhtReasonREASON_BAD_SOURCE         kdhtReason = 17
+	kdhtReasonREASON_TOO_SHORT          kdhtReason = 18
+	kdhtReasonREASON_TOO_LONG           kdhtReason = 19
+	kdhtReasonREASON_NO_LEASE           kdhtReason = 20
+	kdhtReasonREASON_NO_SNAPSHOT        kdhtReason = 21
+	kdhtReasonREASON_MALFORMED          kdhtReason = 22
+	kdhtReasonREASON_NOT_CANONICAL      kdhtReason = 23
+	kdhtReasonREASON_TOO_COMPLEX        kdhtReason = 24
+	kdhtReasonREASON_NOT_QUERY          kdhtReason = 25
+	kdhtReasonREASON_BAD_TRANSACTION    kdhtReason = 26
+	kdhtReasonREASON_OTHER_METHOD       kdhtReason = 27
+	kdhtReasonREASON_OTHER_ARGUMENT     kdhtReason = 28
+	kdhtReasonREASON_BAD_ARGUMENT       kdhtReason = 29
+	kdhtReasonREASON_MISSING_ARGUMENT   kdhtReason = 30
+	kdhtReasonREASON_HELD               kdhtReason = 31
+	kdhtReasonREASON_HELD_OVERFLOW      kdhtReason = 32
+	kdhtReasonREASON_NO_ROOM            kdhtReason = 33
+	kdhtReasonREASONS                   kdhtReason = 34
 )
 
 type kdhtScratch struct {
@@ -179,6 +180,7 @@ const (
 	kdhtMapSightings  = "sightings"
 	kdhtMapSnapshots  = "snapshots"
 	kdhtProgKdht      = "kdht"
+	kdhtVarGeneric    = "generic"
 )
 
 // loadKdht returns the embedded CollectionSpec for kdht.
@@ -246,6 +248,7 @@ type kdhtMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type kdhtVariableSpecs struct {
+	Generic *ebpf.VariableSpec `ebpf:"generic"`
 }
 
 // kdhtObjects contains all objects after they have been loaded into the kernel.
@@ -299,6 +302,7 @@ func (m *kdhtMaps) Close() error {
 //
 // It can be passed to loadKdhtObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kdhtVariables struct {
+	Generic *ebpf.Variable `ebpf:"generic"`
 }
 
 // kdhtPrograms contains all programs after they have been loaded into the kernel.

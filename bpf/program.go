@@ -38,6 +38,7 @@ type Config struct {
 // Program is a loaded kernel half. Its methods are safe for concurrent use.
 type Program struct {
 	version [4]byte
+	maxHeld uint32
 	pins    pins
 	labels  labels
 
@@ -46,10 +47,11 @@ type Program struct {
 	mu       sync.Mutex
 	closed   bool
 	objs     kdhtObjects
-	inner    [2]*ebpf.Map // values of the map of maps, which this process alone writes
-	next     int          // the one that is not published
-	snapshot kdhtSnapshot // for encoding, too large for a stack
-	settings kdhtSettings // what the map "live" holds
+	generic  *ebpf.Program // the variant for generic mode, once it is needed
+	inner    [2]*ebpf.Map  // values of the map of maps, which this process alone writes
+	next     int           // the one that is not published
+	snapshot kdhtSnapshot  // for encoding, too large for a stack
+	settings kdhtSettings  // what the map "live" holds
 	held     held
 	links    map[int]*attachment
 }
@@ -59,7 +61,7 @@ type Program struct {
 // attached to interfaces stays the old one until [Program.Attach], so that the new one can be given all it needs
 // before it takes over.
 func Load(c Config) (*Program, error) {
-	p := &Program{version: c.Version, links: map[int]*attachment{}, done: make(chan struct{})}
+	p := &Program{version: c.Version, maxHeld: c.MaxHeld, links: map[int]*attachment{}, done: make(chan struct{})}
 	if p.version == [4]byte{} {
 		p.version = DefaultVersion
 	}
@@ -73,9 +75,7 @@ func Load(c Config) (*Program, error) {
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return nil, classify("raise the limit for locked memory", err)
 	}
-	if c.MaxHeld > 0 {
-		spec.Maps[kdhtMapHeld].MaxEntries = c.MaxHeld
-	}
+	p.configure(spec)
 	if p.pins, err = openPins(c.PinDir); err != nil {
 		return nil, err
 	}
@@ -217,7 +217,7 @@ func (p *Program) Close(detach bool) error {
 
 // release closes all descriptors.
 func (p *Program) release() error {
-	return errors.Join(p.objs.Close(), p.inner[0].Close(), p.inner[1].Close()) // a nil map can be closed
+	return errors.Join(p.generic.Close(), p.objs.Close(), p.inner[0].Close(), p.inner[1].Close()) // nil can be closed
 }
 
 // labels are the names of the reasons and events, in the order of their counters.

@@ -22,6 +22,8 @@ type End struct {
 	// more, whereas veth copies a packet into one that fits it, in which an XDP program could hardly answer anything
 	// longer. It needs Linux 6.6, and does nothing before.
 	Pad bool
+	// Sum makes packets that leave here carry complete checksums: see [FullChecksums].
+	Sum bool
 }
 
 // Veth joins two namespaces by a veth pair that is up, without IPv6 duplicate address detection, when it returns.
@@ -66,6 +68,11 @@ func (e End) setUp() error {
 	}
 	if err := e.NS.Batch(lines...); err != nil {
 		return err
+	}
+	if e.Sum {
+		if err := FullChecksums(e.NS, e.Name); err != nil {
+			return err
+		}
 	}
 	if e.Pass {
 		if err := AttachPass(e.NS, e.Name); err != nil {

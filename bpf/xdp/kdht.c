@@ -10,17 +10,26 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* Whether the UDP checksum lets the datagram of len bytes at udp be answered. */
-INLINE int checksum_is_good(const struct packet *pk, const void *udp, const void *end)
+/* Set by the loader in the variant of the program for generic mode. */
+const volatile u32 generic SEC(".rodata") = 0;
+
+/* Says GO_ON when the UDP checksum lets the datagram of len bytes at udp be answered. */
+INLINE int check_sum(const struct packet *pk, const void *udp, const void *end)
 {
 	u64 pseudo = pk->addr_sum + be16(IP_PROTO_UDP) + be16(pk->len);
 
 	if (!pk->check)
-		return !pk->v6;
-	/* From a local sender, who left the rest of the sum to hardware that a virtual link does not have. */
+		return pk->v6 ? REASON_BAD_UDP_CHECKSUM : GO_ON;
+	/*
+	 * From a local sender, who left the rest of the sum to hardware that a virtual link does not have. In
+	 * generic mode the socket buffer remembers that, and where: the reply would inherit it, and somebody on
+	 * its way would overwrite two bytes of it with a checksum.
+	 */
 	if (pk->check == sum_fold(pseudo))
-		return 1;
-	return sum_fold(pseudo + sum_datagram(udp, pk->len, end)) == 0xffff;
+		return generic ? REASON_PARTIAL_CHECKSUM : GO_ON;
+	if (sum_fold(pseudo + sum_datagram(udp, pk->len, end)) != 0xffff)
+		return REASON_BAD_UDP_CHECKSUM;
+	return GO_ON;
 }
 
 /* Whether the lease runs. Reads the clock once per tick, and leaves the time in s. */
@@ -70,8 +79,9 @@ INLINE int handle(struct xdp_md *ctx)
 	reason = read_query(ctx, &pk, s, udp + UDP_LEN, end);
 	if (reason != GO_ON)
 		return reason;
-	if (!checksum_is_good(&pk, udp, end))
-		return REASON_BAD_UDP_CHECKSUM;
+	reason = check_sum(&pk, udp, end);
+	if (reason != GO_ON)
+		return reason;
 
 	struct snapshot_map *inner = map_lookup(&snapshots, &zero);
 	if (!inner)

@@ -1,0 +1,46 @@
+package bpf
+
+import (
+	"fmt"
+
+	"github.com/cilium/ebpf"
+)
+
+// configure gives the specification what the configuration says.
+func (p *Program) configure(spec *ebpf.CollectionSpec) {
+	if p.maxHeld > 0 {
+		spec.Maps[kdhtMapHeld].MaxEntries = p.maxHeld
+	}
+}
+
+// variant returns the program for a mode. In generic mode, the socket buffer around a frame may say that its checksum is
+// still to be finished, at a place that a reply makes wrong, so that variant does not answer such a datagram. It shares
+// all maps, and is loaded when it is first needed.
+func (p *Program) variant(mode Mode) (*ebpf.Program, error) {
+	if mode != ModeGeneric {
+		return p.objs.Kdht, nil
+	}
+	if p.generic != nil {
+		return p.generic, nil
+	}
+	spec, err := loadKdht()
+	if err != nil {
+		return nil, err
+	}
+	p.configure(spec)
+	if err := spec.Variables[kdhtVarGeneric].Set(uint32(1)); err != nil {
+		return nil, fmt.Errorf("choose the variant for generic mode: %w", err)
+	}
+	m := &p.objs.kdhtMaps
+	var programs kdhtPrograms
+	err = spec.LoadAndAssign(&programs, &ebpf.CollectionOptions{MapReplacements: map[string]*ebpf.Map{
+		kdhtMapEndpoints: m.Endpoints, kdhtMapEvents: m.Events, kdhtMapHeld: m.Held, kdhtMapHeldFilter: m.HeldFilter,
+		kdhtMapLive: m.Live, kdhtMapReasons: m.Reasons, kdhtMapScratch: m.Scratch, kdhtMapSeen: m.Seen,
+		kdhtMapSightings: m.Sightings, kdhtMapSnapshots: m.Snapshots,
+	}})
+	if err != nil {
+		return nil, classify("load the XDP program for generic mode", err)
+	}
+	p.generic = programs.Kdht
+	return p.generic, nil
+}
