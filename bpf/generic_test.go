@@ -43,6 +43,32 @@ func TestGenericVariant(t *testing.T) {
 	}
 }
 
+// TestGenericCoincidence asks with complete checksums that are those of the pseudo header too: they are answered.
+func TestGenericCoincidence(t *testing.T) {
+	p := program(t, &bpf.Snapshot{})
+	for _, end := range []struct{ to, from netip.AddrPort }{{node4, asker4}, {node6, asker6}} {
+		d := queryTo(end.to, end.from, nil)
+		found := false
+		for i := 0; i < 1<<16 && !found; i++ {
+			q := []byte(ping)
+			binary.BigEndian.PutUint16(q[bytes.Index(q, []byte("aa1:y")):], uint16(i))
+			d.payload = q
+			frame := d.frame(t)
+			if found = binary.BigEndian.Uint16(frame[d.l4()+6:]) == d.pseudoSum(); !found {
+				continue
+			}
+			verdict, _, err := p.RunGeneric(frame)
+			must(t, err)
+			if verdict != xdpTX {
+				t.Errorf("%x: verdict %d", frame, verdict)
+			}
+		}
+		if !found {
+			t.Errorf("no query to %v has such a checksum", end.to)
+		}
+	}
+}
+
 // TestGenericPartial asks through a router whose own hardware finishes no checksums. What the kernel half answers must
 // arrive, and so must the replies of a socket to what it passes.
 func TestGenericPartial(t *testing.T) {
