@@ -1,6 +1,7 @@
 package appliance_test
 
 import (
+	"fmt"
 	"net/netip"
 	"os"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"kdht/appliance/status"
 	"kdht/bpf/netns"
@@ -58,6 +60,7 @@ func TestInterfaces(t *testing.T) {
 	running.until("addresses that changed", func(r status.Report) bool {
 		return has(r, "[2001:db8:0:5::1]:6881") && !has(r, "198.18.5.1:6881")
 	})
+	waitNeighbour(t, node, "2001:db8:0:5::1")
 	before := answered(running.report(), "ping")
 	if wrong := query(dial(t, far, netip.MustParseAddrPort("[2001:db8:0:5::1]:6881")), 0, patience); wrong != "" {
 		t.Error(wrong)
@@ -101,6 +104,27 @@ func TestInterfaces(t *testing.T) {
 	for _, name := range []string{"eth9", "far9"} {
 		if mode := p.xdp(t, name); mode != "" {
 			t.Errorf("after the stop %s has a program in %s mode", name, mode)
+		}
+	}
+}
+
+// waitNeighbour waits until a namespace can be found at an IPv6 address that was added to it. Linux joins the group to
+// which neighbours send their solicitations (RFC 4291, section 2.7.1) some time after the address is there; one sent
+// before is lost, and repeated a second later, which is all the patience that a query has.
+func waitNeighbour(t *testing.T, ns *netns.NS, addr string) {
+	t.Helper()
+	a := netip.MustParseAddr(addr).As16()
+	group := fmt.Sprintf("ff0200000000000000000001ff%x", a[13:])
+	for deadline := time.Now().Add(15 * time.Second); ; {
+		groups, err := ns.Output("cat", "/proc/thread-self/net/igmp6")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(groups), group) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the multicast group %s of %s was not joined:\n%s", group, addr, groups)
 		}
 	}
 }
