@@ -348,12 +348,12 @@ func (h *Half) part(away bool) error {
 	h.mu.Unlock()
 	var errs []error
 	if away {
-		errs = append(errs, l.Program.Close(true), h.c.Node.SetKernel(nil))
+		errs = append(errs, l.Close(true), h.c.Node.SetKernel(nil))
 		if l.pins.dir != "" {
 			removePinRoot()
 		}
 	} else {
-		errs = append(errs, h.c.Node.SetKernel(nil), l.Renew(h.c.XDP.Linger), l.Program.Close(false))
+		errs = append(errs, h.c.Node.SetKernel(nil), l.Renew(h.c.XDP.Linger), l.Close(false))
 		h.c.Log.Info("the kernel half goes on answering", "for", h.c.XDP.Linger)
 	}
 	if l.owner != nil {

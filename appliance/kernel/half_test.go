@@ -593,7 +593,9 @@ func TestFailure(t *testing.T) {
 		f.links <- []link.Link{eth(2, nil)}
 		expect(t, f, "next run", "endpoints [198.18.0.2:6881]; attach 2 native")
 		f.links <- nil
-		<-ended
+		if err := <-ended; err == nil {
+			t.Error("the next run did not fail")
+		}
 		cancel()
 		if err := h.Close(); err != nil {
 			t.Error(err)
