@@ -24,7 +24,10 @@ func Open(path string, o Options) (*Store, error) {
 		return nil, fmt.Errorf("store: %w", err)
 	}
 	db, err := s.openFile()
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrLocked):
+		return nil, err
+	case err != nil:
 		return nil, fmt.Errorf("store: %w", err)
 	}
 	s.db.Store(db)
