@@ -141,6 +141,9 @@ func parseFailure(err error) *failure {
 
 // complain prints an error and what to do next, and returns the exit code.
 func (s *system) complain(f *failure) int {
+	if f.said {
+		return f.code
+	}
 	var faults config.Errors
 	if errors.As(f.err, &faults) && f.msg == "" {
 		for _, e := range faults { // FILE:LINE:COL first, as editors and people expect

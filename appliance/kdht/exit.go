@@ -53,6 +53,7 @@ type failure struct {
 	msg  string
 	hint string
 	err  error // cause; may be nil
+	said bool  // the log has it
 }
 
 func (f *failure) Error() string {

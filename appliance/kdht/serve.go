@@ -15,15 +15,15 @@ import (
 // configFlags are the flags that make a configuration: a file, and what overrides it.
 type configFlags struct {
 	Config    string   `placeholder:"FILE" help:"Configuration file (HuJSON). Without one everything has its default."`
-	State     string   `placeholder:"DIR" help:"Directory of the database."`
+	State     *string  `placeholder:"DIR" help:"Directory of the database."`
 	Listen    []string `placeholder:"ADDR:PORT" help:"UDP address to serve on, IPv4 or IPv6; repeatable."`
-	HTTP      string   `name:"http" placeholder:"ADDR:PORT" help:"TCP address of the status page; \"off\" for none."`
+	HTTP      *string  `name:"http" placeholder:"ADDR:PORT" help:"TCP address of the status page; \"off\" for none."`
 	Bootstrap []string `placeholder:"HOST:PORT" env:"KDHT_BOOTSTRAP" help:"Node to join through; repeatable; \"none\" for the first node of a network."`
 	Network   string   `placeholder:"public|private" env:"KDHT_NETWORK" help:"Which DHT the node belongs to."`
 	Interface []string `placeholder:"NAME" help:"Interface at which the kernel half answers; repeatable; all suitable ones if not given."`
-	XDP       string   `name:"xdp" placeholder:"auto|native|generic|off" help:"Where the kernel half is attached."`
-	LogLevel  string   `placeholder:"LEVEL" help:"Least severity that is logged: debug, info, warn or error."`
-	LogFormat string   `placeholder:"text|json" help:"Format of log lines."`
+	XDP       *string  `name:"xdp" placeholder:"auto|native|generic|off" help:"Where the kernel half is attached."`
+	LogLevel  *string  `placeholder:"LEVEL" help:"Least severity that is logged: debug, info, warn or error."`
+	LogFormat *string  `placeholder:"text|json" help:"Format of log lines."`
 	Set       []string `sep:"none" placeholder:"KEY=VALUE" help:"Any other key of the configuration, as in store.maxBytes=1GiB; repeatable."`
 }
 
@@ -38,22 +38,31 @@ func (f *configFlags) builder() (*config.Builder, error) {
 	var faults config.Errors
 	set := func(flag, key string, values ...string) {
 		if len(values) == 0 || len(values) == 1 && values[0] == "" {
-			return
+			return // empty in the environment is as good as not there
 		}
 		var e config.Errors
 		if err := b.Set(flag, key, values...); errors.As(err, &e) {
 			faults = append(faults, e...)
 		}
 	}
-	set("--state", "state", f.State)
+	set1 := func(flag, key string, value *string) {
+		switch {
+		case value == nil:
+		case *value == "":
+			faults = append(faults, &config.Error{Origin: flag, Key: key, Msg: "there is no value", Hint: "leave the flag out for the default"})
+		default:
+			set(flag, key, *value)
+		}
+	}
+	set1("--state", "state", f.State)
 	set("--listen", "listen", f.Listen...)
-	set("--http", "http", f.HTTP)
+	set1("--http", "http", f.HTTP)
 	set("--bootstrap", "bootstrap", f.Bootstrap...)
 	set("--network", "network", f.Network)
 	set("--interface", "interfaces", f.Interface...)
-	set("--xdp", "xdp.mode", f.XDP)
-	set("--log-level", "log.level", f.LogLevel)
-	set("--log-format", "log.format", f.LogFormat)
+	set1("--xdp", "xdp.mode", f.XDP)
+	set1("--log-level", "log.level", f.LogLevel)
+	set1("--log-format", "log.format", f.LogFormat)
 	for _, s := range f.Set {
 		key, value, ok := strings.Cut(s, "=")
 		if !ok || value == "" {
@@ -95,15 +104,25 @@ func (c *serveCmd) Run(s *system) error {
 	if err != nil {
 		return err
 	}
-	err = s.serve(s.ctx, cfg, newLogger(s.stderr, cfg.Log))
+	log := newLogger(s.stderr, cfg.Log)
+	err = s.serve(s.ctx, cfg, log)
 	if s.ctx.Err() != nil && (err == nil || errors.Is(err, s.ctx.Err())) {
 		return nil // it was asked to stop
 	}
+	f := &failure{code: exitFailure, msg: "the node stopped", err: err, hint: serveHint(err)}
 	if err == nil {
 		// Success would keep gokrazy from starting it again.
-		return failed(nil, "this is a fault of the program; its last log lines say more", "the node stopped without being told to")
+		f = failed(nil, "this is a fault of the program; its last log lines say more", "the node stopped without being told to")
 	}
-	return &failure{code: exitFailure, msg: "the node stopped", err: err, hint: serveHint(err)}
+	if cfg.Log.Format == config.LogJSON { // whoever reads the log reads nothing else
+		attrs := []any{"hint", f.hint}
+		if err != nil {
+			attrs = append([]any{"err", err}, attrs...)
+		}
+		log.Error(f.msg, attrs...)
+		f.said = true
+	}
+	return f
 }
 
 // serveHint says what helps against an error that ended the node.

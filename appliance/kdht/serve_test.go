@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"os"
@@ -66,6 +67,31 @@ func TestServeExitCodes(t *testing.T) {
 		}
 		if c.err != nil && c.code != exitOK && !strings.Contains(r.stderr, c.err.Error()) {
 			t.Errorf("%s: %s", name, r.stderr)
+		}
+	}
+}
+
+// TestServeEmptyFlag makes sure that a flag whose value went missing, as of a variable in a script, is not ignored.
+func TestServeEmptyFlag(t *testing.T) {
+	for _, flag := range []string{"--state", "--http", "--xdp", "--log-level", "--log-format"} {
+		r := kdht(t, "serve", flag, "")
+		if r.code != exitUsage || !strings.Contains(r.stderr, "there is no value") {
+			t.Errorf("%s '': %+v", flag, r)
+		}
+	}
+}
+
+// TestServeFailsInJSON has all that it writes in the format of the log, for programs that read it.
+func TestServeFailsInJSON(t *testing.T) {
+	for _, err := range []error{errors.New("disk full"), nil} {
+		r := kdhtWith(t, &system{args: []string{"serve", "--state", t.TempDir(), "--log-format", "json"},
+			serve: func(context.Context, config.Config, *slog.Logger) error { return err }})
+		var line struct{ Level, Msg, Err, Hint string }
+		if e := json.Unmarshal([]byte(r.stderr), &line); e != nil {
+			t.Fatalf("%v: %s", e, r.stderr)
+		}
+		if r.code != exitFailure || line.Level != "ERROR" || line.Msg == "" || line.Hint == "" || err != nil && line.Err != err.Error() {
+			t.Errorf("%+v", r)
 		}
 	}
 }
