@@ -22,9 +22,9 @@ INLINE int check_sum(const struct packet *pk, const void *udp, const void *end)
 		return pk->v6 ? REASON_BAD_UDP_CHECKSUM : GO_ON;
 	/*
 	 * From a local sender, who left the rest of the sum to hardware that a virtual link does not have. In
-	 * generic mode the socket buffer remembers that, and where: the reply would inherit it, and somebody on
-	 * its way would overwrite two bytes of it with a checksum. One in 65536 complete checksums looks the
-	 * same, so what is good as such is answered.
+	 * generic mode the socket buffer remembers that, and where: the reply would inherit it, and somebody
+	 * on its way would overwrite two bytes of it with a checksum. One in 65536 complete checksums looks
+	 * the same, so what is good as such is answered.
 	 */
 	int partial = pk->check == sum_fold(pseudo);
 	if (partial && !generic)

@@ -158,8 +158,8 @@ INLINE int read_packet(struct xdp_md *ctx, const struct settings *live, struct p
 	if (reason != GO_ON)
 		return reason;
 
-	/* The group bits: a frame for many is not answered, whatever address is in it, and nobody sends from a group's
-	   address, to which a reply would go to many. */
+	/* The group bits: a frame for many is not answered, whatever address is in it, and nobody sends from
+	   a group's address, to which a reply would go to many. */
 	pk->mac = AT64(data);
 	pk->mac_rest = AT32(data + 8);
 	pk->vlan = AT32(data + 12);
