@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"unsafe"
 
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
@@ -110,11 +109,11 @@ func newRig() (r *rig, err error) {
 // threaded gives an interface NAPI that stays, whatever program is attached
 // (GRO on), polled by kernel threads.
 func threaded(ns *netns.NS, name string) (dev *net.Interface, err error) {
+	if err := netns.ReceiveOffload(ns, name); err != nil {
+		return nil, err
+	}
 	err = ns.Do(func() error {
 		if dev, err = net.InterfaceByName(name); err != nil {
-			return err
-		}
-		if err := setGRO(name); err != nil {
 			return err
 		}
 		// /sys shows the namespace that it was mounted in, so this thread
@@ -131,27 +130,6 @@ func threaded(ns *netns.NS, name string) (dev *net.Interface, err error) {
 		return os.WriteFile(filepath.Join("/sys/class/net", name, "threaded"), []byte("1"), 0)
 	})
 	return dev, err
-}
-
-// setGRO switches generic receive offload on (ethtool -K NAME gro on).
-func setGRO(name string) error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	value := struct{ cmd, data uint32 }{unix.ETHTOOL_SGRO, 1}
-	var req struct {
-		name [unix.IFNAMSIZ]byte
-		data unsafe.Pointer
-		_    [16]byte
-	}
-	copy(req.name[:], name)
-	req.data = unsafe.Pointer(&value)
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&req))); errno != 0 {
-		return fmt.Errorf("switch GRO on for %s: %w", name, errno)
-	}
-	return nil
 }
 
 // pin puts the receive threads of both sides on their cores. They are made
