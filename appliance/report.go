@@ -28,6 +28,7 @@ type process struct {
 	node  *router.Node
 	half  *kernel.Half
 	tasks []Task
+	host  Host     // what extensions have added
 	notes []string // what went less than well at the start
 }
 
@@ -56,7 +57,14 @@ func (p *process) report() status.Report {
 	for _, c := range n.Counters {
 		r.Node = append(r.Node, status.Counter{Group: c.Group, Name: c.Name, Value: c.Value})
 	}
-	r.Problems = append(append([]string{}, p.notes...), problems(r)...)
+	r.Problems = append(r.Problems, p.notes...)
+	for _, f := range p.host.problems {
+		r.Problems = append(r.Problems, f()...)
+	}
+	r.Problems = append(r.Problems, problems(r)...)
+	for _, f := range p.host.sections {
+		r.Sections = append(r.Sections, f())
+	}
 	return r
 }
 

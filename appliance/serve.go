@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"kdht/appliance/kernel"
-	"kdht/appliance/status"
 	"kdht/config"
 	"kdht/router"
 	"kdht/store"
@@ -20,9 +19,9 @@ import (
 // storeFile is the name of the database in the state directory.
 const storeFile = "kdht.db"
 
-// Serve runs one node until ctx ends, then stops it cleanly and returns nil. An error says what kept it from starting,
-// made it stop, or went wrong when it stopped.
-func Serve(ctx context.Context, cfg config.Config, log *slog.Logger) (err error) {
+// Serve runs one node, with what extensions add to it, until ctx ends, then stops it cleanly and returns nil. An error
+// says what kept it from starting, made it stop, or went wrong when it stopped.
+func Serve(ctx context.Context, cfg config.Config, log *slog.Logger, extensions ...Extension) (err error) {
 	tuneMemory()
 	p := &process{cfg: cfg, log: log, started: time.Now(), release: kernel.Release()}
 
@@ -81,12 +80,20 @@ func Serve(ctx context.Context, cfg config.Config, log *slog.Logger) (err error)
 		Keys:       p.store.Keys,
 		Log:        log,
 	})
+	if err := p.extend(extensions); err != nil {
+		return errors.Join(err, closeAll(conns))
+	}
 	// The kernel half comes before the node and goes after it, so that while the node stores anything, whatever is
 	// attached, also by a process before or after this one, knows what is held here.
 	p.tasks = []Task{Restarting(halfTask{p.half}, log), &nodeTask{p.node, make(chan struct{})}}
 	if web != nil {
-		p.tasks = append(p.tasks, Restarting(newWebTask(web, status.Handler(p.report, log), log), log))
+		h, err := p.handler()
+		if err != nil {
+			return errors.Join(err, closeAll(conns))
+		}
+		p.tasks = append(p.tasks, Restarting(newWebTask(web, h, log), log))
 	}
+	p.tasks = append(p.tasks, p.host.tasks...)
 	err = Supervise(ctx, log, append(p.tasks, &greeting{p: p, web: web, ready: make(chan struct{})})...)
 	log.Info("stopped", "after", time.Since(p.started).Round(time.Second))
 	return err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"kdht/appliance"
 	"kdht/config"
 )
 
@@ -25,7 +26,7 @@ type system struct {
 	stdoutIsTerminal, stderrIsTerminal bool
 	columns                            func() int // of the terminal; nil: 80
 
-	serve func(context.Context, config.Config, *slog.Logger) error
+	serve func(context.Context, config.Config, *slog.Logger, ...appliance.Extension) error
 }
 
 // say prints a line for people, which is no part of the result.

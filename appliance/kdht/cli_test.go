@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"kdht/appliance"
 	"kdht/config"
 )
 
@@ -41,7 +42,9 @@ func kdhtWith(t *testing.T, s *system) result {
 		s.stdin = strings.NewReader("")
 	}
 	if s.serve == nil {
-		s.serve = func(context.Context, config.Config, *slog.Logger) error { return errors.New("not to be served") }
+		s.serve = func(context.Context, config.Config, *slog.Logger, ...appliance.Extension) error {
+			return errors.New("not to be served")
+		}
 	}
 	s.stdout, s.stderr = &stdout, &stderr
 	code := run(s)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 
+	"kdht/appliance"
 	"kdht/config"
 	"kdht/store"
 )
@@ -94,6 +95,9 @@ Examples:
 SIGTERM or SIGINT stop it cleanly; a second one stops it at once.`
 }
 
+// extensions are what the program adds to a node.
+var extensions []appliance.Extension
+
 // Run runs the node.
 func (c *serveCmd) Run(s *system) error {
 	b, err := c.builder()
@@ -105,7 +109,7 @@ func (c *serveCmd) Run(s *system) error {
 		return err
 	}
 	log := newLogger(s.stderr, cfg.Log)
-	err = s.serve(s.ctx, cfg, log)
+	err = s.serve(s.ctx, cfg, log, extensions...)
 	if s.ctx.Err() != nil && (err == nil || errors.Is(err, s.ctx.Err())) {
 		return nil // it was asked to stop
 	}

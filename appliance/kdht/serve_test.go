@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"kdht/appliance"
 	"kdht/config"
 )
 
@@ -25,7 +26,7 @@ func TestServeTakesFlags(t *testing.T) {
 		args: []string{"serve", "--config", file, "--state", "./var", "--listen", "127.0.0.1:7000", "--listen", "[::1]:7000",
 			"--http", "127.0.0.1:0", "--bootstrap", "10.0.0.1:1", "--bootstrap", "10.0.0.2:1", "--network", "private",
 			"--interface", "eth0", "--interface", "eth1", "--xdp", "off", "--set", "store.maxBytes=1GiB", "--set", "external=10.0.0.9,fd00::9"},
-		serve: func(ctx context.Context, c config.Config, l *slog.Logger) error {
+		serve: func(ctx context.Context, c config.Config, l *slog.Logger, _ ...appliance.Extension) error {
 			cfg = c
 			l.Info("ready", "x", 1)
 			cancel()
@@ -61,7 +62,7 @@ func TestServeExitCodes(t *testing.T) {
 		"stopped without a reason": {t.Context(), nil, exitFailure},
 	} {
 		r := kdhtWith(t, &system{ctx: c.ctx, args: []string{"serve", "--state", t.TempDir()},
-			serve: func(context.Context, config.Config, *slog.Logger) error { return c.err }})
+			serve: func(context.Context, config.Config, *slog.Logger, ...appliance.Extension) error { return c.err }})
 		if r.code != c.code {
 			t.Errorf("%s: exit code %d: %s", name, r.code, r.stderr)
 		}
@@ -85,7 +86,7 @@ func TestServeEmptyFlag(t *testing.T) {
 func TestServeFailsInJSON(t *testing.T) {
 	for _, err := range []error{errors.New("disk full"), nil} {
 		r := kdhtWith(t, &system{args: []string{"serve", "--state", t.TempDir(), "--log-format", "json"},
-			serve: func(context.Context, config.Config, *slog.Logger) error { return err }})
+			serve: func(context.Context, config.Config, *slog.Logger, ...appliance.Extension) error { return err }})
 		var line struct{ Level, Msg, Err, Hint string }
 		if e := json.Unmarshal([]byte(r.stderr), &line); e != nil {
 			t.Fatalf("%v: %s", e, r.stderr)

@@ -51,6 +51,7 @@ func full() status.Report {
 			Counters: []status.KernelCounter{{Reason: "answered", Query: "ping", Packets: 1234567}, {Reason: "not_ours", Packets: 3}},
 			Events:   []status.KernelEvent{{Event: "sighting_lost", Count: 2}},
 		},
+		Sections: []status.Section{{Title: "Updates", Facts: []status.Fact{{Name: "last", Value: "1.2 & well"}}}},
 		Store: status.Store{
 			Path: "/perm/kdht/kdht.db", Items: 1234, OwnItems: 1, Infohashes: 2, Peers: 3, Sources: 4, Bytes: 5 << 20, MaxBytes: 64 << 20,
 			FileBytes: 8 << 20, Writes: 100, Commits: 10, CommitTime: 0.5, Expired: 6,
@@ -127,7 +128,7 @@ func TestPage(t *testing.T) {
 	for _, want := range []string{
 		"&lt;shelf&gt;", "Ready", "generic mode &amp; no better", strings.Repeat("ab", 20), "198.18.0.1:6881",
 		"native: not supported", "1\u2009234\u2009567", "5.0 MiB of 64.0 MiB", "up 15 min.", "for 1 min after a crash and 10 s after a stop", "9\u2009876\u2009543 nodes", "32.1 ms",
-		"restarted 2 times", "3, for 2 infohashes", "(3 votes)", `name="viewport"`, "color-scheme: light dark",
+		"restarted 2 times", "<h2>Updates</h2>", "1.2 &amp; well", "3, for 2 infohashes", "(3 votes)", `name="viewport"`, "color-scheme: light dark",
 	} {
 		if !strings.Contains(html, want) {
 			t.Errorf("the page does not contain %q", want)

@@ -30,6 +30,22 @@ type Report struct {
 
 	XDP   XDP   `json:"xdp"`
 	Store Store `json:"store"`
+
+	// Sections is what parts of the process beside the node have to say, such as updates and discovery.
+	Sections []Section `json:"sections"`
+}
+
+// Section is a titled list of facts.
+type Section struct {
+	Title string `json:"title"`
+	Facts []Fact `json:"facts"`
+}
+
+// Fact is a name and what there is to say of it. Values that belong to fields of their own do not belong here: it is
+// for people.
+type Fact struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
 }
 
 // fill makes empty lists of those that are missing, so that programs find lists, never null.
@@ -39,6 +55,11 @@ func (r *Report) fill() {
 		r.Families[i].Listen = orEmpty(r.Families[i].Listen)
 		r.Families[i].Buckets = orEmpty(r.Families[i].Buckets)
 	}
+	r.Sections = slices.Clone(r.Sections)
+	for i := range r.Sections {
+		r.Sections[i].Facts = orEmpty(r.Sections[i].Facts)
+	}
+	r.Sections = orEmpty(r.Sections)
 	r.Problems, r.Tasks, r.Families, r.Node = orEmpty(r.Problems), orEmpty(r.Tasks), orEmpty(r.Families), orEmpty(r.Node)
 	x := &r.XDP
 	x.Endpoints, x.NICs, x.Counters, x.Events = orEmpty(x.Endpoints), orEmpty(x.NICs), orEmpty(x.Counters), orEmpty(x.Events)

@@ -1,0 +1,80 @@
+package appliance
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+
+	"kdht/appliance/status"
+	"kdht/config"
+	"kdht/router"
+	"kdht/store"
+)
+
+// Extension adds something to a node that is about to run, such as discovery on the LAN or the update interface of the
+// appliance. It is called once, after the store, the sockets and the node were opened and before anything runs; it
+// must not wait. An error keeps the node from starting.
+type Extension func(*Host) error
+
+// Host is a node as its extensions see it.
+type Host struct {
+	Config config.Config
+	Log    *slog.Logger
+	Node   *router.Node
+	Store  *store.Store
+	// Report describes the present state, as the status page shows it. Not before the extension has returned.
+	Report func() status.Report
+
+	tasks    []Task
+	handlers map[string]http.Handler
+	problems []func() []string
+	sections []func() status.Section
+}
+
+// Task adds a task. It starts after the node and the status page and stops before them, and is started again whenever it
+// fails: the node serves without it.
+func (h *Host) Task(t Task) { h.tasks = append(h.tasks, Restarting(t, h.Log)) }
+
+// Handle adds a handler to the server of the status page, under a pattern of [http.ServeMux]. Its requests must be read
+// within 10 s and answered within 30 s, unless it sets other deadlines through [http.ResponseController]. Whoever
+// reaches the page reaches it: what changes anything must ask for credentials by itself. Nothing is served while the
+// configuration has the status page off.
+func (h *Host) Handle(pattern string, handler http.Handler) {
+	if h.handlers == nil {
+		h.handlers = make(map[string]http.Handler)
+	}
+	h.handlers[pattern] = handler
+}
+
+// Problems adds to what the owner should know: f gives one sentence for each, of the present moment, and is called for
+// every report by any goroutine.
+func (h *Host) Problems(f func() []string) { h.problems = append(h.problems, f) }
+
+// Section adds a section to the status page and its JSON twin. f is called for every report by any goroutine.
+func (h *Host) Section(f func() status.Section) { h.sections = append(h.sections, f) }
+
+// extend calls the extensions.
+func (p *process) extend(extensions []Extension) error {
+	p.host = Host{Config: p.cfg, Log: p.log, Node: p.node, Store: p.store, Report: p.report}
+	for _, e := range extensions {
+		if err := e(&p.host); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// handler serves the status page and what extensions have added. Two of them with one pattern is a fault of the program.
+func (p *process) handler() (h http.Handler, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("status page: %v", r)
+		}
+	}()
+	mux := http.NewServeMux()
+	mux.Handle("/", status.Handler(p.report, p.log))
+	for pattern, h := range p.host.handlers {
+		mux.Handle(pattern, h)
+	}
+	return mux, nil
+}
