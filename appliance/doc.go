@@ -4,6 +4,7 @@
 //	appliance/link    the host's network interfaces, by netlink
 //	appliance/kernel  the kernel half's life: attach, follow links, lease, hand-over between processes
 //	appliance/status  the status page, its JSON twin, metrics, health endpoints
+//	appliance/box     what a machine without keyboard needs at boot (kdht serve --appliance)
 //	appliance/kdht    the program
 //
 //	appliance/conformance  what the program says on the wire, against recorded datagrams, with and without its kernel half

@@ -116,7 +116,7 @@ func (p *process) taskReport() (all []status.Task) {
 func (p *process) storeReport() status.Store {
 	s := p.store.Stats()
 	r := status.Store{
-		Path:  filepath.Join(p.cfg.State, storeFile),
+		Path:  filepath.Join(p.cfg.State, StoreFile),
 		Items: s.Items, OwnItems: s.OwnItems, Infohashes: s.Infohashes, Peers: s.Peers, Sources: s.Sources,
 		Bytes: s.Bytes, MaxBytes: p.cfg.Store.MaxBytes, FileBytes: s.FileBytes,
 		Writes: s.Writes, Commits: s.Commits, CommitTime: s.CommitTime.Seconds(), Expired: s.Expired,

@@ -16,8 +16,11 @@ import (
 	"kdht/store"
 )
 
-// storeFile is the name of the database in the state directory.
-const storeFile = "kdht.db"
+// StoreFile is the name of the database in the state directory.
+const StoreFile = "kdht.db"
+
+// ErrState says that nothing can be kept in the state directory.
+var ErrState = errors.New("state directory")
 
 // Serve runs one node, with what extensions add to it, until ctx ends, then stops it cleanly and returns nil. An error
 // says what kept it from starting, made it stop, or went wrong when it stopped.
@@ -102,7 +105,7 @@ func Serve(ctx context.Context, cfg config.Config, log *slog.Logger, extensions 
 
 // openStore opens the database.
 func openStore(cfg config.Config, log *slog.Logger) (*store.Store, error) {
-	s, err := store.Open(filepath.Join(cfg.State, storeFile), store.Options{
+	s, err := store.Open(filepath.Join(cfg.State, StoreFile), store.Options{
 		MaxBytes:            cfg.Store.MaxBytes,
 		MaxItems:            cfg.Store.MaxItems,
 		MaxInfohashes:       cfg.Store.MaxInfohashes,
@@ -117,7 +120,7 @@ func openStore(cfg config.Config, log *slog.Logger) (*store.Store, error) {
 		return nil, fmt.Errorf("state directory %s: %w; is another kdht running with it?", cfg.State, err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("state directory %s: %w", cfg.State, err)
+		return nil, fmt.Errorf("%w %s: %w", ErrState, cfg.State, err)
 	}
 	return s, nil
 }

@@ -110,6 +110,27 @@ func (web) encode(x string) string {
 func (web) about() string                    { return `ADDR:PORT, :PORT for all addresses, or "off"` }
 func (web) text(words []string) hujson.Value { return stringValue(words) }
 
+// hostLabel is the name of a machine: one label of a host name (RFC 1123 section 2.1), or nothing.
+type hostLabel struct{}
+
+var label = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
+
+func (hostLabel) decode(v hujson.Value) (string, *fault) {
+	const example = `"kdht-attic"`
+	s, f := str(v, "a host name", example)
+	if f != nil {
+		return "", f
+	}
+	if s != "" && !label.MatchString(s) {
+		return "", faultf(v.StartOffset, "write 1 to 63 letters, digits and hyphens, without a domain, as in "+example, "%s is not a host name", literal(v))
+	}
+	return s, nil
+}
+
+func (hostLabel) encode(x string) string           { return quote(x) }
+func (hostLabel) about() string                    { return "host name without domain, up to 63 bytes" }
+func (hostLabel) text(words []string) hujson.Value { return stringValue(words) }
+
 // remote is the HOST:PORT of another node.
 type remote struct{}
 

@@ -17,6 +17,7 @@ type Config struct {
 	NodeIDSeed string           // node IDs are derived from it and the external address; empty: random, kept in the store
 	State      string           // directory of the database
 	HTTP       string           // ADDR:PORT of the status page; empty: no status page
+	Hostname   string           // name of the machine, on the appliance; empty: made from its MAC address
 
 	XDP    XDP
 	Store  Store

@@ -30,6 +30,7 @@ const everything = `// a comment
 	"nodeIDSeed": "seed \"quoted\" ü",
 	"state": "./var",
 	"http": "off", /* no page */
+	"hostname": "attic-7",
 	"xdp": {"mode": "generic", "linger": "90s", "lease": "1m30s"},
 	"store": {
 		"maxBytes": "1.5GiB", "maxItems": 7, "maxInfohashes": 8, "maxPeersPerInfohash": 9,
@@ -51,6 +52,7 @@ func everythingParsed() config.Config {
 		External:   []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")},
 		NodeIDSeed: `seed "quoted" ü`,
 		State:      "./var",
+		Hostname:   "attic-7",
 		XDP:        config.XDP{Mode: config.XDPGeneric, Linger: 90 * time.Second, Lease: 90 * time.Second},
 		Store: config.Store{
 			MaxBytes: 3 << 29, MaxItems: 7, MaxInfohashes: 8, MaxPeersPerInfohash: 9,

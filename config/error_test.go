@@ -63,10 +63,13 @@ func TestFaultsInFiles(t *testing.T) {
 		"external, one family":   {`{"external": ["198.51.100.7", "198.51.100.8"]}`, `f:1:14: external: there are several addresses of one family; write at most one IPv4 and one IPv6 address`},
 		"external, private":      {"{\n\"external\": [\"10.0.0.1\"]}", `f:2: external: 10.0.0.1 is a private address; write the public address, or set "network": "private"`},
 		"http":                   {`{"http": "8080"}`, `f:1:10: http: "8080" is not ADDR:PORT; write for example ":8080", "127.0.0.1:8080" or "off"`},
+		"hostname with domain":   {`{"hostname": "box.example.org"}`, `f:1:14: hostname: "box.example.org" is not a host name; write 1 to 63 letters, digits and hyphens, without a domain, as in "kdht-attic"`},
+		"hostname, hyphen":       {`{"hostname": "box-"}`, `f:1:14: hostname: "box-" is not a host name; write 1 to 63 letters, digits and hyphens, without a domain, as in "kdht-attic"`},
+		"carriage returns":       {"{\r\n\t\"http\": 1\r\n}", `f:2:10: http: the number 1 is not ADDR:PORT; write ":8080", "127.0.0.1:8080" or "off"`},
 		"empty state":            {`{"state": ""}`, `f:1:11: state: "" is too short; leave the key out to have its default, or write a directory as in "/var/lib/kdht"`},
 		"long seed":              {`{"nodeIDSeed": "` + strings.Repeat("x", 129) + `"}`, `f:1:16: nodeIDSeed: 129 bytes are too long; at most 128 bytes are allowed`},
 		"quota of one and all":   {`{"store": {"maxBytesPerSource": "65MiB"}}`, `f:1: store.maxBytesPerSource: store.maxBytesPerSource (65MiB) exceeds store.maxBytes (64MiB); one source may have at most what all may have: lower the first or raise the second`},
-		"several":                {"{\"a\": 1,\n\"http\": 2}", "f:1:2: unknown key \"a\"; the keys here are network, listen, bootstrap, interfaces, external, nodeIDSeed, state, http, xdp, store, token, table, lookup, limits, log\nf:2:9: http: the number 2 is not ADDR:PORT; write \":8080\", \"127.0.0.1:8080\" or \"off\""},
+		"several":                {"{\"a\": 1,\n\"http\": 2}", "f:1:2: unknown key \"a\"; the keys here are network, listen, bootstrap, interfaces, external, nodeIDSeed, state, http, hostname, xdp, store, token, table, lookup, limits, log\nf:2:9: http: the number 2 is not ADDR:PORT; write \":8080\", \"127.0.0.1:8080\" or \"off\""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := config.Parse("f", []byte(c.file))

@@ -55,7 +55,12 @@ var keys = []*key{
 			"/var/lib/kdht for root, else $XDG_STATE_HOME/kdht or ~/.local/state/kdht."),
 	entry("http", web{}, `":8080"`,
 		func(c *Config) *string { return &c.HTTP },
-		"TCP address of the status page, its JSON twin /status and the metrics. They show, and change nothing."),
+		"TCP address of the status page, its JSON twin /status and the metrics. They show, and change nothing. On the appliance the default is \":80\"."),
+
+	entry("hostname", hostLabel{}, `""`,
+		func(c *Config) *string { return &c.Hostname },
+		"On the appliance, the name of the machine, for DHCP and on the LAN. Empty: kdht- and the end of its MAC address, as in kdht-a1b2c3. "+
+			"Elsewhere it means nothing."),
 
 	entry("xdp.mode", choice[XDPMode]{XDPAuto, XDPNative, XDPGeneric, XDPOff}, `"auto"`,
 		func(c *Config) *XDPMode { return &c.XDP.Mode },

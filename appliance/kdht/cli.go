@@ -11,7 +11,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"kdht/appliance"
+	"kdht/appliance/box"
 	"kdht/config"
 )
 
@@ -26,7 +26,8 @@ type system struct {
 	stdoutIsTerminal, stderrIsTerminal bool
 	columns                            func() int // of the terminal; nil: 80
 
-	serve func(context.Context, config.Config, *slog.Logger, ...appliance.Extension) error
+	serve box.ServeFunc
+	boot  func(*slog.Logger) *box.Box
 }
 
 // say prints a line for people, which is no part of the result.

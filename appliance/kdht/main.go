@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -9,6 +10,7 @@ import (
 	"golang.org/x/term"
 
 	"kdht/appliance"
+	"kdht/appliance/box"
 )
 
 func main() {
@@ -28,6 +30,7 @@ func main() {
 		columns:          columns,
 
 		serve: appliance.Serve,
+		boot:  func(log *slog.Logger) *box.Box { return box.Boot(box.Gokrazy(), log) },
 	}))
 }
 

@@ -36,6 +36,11 @@ func (f *configFlags) builder() (*config.Builder, error) {
 			return nil, err
 		}
 	}
+	return b, f.override(b)
+}
+
+// override sets what flags say.
+func (f *configFlags) override(b *config.Builder) error {
 	var faults config.Errors
 	set := func(flag, key string, values ...string) {
 		if len(values) == 0 || len(values) == 1 && values[0] == "" {
@@ -67,18 +72,19 @@ func (f *configFlags) builder() (*config.Builder, error) {
 	for _, s := range f.Set {
 		key, value, ok := strings.Cut(s, "=")
 		if !ok || value == "" {
-			return nil, usage("write KEY=VALUE, as in --set store.maxBytes=1GiB; \"kdht config show\" lists the keys", "--set %s: there is no value", s)
+			return usage("write KEY=VALUE, as in --set store.maxBytes=1GiB; \"kdht config show\" lists the keys", "--set %s: there is no value", s)
 		}
 		set("--set "+key, key, strings.Split(value, ",")...)
 	}
 	if faults != nil {
-		return nil, faults
+		return faults
 	}
-	return b, nil
+	return nil
 }
 
 type serveCmd struct {
 	configFlags
+	Appliance bool `help:"Be the appliance: state in /perm, configuration from the boot partition, page on port 80, console."`
 }
 
 func (serveCmd) Help() string {
@@ -92,6 +98,16 @@ Examples:
   kdht serve --network private --bootstrap 10.0.0.1:6881   # every other one
   kdht serve --config /etc/kdht.hujson --xdp off
 
+With --appliance, as the image runs it under gokrazy, the program also does what a machine without keyboard needs. Files
+in the root of its boot partition, which any computer can write, tell it what to do at the next start:
+  kdht.hujson             the configuration; "kdht config check" finds its faults beforehand
+  tailnet.key             an auth key to join the tailnet with; it is removed once it is kept
+  factory-reset           forgets everything but the node's identity
+  factory-reset-identity  forgets that, too
+The status page is then on port 80, the state in /perm/kdht, or in memory while /perm cannot be used; the name of the
+machine is made from its MAC address, unless the key "hostname" says another; addresses, node IDs and problems appear on
+the console.
+
 SIGTERM or SIGINT stop it cleanly; a second one stops it at once.`
 }
 
@@ -100,6 +116,9 @@ var extensions []appliance.Extension
 
 // Run runs the node.
 func (c *serveCmd) Run(s *system) error {
+	if c.Appliance {
+		return c.beAppliance(s)
+	}
 	b, err := c.builder()
 	if err != nil {
 		return err
@@ -109,7 +128,11 @@ func (c *serveCmd) Run(s *system) error {
 		return err
 	}
 	log := newLogger(s.stderr, cfg.Log)
-	err = s.serve(s.ctx, cfg, log, extensions...)
+	return s.served(cfg, log, s.serve(s.ctx, cfg, log, extensions...))
+}
+
+// served is the error of the command after the node has stopped.
+func (s *system) served(cfg config.Config, log *slog.Logger, err error) error {
 	if s.ctx.Err() != nil && (err == nil || errors.Is(err, s.ctx.Err())) {
 		return nil // it was asked to stop
 	}

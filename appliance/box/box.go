@@ -1,0 +1,106 @@
+package box
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+)
+
+// Layout says where the parts of an appliance are. [Gokrazy] is the usual one.
+type Layout struct {
+	// Perm is where the persistent partition is mounted. The state is in its directory kdht.
+	Perm string
+	// Memory is a directory in memory for the state while Perm cannot be used.
+	Memory string
+	// Boot is the boot partition; nil if there is none, and BootErr then says why.
+	Boot    Volume
+	BootErr error
+	// NICs is the directory of the network interfaces in sysfs.
+	NICs string
+	// Console is the file that the console shows lines from, one for each write.
+	Console string
+	// SetHostname changes the name of the machine.
+	SetHostname func(name string) error
+}
+
+// Gokrazy is the layout of a machine under gokrazy.
+func Gokrazy() Layout {
+	l := Layout{
+		Perm:        "/perm",
+		Memory:      "/tmp/kdht", // init has mounted a tmpfs there
+		NICs:        "/sys/class/net",
+		Console:     "/dev/kmsg",
+		SetHostname: setHostname,
+	}
+	if device, err := bootPartition("/", "/sys"); err != nil {
+		l.BootErr = err
+	} else {
+		l.Boot = FAT{Device: device}
+	}
+	return l
+}
+
+// Box is an appliance that has booted.
+type Box struct {
+	layout  Layout
+	log     *slog.Logger
+	console *console
+
+	state     string // directory, in Perm or in Memory
+	permanent bool   // it is in Perm
+	config    []byte // the configuration that was taken over, nil if there is none
+
+	mu       sync.Mutex
+	problems []string
+}
+
+// Boot does what is to be done before anything is served. It always gives a Box that can serve; [Box.Problems] has what
+// went wrong.
+func Boot(l Layout, log *slog.Logger) *Box {
+	b := &Box{layout: l, log: log, console: newConsole(l.Console)}
+	b.chooseState()
+	var found inbox
+	if l.Boot == nil {
+		b.problem("The boot partition was not found, so nothing is taken from it: %v.", l.BootErr)
+	} else if err := l.Boot.Use(false, func(dir string) (err error) { found, err = look(dir); return err }); err != nil {
+		b.problem("The boot partition cannot be read, so nothing is taken from it: %v.", err)
+	}
+	b.reset(&found)
+	b.takeKey(&found)
+	b.takeConfig(&found)
+	b.tidy(&found)
+	return b
+}
+
+// State is the directory of the state.
+func (b *Box) State() string { return b.state }
+
+// Configuration is the text of the configuration file that was taken over, without a fault, and the name under which
+// faults are reported; nil if there is none.
+func (b *Box) Configuration() (name string, text []byte) { return configFile, b.config }
+
+// Problems is what the owner should know, one sentence each.
+func (b *Box) Problems() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return append([]string(nil), b.problems...)
+}
+
+// problem records something that the owner should know: for the status page, the log, and the console.
+func (b *Box) problem(format string, args ...any) {
+	line := fmt.Sprintf(format, args...)
+	b.mu.Lock()
+	b.problems = append(b.problems, line)
+	b.mu.Unlock()
+	b.log.Error("appliance", "problem", line)
+	b.console.problem(line)
+}
+
+// removeAll removes a directory and what is in it, durably.
+func removeAll(path string) error {
+	if err := os.RemoveAll(path); err != nil {
+		return err
+	}
+	return syncParent(path)
+}

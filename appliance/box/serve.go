@@ -1,0 +1,68 @@
+package box
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"kdht/appliance"
+	"kdht/config"
+)
+
+// startPatience is for how long a configuration that the node cannot start with is tried again: an address that it
+// names may come with DHCP, a port may belong to a program on its way out.
+const startPatience = 30 * time.Second
+
+// ServeFunc is [appliance.Serve].
+type ServeFunc func(context.Context, config.Config, *slog.Logger, ...appliance.Extension) error
+
+// Serve serves like serve itself, with the problems of the box and its console as extensions, and with what it takes
+// to serve at all: in memory if the state directory fails, with the defaults if the owner's configuration does not
+// work.
+func (b *Box) Serve(ctx context.Context, cfg, defaults config.Config, log *slog.Logger, serve ServeFunc, extensions ...appliance.Extension) error {
+	if !b.permanent {
+		cfg, defaults = b.inMemory(cfg), b.inMemory(defaults)
+	}
+	own := b.config != nil
+	deadline := time.Now().Add(startPatience)
+	for {
+		started := make(chan struct{})
+		err := serve(ctx, cfg, log, append(extensions, b.extension(started))...)
+		select {
+		case <-started:
+			return err
+		default:
+		}
+		switch {
+		case ctx.Err() != nil || err == nil:
+			return err
+		case errors.Is(err, appliance.ErrState) && cfg.State != b.layout.Memory:
+			b.useMemory(err)
+			cfg, defaults = b.inMemory(cfg), b.inMemory(defaults)
+		case !own:
+			b.console.problem("cannot serve: " + err.Error())
+			return err
+		case time.Now().Before(deadline):
+			log.Warn("cannot serve yet", "err", err)
+			b.console.problem("cannot serve yet: " + err.Error())
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(time.Second):
+			}
+		default:
+			b.problem("The configuration does not work on this box (%v): the defaults are used.", err)
+			cfg, own = defaults, false
+		}
+	}
+}
+
+// extension adds the box to a node. started is closed when the node runs.
+func (b *Box) extension(started chan struct{}) appliance.Extension {
+	return func(h *appliance.Host) error {
+		h.Problems(b.Problems)
+		h.Task(newConsoleTask(b.console, h, started))
+		return nil
+	}
+}

@@ -1,0 +1,118 @@
+package box
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"kdht/config"
+)
+
+// takeKey keeps the auth key of the tailnet that lies on the boot partition, for the admin plane to join with. The key
+// is removed from there, since anybody who gets hold of the card could read it. It is never shown.
+func (b *Box) takeKey(in *inbox) {
+	l := in.key
+	if l == nil {
+		return
+	}
+	saved := filepath.Join(b.state, keyFile)
+	if burnt(l.content) {
+		if _, err := os.Stat(saved); err == nil {
+			l.done = take
+			return
+		}
+	}
+	key := bytes.TrimSpace(bytes.TrimPrefix(text(l.content), []byte("\ufeff")))
+	if fault := faultOfKey(key, len(l.content)); fault != "" {
+		b.problem("%s on the boot partition is not used: %s.", l.name, fault)
+		return
+	}
+	if err := writeDurable(saved, append(bytes.Clone(key), '\n'), 0o600); err != nil {
+		b.problem("%s on the boot partition cannot be taken over: %v.", l.name, err)
+		return
+	}
+	b.log.Info("tailnet auth key taken over", "from", l.name)
+	if b.permanent { // else it is needed there at the next start
+		l.done = burn
+	}
+}
+
+// faultOfKey says what is wrong with an auth key, without saying anything of it.
+func faultOfKey(key []byte, size int) string {
+	switch {
+	case size > maxKeyFile:
+		return fmt.Sprintf("it is larger than %d bytes; it should hold one auth key", maxKeyFile)
+	case len(key) == 0:
+		return "it is empty; it should hold one auth key"
+	}
+	for _, c := range key {
+		if c <= ' ' || c > '~' {
+			return "it should hold one auth key and nothing else"
+		}
+	}
+	return ""
+}
+
+// takeConfig chooses the configuration: that on the boot partition if it has no fault, else the last good one. The file
+// stays where it is, to be changed there; what is kept of it tells a new one.
+func (b *Box) takeConfig(in *inbox) {
+	saved := filepath.Join(b.state, configFile)
+	old, err := os.ReadFile(saved)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		b.problem("The configuration that was taken over cannot be read: %v.", err)
+	}
+	if l := in.config; l != nil {
+		next := text(l.content)
+		err := checkConfig(l.name, next)
+		switch {
+		case err != nil:
+			b.faults(err, "%s on the boot partition is not used", l.name)
+		case bytes.Equal(next, old):
+		default:
+			if err := writeDurable(saved, next, 0o600); err != nil {
+				b.problem("%s on the boot partition is used, but cannot be kept: %v.", l.name, err)
+			}
+			b.log.Info("configuration taken over", "from", l.name)
+		}
+		if err == nil {
+			b.config = next
+			return
+		}
+	}
+	if old == nil {
+		return
+	}
+	if err := checkConfig(saved, old); err != nil {
+		b.faults(err, "The configuration that was taken over before is not used")
+		return
+	}
+	b.config = old
+}
+
+// Reject has the configuration that was taken over not be used, and the defaults in its place.
+func (b *Box) Reject(err error) {
+	b.config = nil
+	b.faults(err, "The configuration cannot be used")
+}
+
+// checkConfig says what is wrong with a configuration.
+func checkConfig(name string, data []byte) error {
+	_, err := config.Parse(name, data)
+	return err
+}
+
+// faults records what is wrong with a configuration, each fault with its line and column.
+func (b *Box) faults(err error, format string, args ...any) {
+	what := fmt.Sprintf(format, args...)
+	var faults config.Errors
+	if !errors.As(err, &faults) {
+		b.problem("%s: %v.", what, err)
+		return
+	}
+	for _, f := range faults {
+		b.problem("%s: %v.", what, f)
+	}
+}
