@@ -13,7 +13,7 @@ ARGS  ?=
 
 .PHONY: help
 help: ## list these targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build bin/kdht
@@ -38,6 +38,17 @@ demo: build ## a fleet of 20 nodes in network namespaces, XDP on each, on one sc
 .PHONY: bench
 bench: ## ratios against a bare XDP reflector and libtorrent, as a table (root)
 	@.ci/setup && go run ./bpf/bench $(ARGS)
+
+.PHONY: image
+image: ## build the disk image for this machine's architecture: bin/image/kdht-*.img
+	@go run ./image/build image $(ARGS)
+
+.PHONY: image-amd64 image-arm64 image-rpi
+image-amd64: ## ... for PCs (BIOS and UEFI)
+image-arm64: ## ... for arm64 machines with UEFI
+image-rpi: ## ... for Raspberry Pi 4 and 5
+image-amd64 image-arm64 image-rpi: image-%:
+	@go run ./image/build image $* $(ARGS)
 
 .PHONY: fuzz
 fuzz: ## fuzz every target for FUZZTIME each (default 1m)

@@ -6,10 +6,10 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"time"
 
+	"kdht/appliance/buildinfo"
 	"kdht/appliance/kernel"
 	"kdht/appliance/status"
 	"kdht/config"
@@ -40,7 +40,7 @@ func (p *process) report() status.Report {
 	}
 	n := p.node.Stats()
 	r := status.Report{
-		Version:  version(),
+		Version:  buildinfo.Read().String(),
 		Time:     time.Now(),
 		Started:  p.started,
 		PID:      os.Getpid(),
@@ -157,13 +157,6 @@ func problems(r status.Report) (lines []string) {
 			lines = append(lines, fmt.Sprintf("%s has its XDP program in %s mode: %s.", n.Name, n.Mode, n.Reason))
 		}
 	}
-	if k := x.Held; x.Active && k.Missing > 0 {
-		since := ""
-		if k.Since != nil {
-			since = " since " + k.Since.UTC().Format(time.DateTime+" MST")
-		}
-		lines = append(lines, fmt.Sprintf("Every get and get_peers goes up to user space%s: of the keys held here the kernel half could not take in %d (it knows %d and has room for %d); it tries again.", since, k.Missing, k.Known, k.Room))
-	}
 	if x.Active && x.PinReason != "" {
 		lines = append(lines, fmt.Sprintf("The kernel half ends with the process: %s.", x.PinReason))
 	}
@@ -171,24 +164,4 @@ func problems(r status.Report) (lines []string) {
 		lines = append(lines, "This kernel has no JIT for BPF, so the kernel half is slower than it could be.")
 	}
 	return lines
-}
-
-// version names the build.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	revision, modified := info.Main.Version, ""
-	for _, s := range info.Settings {
-		switch s.Key {
-		case "vcs.revision":
-			revision = s.Value[:min(12, len(s.Value))]
-		case "vcs.modified":
-			if s.Value == "true" {
-				modified = "+changes"
-			}
-		}
-	}
-	return revision + modified
 }

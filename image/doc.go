@@ -1,7 +1,9 @@
-// Package image is the room of what turns the program into an appliance:
-// the stock kernels that boxes boot, pinned, and the harness that boots them.
+// Package image is the room of what turns the program into an appliance: gokrazy instances (amd64, arm64, rpi), which are
+// folders of configuration, the modules that pin what goes into them (builddir) and their packer (gok), and programs
+// and packages that nothing of the product imports:
 //
-// Package kernels (a folder below) boots each stock gokrazy kernel under QEMU
-// with an initramfs of one Go test binary. The product itself does not live
-// here: nothing in this room is imported by it.
+//	build    the program behind make image, flash, vm, update, release
+//	pack     builds disk images
+//	fat      the boot file system
+//	kernels  runs test binaries on the stock kernels, without an image
 package image

@@ -3,8 +3,8 @@ package main
 import (
 	"fmt"
 	"runtime"
-	"runtime/debug"
 
+	"kdht/appliance/buildinfo"
 	"kdht/router/krpc"
 )
 
@@ -13,12 +13,13 @@ type versionCmd struct {
 }
 
 func (versionCmd) Help() string {
-	return `Prints the revision that the program was built from, the Go release, and how the node names itself to others
+	return `Prints the release or the revision that the program was built from, the Go release, and how the node names itself to others
 (the key "v" of its messages).`
 }
 
 // version describes the program.
 type version struct {
+	Release  string `json:"release,omitempty"`
 	Revision string `json:"revision"` // commit; "unknown" if the build did not record it
 	Modified bool   `json:"modified"` // built from a tree with changes
 	Time     string `json:"time,omitempty"`
@@ -28,18 +29,13 @@ type version struct {
 }
 
 func thisVersion() version {
-	v := version{Revision: "unknown", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, V: fmt.Sprintf("%x", krpc.Version)}
-	if bi, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range bi.Settings {
-			switch s.Key {
-			case "vcs.revision":
-				v.Revision = s.Value
-			case "vcs.modified":
-				v.Modified = s.Value == "true"
-			case "vcs.time":
-				v.Time = s.Value
-			}
-		}
+	b := buildinfo.Read()
+	v := version{
+		Release: b.Release, Revision: b.Revision, Modified: b.Modified, Time: b.Time,
+		Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, V: fmt.Sprintf("%x", krpc.Version),
+	}
+	if v.Revision == "" {
+		v.Revision = "unknown"
 	}
 	return v
 }
@@ -50,10 +46,12 @@ func (c *versionCmd) Run(s *system) error {
 	if c.JSON {
 		return s.printJSON(v)
 	}
-	modified := ""
-	if v.Modified {
+	name, modified := v.Revision, ""
+	if v.Release != "" {
+		name = v.Release
+	} else if v.Modified {
 		modified = " (modified)"
 	}
-	_, err := fmt.Fprintf(s.stdout, "kdht %s%s %s %s v=%s\n", v.Revision, modified, v.Go, v.Platform, v.V)
+	_, err := fmt.Fprintf(s.stdout, "kdht %s%s %s %s v=%s\n", name, modified, v.Go, v.Platform, v.V)
 	return err
 }

@@ -3,8 +3,8 @@
 //
 // A guest is a kernel and an initramfs; there is no disk. The initramfs holds
 // a small init (folder guest), one static test binary and its testdata. The
-// kernels are Go modules of the gokrazy project, pinned by the go.mod in
-// folder pins, so a fresh clone fetches exactly the tested ones.
+// kernels are Go modules of the gokrazy project, those that images are built
+// with: image/builddir pins them.
 //
 // QEMU runs them in software (TCG, one thread): no KVM is needed, and a boot
 // takes seconds to tens of seconds.

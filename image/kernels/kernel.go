@@ -42,11 +42,11 @@ func Stock() []Kernel {
 func (k Kernel) QEMU() string { return k.qemu }
 
 // Image fetches the pinned module when it is not in the module cache yet and
-// returns the path of its kernel image. pins is the folder of the go.mod that
-// pins the version.
-func (k Kernel) Image(ctx context.Context, pins string) (string, error) {
+// returns the path of its kernel image. builddir is the folder of the modules
+// that pin what images are built from.
+func (k Kernel) Image(ctx context.Context, builddir string) (string, error) {
 	cmd := exec.CommandContext(ctx, "go", "mod", "download", "-json", k.module)
-	cmd.Dir = pins
+	cmd.Dir = filepath.Join(builddir, filepath.FromSlash(k.module))
 	out, err := cmd.Output()
 	var module struct{ Dir, Error string }
 	if jsonErr := json.Unmarshal(out, &module); jsonErr == nil && module.Error != "" {

@@ -22,7 +22,7 @@ func TestPrograms(t *testing.T) {
 			testenv.NeedTool(t, kernel.QEMU())
 			ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 			defer cancel()
-			image, err := kernel.Image(ctx, "pins")
+			image, err := kernel.Image(ctx, "../builddir")
 			if err != nil {
 				t.Fatal(err)
 			}

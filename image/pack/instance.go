@@ -1,0 +1,139 @@
+package pack
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Instances are the names of the gokrazy instances below image/.
+func Instances() []string { return []string{"amd64", "arm64", "rpi"} }
+
+// HostInstance is the one for machines of this architecture, "" if there is none.
+func HostInstance() string {
+	if slices.Contains(Instances(), runtime.GOARCH) {
+		return runtime.GOARCH
+	}
+	return ""
+}
+
+// work is where copies of instances with changed configurations live; the path becomes part of the SBOM.
+const work = "image/.work"
+
+// instance is a copy of a gokrazy instance with settings of its own.
+type instance struct {
+	src    Source
+	name   string
+	gok    string // the built packer
+	log    *os.File
+	unlock func()
+}
+
+// openInstance makes the copy of an instance, whose config.json change may change; only one process at a time has it.
+func openInstance(ctx context.Context, src Source, name string, logPath string, change func(config map[string]any)) (*instance, error) {
+	if !slices.Contains(Instances(), name) {
+		return nil, fmt.Errorf("there is no instance %q; there are %s", name, strings.Join(Instances(), ", "))
+	}
+	dir := filepath.Join(src.Dir, work, name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	unlock, err := lock(ctx, filepath.Join(src.Dir, work, name+".lock"))
+	if err != nil {
+		return nil, err
+	}
+	in := &instance{src: src, name: name, unlock: unlock}
+	if err := in.prepare(ctx, dir, logPath, change); err != nil {
+		in.Close()
+		return nil, err
+	}
+	return in, nil
+}
+
+func (in *instance) prepare(ctx context.Context, dir, logPath string, change func(map[string]any)) (err error) {
+	b, err := os.ReadFile(filepath.Join(in.src.Dir, "image", in.name, "config.json"))
+	if err != nil {
+		return err
+	}
+	var config map[string]any
+	if err := json.Unmarshal(b, &config); err != nil {
+		return fmt.Errorf("image/%s/config.json: %w", in.name, err)
+	}
+	change(config)
+	if b, err = json.MarshalIndent(config, "", "    "); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), b, 0o600); err != nil { // it may hold a password
+		return err
+	}
+	if err := os.Symlink("../../builddir", filepath.Join(dir, "builddir")); err != nil && !os.IsExist(err) {
+		return err
+	}
+	if in.log, err = os.Create(logPath); err != nil {
+		return err
+	}
+	in.gok = filepath.Join(in.src.Dir, "bin", "gok")
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", in.gok, "github.com/gokrazy/tools/cmd/gok")
+	cmd.Dir = filepath.Join(in.src.Dir, "image", "gok")
+	cmd.Env = append(os.Environ(), "GOFLAGS=-buildvcs=false", "CGO_ENABLED=0")
+	cmd.Stdout, cmd.Stderr = in.log, in.log
+	if err := cmd.Run(); err != nil {
+		return in.failed("building gok", err)
+	}
+	return nil
+}
+
+// Close lets others have the instance.
+func (in *instance) Close() {
+	if in.log != nil {
+		_ = in.log.Close()
+	}
+	in.unlock()
+}
+
+//go:embed go.sh
+var goWrapper []byte
+
+// run runs gok; its output goes to the log. With fixed, what it builds depends neither on the place nor on the time.
+func (in *instance) run(ctx context.Context, fixed bool, args ...string) error {
+	cmd := exec.CommandContext(ctx, in.gok, append([]string{"-i", in.name, "--parent_dir", work}, args...)...)
+	cmd.Dir = in.src.Dir
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-trimpath -buildvcs=false '-ldflags=-s -w'")
+	if fixed {
+		dir, err := os.MkdirTemp("", "kdht-go-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+		if err := os.WriteFile(filepath.Join(dir, "go"), goWrapper, 0o755); err != nil {
+			return err
+		}
+		realGo, err := exec.LookPath("go")
+		if err != nil {
+			return err
+		}
+		cmd.Env = append(cmd.Env, "PATH="+dir+string(os.PathListSeparator)+os.Getenv("PATH"),
+			"KDHT_GO="+realGo, "KDHT_TIMESTAMP="+in.src.Time.Format(time.RFC3339))
+	}
+	cmd.Stdout, cmd.Stderr = in.log, in.log
+	cmd.WaitDelay = 5 * time.Second
+	if err := cmd.Run(); err != nil {
+		return in.failed("gok "+args[0], err)
+	}
+	return nil
+}
+
+// failed adds the end of the log to an error.
+func (in *instance) failed(what string, err error) error {
+	b, _ := os.ReadFile(in.log.Name())
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	return fmt.Errorf("%s: %w; the end of %s:\n%s", what, err, in.log.Name(), strings.Join(lines[max(0, len(lines)-15):], "\n"))
+}
