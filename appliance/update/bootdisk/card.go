@@ -1,0 +1,76 @@
+package bootdisk
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+)
+
+// A boot file system that this package placed or has replaced keeps, in the last sectors before its first table, a copy
+// of its boot sector and a card with the boot code that belongs to it. Selecting the file system means to copy the one to
+// the beginning of the partition, and the other to the beginning of the disk.
+const (
+	bootCopy = -3 // sectors before the first table
+	cardAt   = -2
+)
+
+// codeSize is the boot code in the master boot record. The disk's signature and the partition table behind it stay what
+// they are.
+const codeSize = 440
+
+// Places in gokrazy's boot code: where kernel and command line lie, in sectors of the disk.
+const (
+	codeKernel  = 432
+	codeCmdline = 436
+)
+
+var cardMagic = []byte("KDHT boot card 1")
+
+// card is what is known of a boot file system beside its boot sector.
+type card struct {
+	code [codeSize]byte // boot code; zero if there is none
+	prev int            // sectors reserved before the boot file system that was in force before this one; 0: none
+}
+
+// ErrNoCard says that at a place there is no boot file system that could be put in force.
+var ErrNoCard = errors.New("no boot file system there")
+
+// header reads the boot sector and the card of the boot file system whose tables begin after so many sectors.
+func header(boot Device, reserved int) (bpb []byte, c card, err error) {
+	if reserved < 4 {
+		return nil, card{}, ErrNoCard
+	}
+	b, err := readAny(boot, int64(reserved+bootCopy)*sector, 2*sector)
+	if err != nil {
+		return nil, card{}, err
+	}
+	bpb, b = b[:sector], b[sector:]
+	if !bytes.HasPrefix(b, cardMagic) || binary.LittleEndian.Uint32(b[16:]) != crc32.ChecksumIEEE(append(bytes.Clone(bpb), b[20:]...)) {
+		return nil, card{}, ErrNoCard
+	}
+	c.prev = int(binary.LittleEndian.Uint16(b[20:]))
+	copy(c.code[:], b[64:])
+	f, err := parseBoot(bpb)
+	if err != nil {
+		return nil, card{}, err
+	}
+	if f.reserved != reserved {
+		return nil, card{}, fmt.Errorf("%w: its boot sector belongs elsewhere", ErrNoCard)
+	}
+	return bpb, c, nil
+}
+
+// writeHeader writes both.
+func writeHeader(boot Device, reserved int, bpb []byte, c card) error {
+	b := make([]byte, 2*sector)
+	copy(b, bpb)
+	k := b[sector:]
+	copy(k, cardMagic)
+	binary.LittleEndian.PutUint16(k[20:], uint16(c.prev)) // sectors reserved before a FAT are 16 bits
+	copy(k[64:], c.code[:])
+	binary.LittleEndian.PutUint32(k[16:], crc32.ChecksumIEEE(append(bytes.Clone(bpb), k[20:]...)))
+	_, err := boot.WriteAt(b, int64(reserved+bootCopy)*sector)
+	return err
+}
