@@ -229,6 +229,7 @@ func (s *Store) transact(db *bbolt.DB, reqs []*request) (err error) {
 		}
 	}
 	if b.dirty {
+		b.saveClock(saveClockWith)
 		start := time.Now()
 		if err := tx.Commit(); err != nil {
 			return fmt.Errorf("store: commit: %w", err)

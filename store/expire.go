@@ -16,20 +16,39 @@ const (
 // Expire removes what has expired by now and returns how many items and peers that
 // were. Nothing expired is ever returned, swept or not; sweeping frees the space,
 // tells OnRelease, and keeps the resident memory small. Call it every few seconds.
+//
+// It is also where a wall clock that was set since Open is noticed, which may tell for
+// how long the store was closed (clock.go).
 func (s *Store) Expire(now time.Time) (n int, err error) {
-	at := clamp(now.Unix())
+	at := clamp(s.clock.now().Add(now.Sub(s.opt.Now())).Unix())
+	items, peers := at, at
+	closed, before := s.clock.closed()
+	if before != nil {
+		// What was put since Open expires later than this.
+		opened := s.clock.opened.Unix()
+		items = max(items, clamp(opened+int64(min(closed, s.opt.ItemTTL)/time.Second)-1))
+		peers = max(peers, clamp(opened+int64(min(closed, s.opt.PeerTTL)/time.Second)-1))
+		s.log.Info("store: the clock was set and tells how long the store was closed", "closed", closed.Round(time.Second))
+	}
 	for {
 		step := 0
 		err := s.submit(func(b *batch) error {
-			step = b.expireItems(at, expireStep) + b.expirePeers(at, expireStep)
+			step = b.expireItems(items, expireStep) + b.expirePeers(peers, expireStep)
 			if step == 0 {
+				b.saveClock(saveClockAlone)
 				trim(b.tx)
 			}
 			return nil
 		}, false)
 		n += step
-		if err != nil || step == 0 {
+		if err != nil {
 			return n, err
+		}
+		if step == 0 {
+			if before != nil {
+				s.clock.before.CompareAndSwap(before, nil)
+			}
+			return n, nil
 		}
 	}
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/binary"
 	"fmt"
+	"time"
 
 	"go.etcd.io/bbolt"
 )
@@ -46,6 +47,7 @@ func (x *index) charge(src source, cost int64) {
 // load builds the index from the file. What makes no sense there is damage.
 func (s *Store) load(db *bbolt.DB) error {
 	x := newIndex()
+	var saved *progress
 	err := db.View(func(tx *bbolt.Tx) error {
 		for _, name := range [][]byte{bucketItems, bucketExpiry, bucketOwn, bucketPeers, bucketState} {
 			if tx.Bucket(name) == nil {
@@ -62,6 +64,9 @@ func (s *Store) load(db *bbolt.DB) error {
 			return err
 		}
 		x.state = loadState(tx.Bucket(bucketState))
+		if v, ok := unseal(tx.Bucket(bucketState).Get(keyClock)); ok {
+			saved = parseProgress(v)
+		}
 		trim(tx)
 		return nil
 	})
@@ -71,7 +76,30 @@ func (s *Store) load(db *bbolt.DB) error {
 	s.mu.Lock()
 	s.index = x
 	s.mu.Unlock()
+	s.clock.saved = time.Time{}
+	if saved != nil {
+		s.clock.saved = saved.store
+	}
+	if s.clock.opened.IsZero() {
+		s.clock.start(saved, x.lastStored(s.opt.ItemTTL, s.opt.PeerTTL))
+	}
 	return nil
+}
+
+// lastStored is when the last of the entries was stored that expire.
+func (x *index) lastStored(itemTTL, peerTTL time.Duration) (last time.Time) {
+	stored := func(expires uint32, ttl time.Duration) {
+		if t := time.Unix(int64(expires), 0).Add(-ttl); expires != never && t.After(last) {
+			last = t
+		}
+	}
+	for _, expires := range x.items {
+		stored(expires, itemTTL)
+	}
+	for _, w := range x.swarms {
+		stored(w.expires, peerTTL)
+	}
+	return last
 }
 
 func (x *index) loadExpiry(k, v []byte) error {

@@ -23,7 +23,8 @@ type Item struct {
 	Own bool
 
 	// Updated is when the item was last put, Expires when it will expire, the zero
-	// time for an own item. Item sets both, PutItem ignores them.
+	// time for an own item, both by the wall clock of now: if it is set, they move with
+	// it. Item sets both, PutItem ignores them.
 	Updated, Expires time.Time
 }
 
@@ -53,9 +54,9 @@ func (s *Store) Item(target [20]byte) (*Item, error) {
 	}
 	it := r.item(target)
 	if expires == never {
-		it.Own, it.Updated = true, timeOf(updated)
+		it.Own, it.Updated = true, s.timeOf(updated)
 	} else {
-		it.Expires = timeOf(expires)
+		it.Expires = s.timeOf(expires)
 		it.Updated = it.Expires.Add(-s.opt.ItemTTL)
 	}
 	return it, nil

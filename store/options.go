@@ -42,8 +42,11 @@ type Options struct {
 	// Default 3 s.
 	CheckTimeout time.Duration
 
-	// Now is the clock of expiry. Default time.Now.
+	// Now is the wall clock, which may be set at any time. Default time.Now.
 	Now func() time.Time
+	// Elapsed is the clock that expiry follows while the store is open: the time since
+	// some moment, never set. Default: by the monotonic readings of Now, if it has any.
+	Elapsed func() time.Duration
 	// Logger gets what the owner of the box should know. Default: discarded.
 	Logger *slog.Logger
 
@@ -64,6 +67,11 @@ func (o Options) withDefaults() Options {
 	def(&o.CheckTimeout, 3*time.Second)
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Elapsed == nil {
+		wall := o.Now
+		began := wall()
+		o.Elapsed = func() time.Duration { return wall().Sub(began) }
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

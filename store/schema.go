@@ -22,7 +22,7 @@ var (
 	// bucketPeers: expires(4) serial(4) → peer record (peer_record.go). A journal:
 	// announces append to it, expiry takes from its head.
 	bucketPeers = []byte("peers")
-	// bucketState: identity, secrets, nodes; each value ends in its CRC-32C.
+	// bucketState: identity, secrets, nodes, clock; each value ends in its CRC-32C.
 	bucketState = []byte("state")
 
 	keyApplication = []byte("application")

@@ -16,6 +16,7 @@ var (
 	keyIdentity6 = []byte("identity6")
 	keySecrets   = []byte("secrets")
 	keyNodes     = []byte("nodes")
+	keyClock     = []byte("clock")
 )
 
 // Identity is the node's ID in one address family.
@@ -200,7 +201,7 @@ func (s *Store) Nodes() ([]Node, error) {
 			nodes = append(nodes, Node{
 				ID:       Key(v),
 				Addr:     netip.AddrPortFrom(ip, binary.BigEndian.Uint16(v[36:])),
-				LastSeen: timeOf(binary.BigEndian.Uint32(v[38:])),
+				LastSeen: time.Unix(int64(binary.BigEndian.Uint32(v[38:])), 0),
 			})
 		}
 		return nil

@@ -25,6 +25,7 @@ type Store struct {
 	onRelease atomic.Pointer[func(Key)]
 	queue     queue
 	counts    counters
+	clock     clock
 
 	// mu guards the rest. Only the writer goroutine changes it, so that one reads it
 	// without lock.
@@ -35,6 +36,7 @@ type Store struct {
 
 func newStore(path string, o Options) *Store {
 	s := &Store{path: path, opt: o, log: o.Logger, index: newIndex()}
+	s.clock.wall, s.clock.elapsed = o.Now, o.Elapsed
 	s.queue.wake = make(chan struct{}, 1)
 	s.queue.stopped = make(chan struct{})
 	return s
@@ -43,6 +45,10 @@ func newStore(path string, o Options) *Store {
 // Close carries out what was asked for until now, then closes the file. It waits for
 // readers.
 func (s *Store) Close() error {
+	_ = s.submit(func(b *batch) error { // without it, it goes on from where it was saved last
+		b.saveClock(0)
+		return nil
+	}, false)
 	if !s.queue.close() {
 		return ErrClosed
 	}

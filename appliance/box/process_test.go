@@ -2,6 +2,7 @@ package box_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"net"
 	"net/http"
@@ -147,7 +148,7 @@ func (m *machine) report(exited chan error) (r status.Report) {
 		var conn net.Conn
 		err := m.ns.Do(func() (err error) { conn, err = net.Dial("tcp", "198.18.9.1:80"); return err })
 		if err == nil {
-			client := &http.Client{Transport: &http.Transport{Dial: func(string, string) (net.Conn, error) { return conn, nil }}}
+			client := &http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return conn, nil }}}
 			res, errGet := client.Get("http://box/status")
 			if err = errGet; err == nil {
 				err = json.NewDecoder(res.Body).Decode(&r)
