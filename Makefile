@@ -31,6 +31,11 @@ setup: ## install what the tests need (Debian packages when root; otherwise say 
 test: setup ## run every test (as root: also namespaces, XDP, real clients, three kernels in QEMU)
 	@KDHT_REQUIRE=$$( [ "$$(id -u)" = 0 ] && echo 1 || true ) go test -p 1 -timeout 20m ./...
 
+.PHONY: test-image
+test-image: setup ## boot the images in virtual machines and test them (root; logs of failures in bin/logs)
+	@KDHT_IMAGE=1 KDHT_LOGS=$(CURDIR)/bin/logs KDHT_REQUIRE=$$( [ "$$(id -u)" = 0 ] && echo 1 || true ) \
+		go test -count=1 -timeout 25m -v ./image/boot $(ARGS)
+
 .PHONY: demo
 demo: build ## a fleet of 20 nodes in network namespaces, XDP on each, on one screen (root)
 	@exec go run ./appliance/fleet/demo $(ARGS)

@@ -5,5 +5,7 @@
 //	build    the program behind make image, flash, vm, update, release
 //	pack     builds disk images
 //	fat      the boot file system
+//	vm       runs images in virtual machines
+//	boot     tests the appliance as a whole in them
 //	kernels  runs test binaries on the stock kernels, without an image
 package image
