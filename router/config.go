@@ -17,7 +17,8 @@ type Config struct {
 	Store Storage
 	// Kernel is the half of the node in the kernel, if there is one. See also [Node.SetKernel].
 	Kernel Kernel
-	// Bootstrap are nodes to begin with, host:port. An empty list makes the first node of a network.
+	// Bootstrap are nodes to begin with, host:port. An empty list makes the first node of a network. See also
+	// [Node.SetHints].
 	Bootstrap []string
 	// Resolver turns the host names in Bootstrap into addresses. Default: the system's.
 	Resolver Resolver

@@ -50,7 +50,8 @@ type Node struct {
 	pinging   chan struct{} // holds one for each ping of maintenance under way
 	jobs      *shares
 	jobPool   sync.Pool
-	moved     chan struct{} // our ID has changed
+	hints     *hints
+	moved     chan struct{} // our ID has changed, or we are no longer alone
 	ready     chan struct{}
 	readyOnce sync.Once
 
@@ -91,6 +92,7 @@ func New(c Config) (*Node, error) {
 		sightings:    make(chan Contact, maxSightings),
 		pinging:      make(chan struct{}, maxPings),
 		jobs:         newShares(),
+		hints:        newHints(),
 		moved:        make(chan struct{}, 1),
 		ready:        make(chan struct{}),
 		closed:       make(chan struct{}),
@@ -140,7 +142,7 @@ func (n *Node) Run(ctx context.Context) error {
 	for _, s := range n.sockets {
 		n.spawn(newResponder(n, s).run)
 	}
-	for _, task := range []func(context.Context){n.publisher, n.watch, n.join, n.maintain, n.refresh, n.republish} {
+	for _, task := range []func(context.Context){n.publisher, n.watch, n.join, n.followHints, n.maintain, n.refresh, n.republish} {
 		n.spawn(func() { task(ctx) })
 	}
 	<-ctx.Done()
