@@ -26,6 +26,8 @@ type Link struct {
 	Up       bool
 	Carrier  bool
 	Loopback bool
+	// Multicast says that it carries multicast, PointToPoint that there is but one other end, as with most tunnels.
+	Multicast, PointToPoint bool
 	// StripsTags says that the driver takes VLAN tags off frames before an XDP program in native mode sees them
 	// (rx-vlan-offload), so that it cannot put them on again.
 	StripsTags bool
@@ -34,11 +36,13 @@ type Link struct {
 
 	// Addrs are the usable unicast addresses, sorted: not those that duplicate address detection has not passed.
 	Addrs []netip.Addr
+	// Prefixes are Addrs with the length of the prefix that is on this link, not masked.
+	Prefixes []netip.Prefix
 }
 
 // Equal reports whether two states are the same.
 func (l Link) Equal(o Link) bool {
-	return slices.Equal(l.Addrs, o.Addrs) && l.sameButAddrs(o)
+	return slices.Equal(l.Addrs, o.Addrs) && slices.Equal(l.Prefixes, o.Prefixes) && l.sameButAddrs(o)
 }
 
 // SameDevice reports whether two states are of the same interface and differ at most in name, addresses and the XDP
@@ -52,6 +56,7 @@ func (l Link) sameButAddrs(o Link) bool {
 	return l.Index == o.Index && l.Name == o.Name && l.Generation == o.Generation && l.Kind == o.Kind &&
 		l.PortKind == o.PortKind && l.Driver == o.Driver && l.Master == o.Master && l.Parent == o.Parent && l.StripsTags == o.StripsTags && l.Type == o.Type && l.MAC == o.MAC &&
 		l.MTU == o.MTU && l.Up == o.Up && l.Carrier == o.Carrier && l.Loopback == o.Loopback &&
+		l.Multicast == o.Multicast && l.PointToPoint == o.PointToPoint &&
 		l.XDPMode == o.XDPMode && l.XDPProgID == o.XDPProgID
 }
 

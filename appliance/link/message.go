@@ -29,6 +29,8 @@ func parseLink(b []byte) (l Link, ok bool, err error) {
 	l.Up = flags&unix.IFF_UP != 0
 	l.Carrier = flags&unix.IFF_LOWER_UP != 0
 	l.Loopback = flags&unix.IFF_LOOPBACK != 0
+	l.Multicast = flags&unix.IFF_MULTICAST != 0
+	l.PointToPoint = flags&unix.IFF_POINTOPOINT != 0
 	ad, err := netlink.NewAttributeDecoder(b[unix.SizeofIfInfomsg:])
 	if err != nil {
 		return l, false, err
@@ -84,16 +86,17 @@ func parseLink(b []byte) (l Link, ok bool, err error) {
 	return l, true, ad.Err()
 }
 
-// parseAddr reads an RTM_NEWADDR message. ok is false for an address that cannot be used.
-func parseAddr(b []byte) (index int, a netip.Addr, ok bool, err error) {
+// parseAddr reads an RTM_NEWADDR message: an address with the length of the prefix on its link. ok is false for one that
+// cannot be used.
+func parseAddr(b []byte) (index int, p netip.Prefix, ok bool, err error) {
 	if len(b) < unix.SizeofIfAddrmsg {
-		return 0, a, false, errShort
+		return 0, p, false, errShort
 	}
 	flags := uint32(b[2])
 	index = int(int32(binary.NativeEndian.Uint32(b[4:])))
 	ad, err := netlink.NewAttributeDecoder(b[unix.SizeofIfAddrmsg:])
 	if err != nil {
-		return 0, a, false, err
+		return 0, p, false, err
 	}
 	var address, local netip.Addr // the former is the other end's on a point-to-point link
 	for ad.Next() {
@@ -107,14 +110,15 @@ func parseAddr(b []byte) (index int, a netip.Addr, ok bool, err error) {
 		}
 	}
 	if err := ad.Err(); err != nil {
-		return 0, a, false, err
+		return 0, p, false, err
 	}
-	if a = local; !a.IsValid() {
+	a := local
+	if !a.IsValid() {
 		a = address
 	}
 	const unusable = unix.IFA_F_TENTATIVE | unix.IFA_F_DADFAILED
 	if flags&unusable != 0 && flags&unix.IFA_F_OPTIMISTIC == 0 {
-		return index, a, false, nil
+		return index, p, false, nil
 	}
-	return index, a, a.IsValid() && !a.IsUnspecified() && !a.IsMulticast(), nil
+	return index, netip.PrefixFrom(a, int(b[1])), a.IsValid() && !a.IsUnspecified() && !a.IsMulticast(), nil
 }

@@ -201,16 +201,18 @@ func (w *Watcher) dump() ([]Link, error) {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
 	for _, m := range msgs {
-		index, a, ok, err := parseAddr(m.Data)
+		index, p, ok, err := parseAddr(m.Data)
 		if err != nil || !ok {
 			continue
 		}
 		if i := slices.IndexFunc(links, func(l Link) bool { return l.Index == index }); i >= 0 {
-			links[i].Addrs = append(links[i].Addrs, a)
+			links[i].Addrs = append(links[i].Addrs, p.Addr())
+			links[i].Prefixes = append(links[i].Prefixes, p)
 		}
 	}
 	for i := range links {
 		slices.SortFunc(links[i].Addrs, netip.Addr.Compare)
+		slices.SortFunc(links[i].Prefixes, netip.Prefix.Compare)
 	}
 	return links, nil
 }

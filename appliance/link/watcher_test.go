@@ -97,7 +97,8 @@ func TestLinksComeChangeAndGo(t *testing.T) {
 	ip(t, ns, "addr add 2001:db8:0:1::1/64 dev eth0 nodad")
 	until("up with addresses", func(ls []link.Link) bool {
 		l := find(ls, "eth0")
-		return l.Up && l.Carrier && l.Unsuitable() == "" && slices.Contains(l.Addrs, addr("198.18.0.1")) &&
+		return l.Up && l.Carrier && l.Unsuitable() == "" && l.Multicast && !l.PointToPoint && slices.Contains(l.Addrs, addr("198.18.0.1")) &&
+			slices.Contains(l.Prefixes, netip.MustParsePrefix("198.18.0.1/24")) && slices.Contains(l.Prefixes, netip.MustParsePrefix("2001:db8:0:1::1/64")) &&
 			slices.Contains(l.Addrs, addr("2001:db8:0:1::1"))
 	})
 
