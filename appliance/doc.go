@@ -3,6 +3,7 @@
 //
 //	appliance/link    the host's network interfaces, by netlink
 //	appliance/kernel  the kernel half's life: attach, follow links, lease, hand-over between processes
+//	appliance/discover  nodes of one network on one LAN find each other, by DNS-SD
 //	appliance/status  the status page, its JSON twin, metrics, health endpoints
 //	appliance/box     what a machine without keyboard needs at boot (kdht serve --appliance)
 //	appliance/kdht    the program

@@ -19,6 +19,9 @@ type Config struct {
 	HTTP       string           // ADDR:PORT of the status page; empty: no status page
 	Hostname   string           // name of the machine, on the appliance; empty: made from its MAC address
 
+	Discovery   Discovery // whether nodes on the same LAN find each other
+	NetworkName string    // of the network, for discovery: nodes with another one are left alone
+
 	XDP    XDP
 	Store  Store
 	Token  Token
@@ -38,6 +41,21 @@ const (
 	// Private is a DHT of one's own: private addresses are nodes like any other.
 	Private Network = "private"
 )
+
+// Discovery says whether nodes on the same LAN find each other by DNS-SD.
+type Discovery string
+
+// Kinds of discovery.
+const (
+	DiscoveryAuto Discovery = "auto" // in a private network
+	DiscoveryOn   Discovery = "on"
+	DiscoveryOff  Discovery = "off"
+)
+
+// Discover reports whether nodes on the same LAN are to be found.
+func (c *Config) Discover() bool {
+	return c.Discovery == DiscoveryOn || c.Discovery == DiscoveryAuto && c.Network == Private
+}
 
 // XDPMode says where the kernel half is attached.
 type XDPMode string

@@ -25,6 +25,8 @@ const everything = `// a comment
 	"network": "private",
 	"listen": ["192.0.2.1:7000", "[2001:db8::1]:7000"],
 	"bootstrap": ["node.example.org:7000", "[2001:db8::2]:7001"],
+	"discovery": "on",
+	"networkName": "shelf 3",
 	"interfaces": ["eth0", "wlan0"],
 	"external": ["192.0.2.1", "2001:db8::1"],
 	"nodeIDSeed": "seed \"quoted\" ü",
@@ -45,9 +47,10 @@ const everything = `// a comment
 
 func everythingParsed() config.Config {
 	return config.Config{
-		Network:    config.Private,
-		Listen:     []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:7000"), netip.MustParseAddrPort("[2001:db8::1]:7000")},
-		Bootstrap:  []string{"node.example.org:7000", "[2001:db8::2]:7001"},
+		Network:   config.Private,
+		Listen:    []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:7000"), netip.MustParseAddrPort("[2001:db8::1]:7000")},
+		Bootstrap: []string{"node.example.org:7000", "[2001:db8::2]:7001"},
+		Discovery: config.DiscoveryOn, NetworkName: "shelf 3",
 		Interfaces: []string{"eth0", "wlan0"},
 		External:   []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")},
 		NodeIDSeed: `seed "quoted" ü`,

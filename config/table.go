@@ -38,6 +38,15 @@ var keys = []*key{
 		func(c *Config) *[]string { return &c.Bootstrap },
 		"Nodes to join through when the saved routing table is empty or stale. The first node of a new network has none. "+
 			"[] is none, and the default in a private network."),
+	entry("discovery", choice[Discovery]{DiscoveryAuto, DiscoveryOn, DiscoveryOff}, `"auto"`,
+		func(c *Config) *Discovery { return &c.Discovery },
+		"Whether nodes on the same LAN find each other with no configuration, by DNS-SD (multicast DNS, _kdht._udp). auto is on in a private "+
+			"network and off in the public one. On in the public one it finds those nodes nearby that have public addresses, as with IPv6; "+
+			"others are of no use there."),
+	entry("networkName", text{what: "a name", min: 1, max: 63, example: "shelf 3"}, `"kdht"`,
+		func(c *Config) *string { return &c.NetworkName },
+		"Of the private network: nodes on the same LAN find only those that have the same name. It keeps fleets apart, not intruders out: "+
+			"nodes of different names that come to know each other otherwise form one network."),
 	entry("interfaces", list[string]{elem: iface{}, what: "interfaces", example: `["eth0"]`, none: "all", max: 64}, `[]`,
 		func(c *Config) *[]string { return &c.Interfaces },
 		"Network interfaces at which the kernel half answers. [] is all: every suitable one, those that appear later too."),

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"kdht/appliance"
+	"kdht/appliance/discover"
 	"kdht/config"
 	"kdht/store"
 )
@@ -94,8 +95,8 @@ Examples:
 
   kdht serve
   kdht serve --state ./var --listen 0.0.0.0:7000 --http off
-  kdht serve --network private --bootstrap none            # the first node
-  kdht serve --network private --bootstrap 10.0.0.1:6881   # every other one
+  kdht serve --network private                             # nodes on one LAN find each other
+  kdht serve --network private --bootstrap 10.0.0.1:6881   # one elsewhere
   kdht serve --config /etc/kdht.hujson --xdp off
 
 With --appliance, as the image runs it under gokrazy, the program also does what a machine without keyboard needs. Files
@@ -112,7 +113,7 @@ SIGTERM or SIGINT stop it cleanly; a second one stops it at once.`
 }
 
 // extensions are what the program adds to a node.
-var extensions []appliance.Extension
+var extensions = []appliance.Extension{discover.Extend}
 
 // Run runs the node.
 func (c *serveCmd) Run(s *system) error {
