@@ -212,14 +212,7 @@ func TestFloodFromManySources(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		var queries atomic.Int64
-		s.mu.Lock()
-		s.tap = func(_, _ netip.AddrPort, b []byte) {
-			var m krpc.Message
-			if krpc.Decode(b, &m) == nil && m.Type == krpc.TypeQuery {
-				queries.Add(1)
-			}
-		}
-		s.mu.Unlock()
+		s.tapQueries(func(_, _ netip.AddrPort, _ *krpc.Message) { queries.Add(1) })
 		goroutines := runtime.NumGoroutine()
 		var before, after runtime.MemStats
 		runtime.GC()

@@ -213,14 +213,11 @@ func TestQueriesPerDestination(t *testing.T) {
 			at time.Time
 		}
 		var sent []moment
-		s.mu.Lock()
-		s.tap = func(from, to netip.AddrPort, b []byte) {
-			var m krpc.Message
-			if krpc.Decode(b, &m) == nil && m.Type == krpc.TypeQuery && from == n.addr {
+		s.tapQueries(func(from, to netip.AddrPort, _ *krpc.Message) {
+			if from == n.addr {
 				sent = append(sent, moment{to.Addr(), time.Now()})
 			}
-		}
-		s.mu.Unlock()
+		})
 		var wg sync.WaitGroup
 		for i := range 400 {
 			wg.Go(func() { _, _ = n.FindNode(t.Context(), router.ID{byte(i), byte(i >> 8)}) })

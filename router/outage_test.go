@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"kdht/router"
-	"kdht/router/krpc"
 )
 
 // deadLink is a socket whose host has no route, as long as down is set.
@@ -135,23 +134,11 @@ func TestFamilyWithoutNetwork(t *testing.T) {
 		both := s.start(t, c6, newMemStore(), simAddr(router.IPv4, 80), simAddr(router.IPv6, 80))
 		one := s.start(t, c, newMemStore(), simAddr(router.IPv4, 81))
 		time.Sleep(20 * time.Minute)
-		queries := make(map[netip.AddrPort]int)
-		s.mu.Lock()
-		s.tap = func(from, _ netip.AddrPort, b []byte) {
-			var m krpc.Message
-			if krpc.Decode(b, &m) == nil && m.Type == krpc.TypeQuery {
-				queries[from]++
-			}
-		}
-		s.mu.Unlock()
-		time.Sleep(time.Hour)
-		s.mu.Lock()
-		s.tap = nil
+		queries := s.queriesDuring(func() { time.Sleep(time.Hour) })
 		t.Logf("%d queries in an hour, with IPv4 alone %d", queries[both.addr], queries[one.addr])
 		if queries[both.addr] > 2*queries[one.addr] {
 			t.Errorf("%d queries in an hour, with IPv4 alone %d", queries[both.addr], queries[one.addr])
 		}
-		s.mu.Unlock()
 		// When there is an IPv6 network, it is found.
 		first6 := s.start(t, c, newMemStore(), simAddr(router.IPv4, 90), simAddr(router.IPv6, 90))
 		time.Sleep(40 * time.Minute)

@@ -1,7 +1,6 @@
 package router_test
 
 import (
-	"net/netip"
 	"testing"
 	"time"
 
@@ -14,30 +13,20 @@ func TestCloseIDDoesNotMultiplyRefreshes(t *testing.T) {
 	sim(t, func(t *testing.T, s *simNet) {
 		fleet := s.startSim(t, 60, router.IPv4)
 		time.Sleep(10 * time.Minute)
-		queries := make(map[netip.AddrPort]int)
-		s.mu.Lock()
-		s.tap = func(from, _ netip.AddrPort, b []byte) {
-			var m krpc.Message
-			if krpc.Decode(b, &m) == nil && m.Type == krpc.TypeQuery {
-				queries[from]++
-			}
-		}
-		s.mu.Unlock()
 		n := fleet[7]
 		id := n.ID(router.IPv4)
 		id[18] ^= 1
 		m := s.remote(t, simAddr(router.IPv4, 100), id, func(_, r *krpc.Message) *krpc.Message { return r })
-		if _, err := n.Ping(t.Context(), m.conn.local); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(time.Hour)
-		s.mu.Lock()
-		s.tap = nil
+		queries := s.queriesDuring(func() {
+			if _, err := n.Ping(t.Context(), m.conn.local); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Hour)
+		})
 		t.Logf("%d queries in an hour, another node %d", queries[n.addr], queries[fleet[8].addr])
 		if queries[n.addr] > 3*queries[fleet[8].addr] {
 			t.Errorf("%d queries in an hour, another node %d", queries[n.addr], queries[fleet[8].addr])
 		}
-		s.mu.Unlock()
 		if !published(n, m.contact()) {
 			t.Error("it is no contact")
 		}

@@ -12,25 +12,29 @@ import (
 	"kdht/store"
 )
 
+// startAnnouncing starts nodes, of which one announces an infohash, again and again.
+func startAnnouncing(t *testing.T, s *simNet) (fleet []*simNode, owner *simNode, infohash router.ID) {
+	t.Helper()
+	fleet = s.startSim(t, 20, router.IPv4)
+	time.Sleep(time.Minute)
+	owner, infohash = fleet[4], router.ID{0x33}
+	if _, err := owner.Announce(t.Context(), infohash, 5000, false, router.Keep()); err != nil {
+		t.Fatal(err)
+	}
+	return fleet, owner, infohash
+}
+
 // An announce that is withdrawn while it is being repeated stays withdrawn.
 func TestUnannounceWhileRepeating(t *testing.T) {
 	sim(t, func(t *testing.T, s *simNet) {
-		fleet := s.startSim(t, 20, router.IPv4)
-		time.Sleep(time.Minute)
-		owner, infohash := fleet[4], router.ID{0x33}
-		if _, err := owner.Announce(t.Context(), infohash, 5000, false, router.Keep()); err != nil {
-			t.Fatal(err)
-		}
+		fleet, owner, infohash := startAnnouncing(t, s)
 		time.Sleep(10 * time.Second)
 		var once sync.Once
-		s.mu.Lock()
-		s.tap = func(from, _ netip.AddrPort, b []byte) {
-			var m krpc.Message
-			if from == owner.addr && krpc.Decode(b, &m) == nil && m.Type == krpc.TypeQuery && m.Method == krpc.MethodGetPeers {
+		s.tapQueries(func(from, _ netip.AddrPort, q *krpc.Message) {
+			if from == owner.addr && q.Method == krpc.MethodGetPeers {
 				once.Do(func() { owner.Unannounce(infohash) })
 			}
-		}
-		s.mu.Unlock()
+		})
 		time.Sleep(time.Hour)
 		if got := owner.Stats().Announces; got != 0 {
 			t.Errorf("%d announces are being repeated", got)
@@ -42,12 +46,7 @@ func TestUnannounceWhileRepeating(t *testing.T) {
 // An announce that found nobody is repeated soon.
 func TestAnnounceIsRetried(t *testing.T) {
 	sim(t, func(t *testing.T, s *simNet) {
-		fleet := s.startSim(t, 20, router.IPv4)
-		time.Sleep(time.Minute)
-		owner, infohash := fleet[4], router.ID{0x33}
-		if _, err := owner.Announce(t.Context(), infohash, 5000, false, router.Keep()); err != nil {
-			t.Fatal(err)
-		}
+		fleet, _, infohash := startAnnouncing(t, s)
 		time.Sleep(14 * time.Minute)
 		s.setLoss(1)
 		time.Sleep(8 * time.Minute)

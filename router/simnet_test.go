@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"kdht/router"
+	"kdht/router/krpc"
 	"kdht/store"
 )
 
@@ -31,6 +32,29 @@ func newSimNet(seed uint64) *simNet {
 		latency: [2]time.Duration{5 * time.Millisecond, 120 * time.Millisecond},
 		conns:   make(map[netip.AddrPort]*simConn),
 	}
+}
+
+// tapQueries has f called with every query that anybody sends, until there is another tap or none.
+func (s *simNet) tapQueries(f func(from, to netip.AddrPort, q *krpc.Message)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tap = func(from, to netip.AddrPort, b []byte) {
+		var m krpc.Message
+		if krpc.Decode(b, &m) == nil && m.Type == krpc.TypeQuery {
+			f(from, to, &m)
+		}
+	}
+}
+
+// queriesDuring returns how many queries every address sends while f runs.
+func (s *simNet) queriesDuring(f func()) map[netip.AddrPort]int {
+	queries := make(map[netip.AddrPort]int)
+	s.tapQueries(func(from, _ netip.AddrPort, _ *krpc.Message) { queries[from]++ })
+	f()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tap = nil
+	return queries
 }
 
 // simConn is a socket on a simNet.
