@@ -109,32 +109,50 @@ const (
 // pinging is what the frames carry.
 func pinging() []byte { return newQuery("ping").bytes() }
 
-// changed is an intact frame with f done to it.
-func changed(from, to netip.AddrPort, f func(b []byte)) []byte {
-	b := newFrame(from, to, pinging()).bytes()
+// pinger makes pings from one endpoint to another, with something odd about them.
+type pinger struct{ from, to netip.AddrPort }
+
+func (p pinger) intact() *frame { return newFrame(p.from, p.to, pinging()) }
+
+// changed is a frame with f done to its bytes.
+func (p pinger) changed(f func(b []byte)) [][]byte {
+	b := p.intact().bytes()
 	f(b)
-	return b
+	return [][]byte{b}
+}
+
+// with is a frame with f done before it is laid out.
+func (p pinger) with(f func(*frame)) [][]byte {
+	x := p.intact()
+	f(x)
+	return [][]byte{x.bytes()}
+}
+
+// source is a frame from another address.
+func (p pinger) source(a string) [][]byte {
+	p.from = netip.AddrPortFrom(netip.MustParseAddr(a), p.from.Port())
+	return [][]byte{p.intact().bytes()}
+}
+
+// dest is a frame to another address, and MAC address.
+func (p pinger) dest(a, mac string) [][]byte {
+	p.to = netip.AddrPortFrom(netip.MustParseAddr(a), p.to.Port())
+	return p.with(func(f *frame) { f.eth.DstMAC = []byte(mac) })
+}
+
+// ports is a frame from and to other ports.
+func (p pinger) ports(from, to uint16) [][]byte {
+	return [][]byte{pinger{netip.AddrPortFrom(p.from.Addr(), from), netip.AddrPortFrom(p.to.Addr(), to)}.intact().bytes()}
 }
 
 func frames4() []frameCase {
-	to := node4
-	from := netip.AddrPortFrom(client4, clientPort)
-	intact := func() *frame { return newFrame(from, to, pinging()) }
-	one := func(f func(b []byte)) [][]byte { return [][]byte{changed(from, to, f)} }
+	p := pinger{netip.AddrPortFrom(client4, clientPort), node4}
+	one, with, source, dest := p.changed, p.with, p.source, p.dest
 	ip := func(f func(ip []byte)) [][]byte { return one(func(b []byte) { f(l3(b)); sum4(b) }) }
-	with := func(f func(*frame)) [][]byte { x := intact(); f(x); return [][]byte{x.bytes()} }
 	option := func(o layers.IPv4Option) [][]byte {
 		return with(func(f *frame) { f.ip4.Options = append(f.ip4.Options, o) })
 	}
-	source := func(a string) [][]byte {
-		return [][]byte{newFrame(netip.AddrPortFrom(netip.MustParseAddr(a), clientPort), to, pinging()).bytes()}
-	}
-	dest := func(a, mac string) [][]byte {
-		f := newFrame(from, netip.AddrPortFrom(netip.MustParseAddr(a), to.Port()), pinging())
-		f.eth.DstMAC = []byte(mac)
-		return [][]byte{f.bytes()}
-	}
-	fr := intact().fragments
+	fr := p.intact().fragments
 	a, b := fr(1, 32), fr(2, 8)
 	overlap := fr(4, 32)
 	overlap[1] = fr(4, 24)[1]
@@ -165,46 +183,35 @@ func frames4() []frameCase {
 		{"UDP length of 7", 0, "bad_length", "Udp.InErrors", one(func(b []byte) { l4(b)[4], l4(b)[5] = 0, 7 })},
 		{"UDP length too short", 0, "bad_length", "drop/malformed", one(func(b []byte) { l4(b)[5] -= 4; l4(b)[6], l4(b)[7] = 0, 0 })},
 		{"both lengths beyond the frame", 0, "truncated", "IpExt.InTruncatedPkts", one(func(b []byte) { l4(b)[5] += 4; l3(b)[3] += 4; sum4(b) })},
-		{"a trailer", 1, "answered", received, [][]byte{append(intact().bytes(), make([]byte, 50)...)}},
+		{"a trailer", 1, "answered", received, [][]byte{append(p.intact().bytes(), make([]byte, 50)...)}},
 		{"time to live 0", 1, "answered", received, ip(func(ip []byte) { ip[8] = 0 })},
 		{"the reserved flag", 1, "answered", received, ip(func(ip []byte) { ip[6] |= 0x80 })},
-		{"source port 0", 0, "bad_source", "drop/impossible source", [][]byte{newFrame(netip.AddrPortFrom(client4, 0), to, pinging()).bytes()}},
+		{"source port 0", 0, "bad_source", "drop/impossible source", p.ports(0, p.to.Port())},
 		{"source 0.0.0.0", 0, "bad_source", "rt_cache.in_martian_src", source("0.0.0.0")},
 		{"source 127.0.0.1", 0, "bad_source", "rt_cache.in_martian_src", source("127.0.0.1")},
 		{"source 224.0.0.1", 0, "bad_source", "rt_cache.in_martian_src", source("224.0.0.1")},
 		{"source 255.255.255.255", 0, "bad_source", "rt_cache.in_martian_src", source("255.255.255.255")},
 		{"source of the node itself", 0, "bad_source", "rt_cache.in_martian_src", source(node4.Addr().String())},
-		{"source of a broadcast", 0, "not_canonical", "drop/reply not sent", [][]byte{newFrame(netip.MustParseAddrPort("198.18.0.255:51413"), to, mark("bc")).bytes()}},
+		{"source of a broadcast", 0, "not_canonical", "drop/reply not sent", [][]byte{newFrame(netip.MustParseAddrPort("198.18.0.255:51413"), p.to, mark("bc")).bytes()}},
 		{"limited broadcast", 0, "not_ours", "drop/not unicast", dest("255.255.255.255", "\xff\xff\xff\xff\xff\xff")},
 		{"broadcast", 0, "not_ours", "drop/not unicast", dest("198.18.0.255", "\xff\xff\xff\xff\xff\xff")},
 		{"multicast", 0, "not_ours", "drop/not unicast", dest("224.0.0.1", "\x01\x00\x5e\x00\x00\x01")},
 		{"broadcast in a frame for one", 0, "not_ours", "drop/not unicast", dest("198.18.0.255", "\x02\x00\x00\x00\x00\x01")},
 		{"another address", 0, "not_ours", "Ip.InAddrErrors", dest("198.18.0.77", "\x02\x00\x00\x00\x00\x01")},
-		{"another port", 0, "not_ours", "Udp.NoPorts", [][]byte{newFrame(from, netip.AddrPortFrom(to.Addr(), 6882), pinging()).bytes()}},
+		{"another port", 0, "not_ours", "Udp.NoPorts", p.ports(clientPort, 6882)},
 	}
 }
 
 func frames6() []frameCase {
-	to := node6
-	from := netip.AddrPortFrom(client6, clientPort)
-	intact := func() *frame { return newFrame(from, to, pinging()) }
-	one := func(f func(b []byte)) [][]byte { return [][]byte{changed(from, to, f)} }
-	with := func(f func(*frame)) [][]byte { x := intact(); f(x); return [][]byte{x.bytes()} }
+	p := pinger{netip.AddrPortFrom(client6, clientPort), node6}
+	one, with, source, dest := p.changed, p.with, p.source, p.dest
 	header := func(proto layers.IPProtocol, body ...byte) [][]byte {
 		return with(func(f *frame) {
 			f.ip6.NextHeader = proto
 			f.ext = []gopacket.SerializableLayer{gopacket.Payload(append([]byte{byte(layers.IPProtocolUDP), 0}, body...))}
 		})
 	}
-	source := func(a string) [][]byte {
-		return [][]byte{newFrame(netip.AddrPortFrom(netip.MustParseAddr(a), clientPort), to, pinging()).bytes()}
-	}
-	dest := func(a, mac string) [][]byte {
-		f := newFrame(from, netip.AddrPortFrom(netip.MustParseAddr(a), to.Port()), pinging())
-		f.eth.DstMAC = []byte(mac)
-		return [][]byte{f.bytes()}
-	}
-	fr := intact().fragments
+	fr := p.intact().fragments
 	overlap := fr(14, 32)
 	overlap[1] = fr(14, 24)[1]
 	length := func(at, by int) [][]byte {
@@ -240,9 +247,9 @@ func frames6() []frameCase {
 		{"IP length 0", 0, "bad_length", "Udp6InErrors", one(func(b []byte) { b[ipLen], b[ipLen+1] = 0, 0 })},
 		{"UDP length beyond the frame", 0, "bad_length", "Udp6InErrors", length(udpLength, 4)},
 		{"UDP length of 7", 0, "bad_length", "Udp6InErrors", one(func(b []byte) { b[udpLength], b[udpLength+1] = 0, 7 })},
-		{"a trailer", 1, "answered", received, [][]byte{append(intact().bytes(), make([]byte, 50)...)}},
+		{"a trailer", 1, "answered", received, [][]byte{append(p.intact().bytes(), make([]byte, 50)...)}},
 		{"hop limit 0", 1, "answered", received, with(func(f *frame) { f.ip6.HopLimit = 0 })},
-		{"source port 0", 0, "bad_source", "drop/impossible source", [][]byte{newFrame(netip.AddrPortFrom(client6, 0), to, pinging()).bytes()}},
+		{"source port 0", 0, "bad_source", "drop/impossible source", p.ports(0, p.to.Port())},
 		{"source ::", 0, "bad_source", "drop/impossible source", source("::")},
 		{"source ::1", 0, "bad_source", "Ip6InHdrErrors", source("::1")},
 		{"source ff02::1", 0, "bad_source", "Ip6InHdrErrors", source("ff02::1")},
