@@ -52,12 +52,7 @@ func (n *Node) Restart() error {
 // WaitReady waits until the node serves and has found its place in the network, and until its kernel half is attached
 // if there is to be one.
 func (n *Node) WaitReady(ctx context.Context) error {
-	err := Poll(ctx, 100*time.Millisecond, func() (bool, error) {
-		select {
-		case <-n.Done():
-			return false, n.Ended()
-		default:
-		}
+	err := n.Poll(ctx, 100*time.Millisecond, func() (bool, error) {
 		if !n.ready(ctx) {
 			return false, nil
 		}

@@ -69,6 +69,18 @@ func (p *Process) Ended() error {
 	return ErrEnded
 }
 
+// Poll is [Poll] for something that the process brings about: it fails with an [ErrEnded] if that ends before.
+func (p *Process) Poll(ctx context.Context, interval time.Duration, f func() (bool, error)) error {
+	return Poll(ctx, interval, func() (bool, error) {
+		select {
+		case <-p.done:
+			return false, p.Ended()
+		default:
+			return f()
+		}
+	})
+}
+
 // Signal sends a signal, if the process still runs.
 func (p *Process) Signal(sig os.Signal) { _ = p.cmd.Process.Signal(sig) }
 

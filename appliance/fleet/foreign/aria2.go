@@ -60,12 +60,7 @@ func aria2Table(id krpc.ID) []byte {
 
 // WaitDownload waits until the download is complete.
 func (a *Aria2) WaitDownload(ctx context.Context) error {
-	err := fleet.Poll(ctx, 100*time.Millisecond, func() (bool, error) {
-		select {
-		case <-a.Done():
-			return false, a.Ended()
-		default:
-		}
+	err := a.Poll(ctx, 100*time.Millisecond, func() (bool, error) {
 		_, err := os.Stat(a.done)
 		return err == nil, nil
 	})

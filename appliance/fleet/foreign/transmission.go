@@ -63,15 +63,9 @@ func StartTransmission(ctx context.Context, n *fleet.Network, h *fleet.Host, dir
 	}
 	t := &Transmission{Process: p, name: name, dir: conf, url: fmt.Sprintf("http://%s:9091/transmission/rpc", h.IPv4)}
 	t.http.Transport = &http.Transport{DialContext: n.DialContext, DisableKeepAlives: true}
-	err = fleet.Poll(ctx, 100*time.Millisecond, func() (bool, error) {
-		select {
-		case <-p.Done():
-			return false, fmt.Errorf("%s ended: %w\n%s", name, p.Err(), p.Log(4096))
-		default:
-			return t.call(ctx, "session-get", nil, nil) == nil, nil
-		}
-	})
+	err = t.Poll(ctx, 100*time.Millisecond, func() (bool, error) { return t.call(ctx, "session-get", nil, nil) == nil, nil })
 	if err != nil {
+		err = fmt.Errorf("%s: start: %w\n%s", name, err, t.Log(4096))
 		_ = t.Close()
 		return nil, err
 	}
@@ -87,7 +81,7 @@ func (t *Transmission) Download(ctx context.Context, infohash string) (path stri
 	if err := t.call(ctx, "torrent-add", map[string]any{"filename": "magnet:?xt=urn:btih:" + infohash}, nil); err != nil {
 		return "", err
 	}
-	err = fleet.Poll(ctx, 250*time.Millisecond, func() (bool, error) {
+	err = t.Poll(ctx, 250*time.Millisecond, func() (bool, error) {
 		var r struct {
 			Torrents []struct {
 				Name                    string
