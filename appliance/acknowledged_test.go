@@ -87,13 +87,7 @@ func (w *writers) stop() {
 // waitFor waits until so many more items were found after they were put.
 func (w *writers) waitFor(t *testing.T, n int64) {
 	t.Helper()
-	target := w.held.Load() + w.missed.Load() + n
-	for deadline := time.Now().Add(30 * time.Second); w.held.Load()+w.missed.Load() < target; {
-		if time.Now().After(deadline) {
-			t.Fatalf("after 30 s: %d items found", w.held.Load())
-		}
-		time.Sleep(time.Millisecond) // the clients work at their own pace
-	}
+	waitForMore(t, n, "items found or missed", func() int64 { return w.held.Load() + w.missed.Load() })
 }
 
 // again is how long a writer waits for an answer before it asks again: there are moments when nobody is there.

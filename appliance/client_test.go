@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"fmt"
 	"net"
 	"net/netip"
 	"sync"
@@ -18,15 +19,17 @@ import (
 // load is a set of clients that send ping and find_node in turn, each the next one once the last was answered or its
 // time is up. Nothing is sent again.
 type load struct {
-	sent, answered, lost atomic.Int64
-	wrong                atomic.Pointer[string]
+	sent, answered, late, lost atomic.Int64
+	wrong                      atomic.Pointer[string]
 
 	stopping context.CancelFunc
 	done     sync.WaitGroup
 }
 
-// patience is how long a client waits for an answer.
-const patience = time.Second
+// patience is how long a client waits for an answer. Nothing takes that long but a machine with more to do than it can:
+// a client that is kept from running finds that its time is up before it has looked at the answer. What takes longer
+// than timely is counted.
+const patience, timely = 10 * time.Second, time.Second
 
 // startLoad starts clients for every address of a node, in a namespace. They stop at the end of the test at the latest.
 func startLoad(t *testing.T, ns *netns.NS, perNode int, nodes ...netip.AddrPort) *load {
@@ -55,11 +58,16 @@ func (l *load) stop() {
 // waitFor waits until so many more queries were answered or lost.
 func (l *load) waitFor(t *testing.T, n int64) {
 	t.Helper()
-	target := l.answered.Load() + l.lost.Load() + n
-	deadline := time.Now().Add(30 * time.Second)
-	for l.answered.Load()+l.lost.Load() < target {
+	waitForMore(t, n, "queries answered or lost", func() int64 { return l.answered.Load() + l.lost.Load() })
+}
+
+// waitForMore waits until a count has grown by n.
+func waitForMore(t *testing.T, n int64, what string, count func() int64) {
+	t.Helper()
+	begin := count()
+	for deadline := time.Now().Add(30 * time.Second); count() < begin+n; {
 		if time.Now().After(deadline) {
-			t.Fatalf("after 30 s: %d answered, %d lost", l.answered.Load(), l.lost.Load())
+			t.Fatalf("after 30 s: %d more %s, want %d", count()-begin, what, n)
 		}
 		time.Sleep(time.Millisecond) // the clients work at their own pace
 	}
@@ -68,7 +76,12 @@ func (l *load) waitFor(t *testing.T, n int64) {
 // ask sends one query and waits for its answer.
 func (l *load) ask(c *net.UDPConn, i uint32) {
 	l.sent.Add(1)
-	if err := query(c, i, patience); err != "" {
+	begin := time.Now()
+	err := query(c, i, patience)
+	if time.Since(begin) > timely {
+		l.late.Add(1)
+	}
+	if err != "" {
 		l.lost.Add(1)
 		l.wrong.Store(&err)
 		return
@@ -121,7 +134,7 @@ func query(c *net.UDPConn, i uint32, patience time.Duration) string {
 			continue // the late answer to an earlier one, or a query of the node's own
 		}
 		if m.Type != krpc.TypeResponse || !m.HasID || q.HasTarget && m.Nodes == nil && m.Nodes6 == nil {
-			return "not the answer to " + q.Method.String()
+			return fmt.Sprintf("not the answer to %v: %q", q.Method, buf[:n])
 		}
 		return ""
 	}

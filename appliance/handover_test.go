@@ -103,7 +103,7 @@ func restartUnderLoad(t *testing.T, mode string) {
 	if lost := l.lost.Load(); lost > 0 {
 		t.Errorf("%d of %d queries were lost in restarts, want none: %s", lost, l.sent.Load(), *l.wrong.Load())
 	}
-	t.Logf("%d queries answered over three restarts", l.answered.Load())
+	t.Logf("%d queries answered over three restarts, %d of them late", l.answered.Load(), l.late.Load())
 	running.stop(syscall.SIGKILL) // and here the pins stay
 	removePins(t, running)
 }

@@ -110,7 +110,7 @@ func TestInterfaces(t *testing.T) {
 
 // waitNeighbour waits until a namespace can be found at an IPv6 address that was added to it. Linux joins the group to
 // which neighbours send their solicitations (RFC 4291, section 2.7.1) some time after the address is there; one sent
-// before is lost, and repeated a second later, which is all the patience that a query has.
+// before is lost, and repeated a second later.
 func waitNeighbour(t *testing.T, ns *netns.NS, addr string) {
 	t.Helper()
 	a := netip.MustParseAddr(addr).As16()
