@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+
+	"kdht/appliance/update/bootdisk"
 )
 
 // Layout says where the parts of an appliance are. [Gokrazy] is the usual one.
@@ -33,10 +35,11 @@ func Gokrazy() Layout {
 		Console:     "/dev/kmsg",
 		SetHostname: setHostname,
 	}
-	if device, err := bootPartition("/", "/sys"); err != nil {
+	// The kernel's command line is not asked: during the trial of an update it names another root than the one mounted.
+	if disk, err := bootdisk.Find("/"); err != nil {
 		l.BootErr = err
 	} else {
-		l.Boot = FAT{Device: device}
+		l.Boot = FAT{Device: disk.Parts[1]}
 	}
 	return l
 }

@@ -3,6 +3,7 @@ package box_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"net/netip"
@@ -407,7 +408,9 @@ func TestReset(t *testing.T) {
 			if _, text := b.Configuration(); text != nil {
 				t.Errorf("the configuration is still %s", text)
 			}
-			r.checkReset(id, identity)
+			if err := r.lookReset(id, identity); err != nil {
+				t.Error(err)
+			}
 			if !strings.Contains(r.consoleText(), "factory reset done") {
 				t.Errorf("console: %s", r.consoleText())
 			}
@@ -415,28 +418,31 @@ func TestReset(t *testing.T) {
 	}
 }
 
-// checkReset wants a state that has nothing but the identity.
-func (r *rig) checkReset(id store.Identity, kept bool) {
-	r.t.Helper()
-	entries, err := os.ReadDir(r.layout.Perm)
-	if err != nil || len(entries) != 1 {
-		r.t.Errorf("%s has %v, %v", r.layout.Perm, entries, err)
-	}
-	entries, err = os.ReadDir(filepath.Join(r.layout.Perm, "kdht"))
-	if err != nil || len(entries) != 1 {
-		r.t.Errorf("the state has %v, %v", entries, err)
+// lookReset wants a state that has nothing but the identity, and these files.
+func (r *rig) lookReset(id store.Identity, kept bool, files ...string) (err error) {
+	for dir, want := range map[string][]string{r.layout.Perm: {"kdht"}, filepath.Join(r.layout.Perm, "kdht"): append([]string{"kdht.db"}, files...)} {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if !slices.Contains(append(want, "lost+found"), e.Name()) {
+				return fmt.Errorf("%s has %v, want %q", dir, entries, want)
+			}
+		}
 	}
 	s, err := store.Open(filepath.Join(r.layout.Perm, "kdht", "kdht.db"), store.Options{})
 	if err != nil {
-		r.t.Fatal(err)
+		return err
 	}
-	defer s.Close()
+	defer func() { err = errors.Join(err, s.Close()) }()
 	if got, err := s.Identity(true); kept && (err != nil || got != id) || !kept && !errors.Is(err, store.ErrNotFound) {
-		r.t.Errorf("identity %+v, %v; kept: %v", got, err, kept)
+		return fmt.Errorf("identity %+v, %v; kept: %v", got, err, kept)
 	}
 	if n := s.Stats().Items; n != 0 {
-		r.t.Errorf("%d items are left", n)
+		return fmt.Errorf("%d items are left", n)
 	}
+	return nil
 }
 
 // TestResetWithNewConfiguration puts a reset and the configuration for afterwards on the boot partition.

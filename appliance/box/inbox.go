@@ -46,15 +46,6 @@ const (
 	burn        // overwrite and remove it
 )
 
-func (in *inbox) letters() (all []*letter) {
-	for _, l := range []*letter{in.config, in.key, in.reset, in.resetToo} {
-		if l != nil {
-			all = append(all, l)
-		}
-	}
-	return all
-}
-
 // look reads what is there for us in the root of the boot partition.
 func look(dir string) (in inbox, err error) {
 	entries, err := os.ReadDir(dir)
@@ -136,27 +127,22 @@ func (b *Box) tidy(in *inbox) {
 	for _, odd := range in.odd {
 		b.problem("On the boot partition, %s; it is not read.", odd)
 	}
-	var due []*letter
-	for _, l := range in.letters() {
-		if l.done != keep {
-			due = append(due, l)
-		}
-	}
-	if due == nil {
-		return
-	}
-	if err := b.layout.Boot.Use(true, func(dir string) error {
-		var errs []error
-		for _, l := range due {
-			path := filepath.Join(dir, l.name)
-			if l.done == burn {
-				errs = append(errs, scrub(path))
-			} else {
-				errs = append(errs, remove(path))
+	for _, l := range []*letter{in.config, in.key} {
+		if l != nil && l.done != keep {
+			if err := b.discard(l); err != nil {
+				b.problem("%s was taken over, but cannot be removed from the boot partition: %v.", l.name, err)
 			}
 		}
-		return errors.Join(errs...)
-	}); err != nil {
-		b.problem("What was taken over cannot be removed from the boot partition: %v.", err)
 	}
+}
+
+// discard removes a file from the boot partition.
+func (b *Box) discard(l *letter) error {
+	return b.layout.Boot.Use(true, func(dir string) error {
+		path := filepath.Join(dir, l.name)
+		if l.done == burn {
+			return scrub(path)
+		}
+		return remove(path)
+	})
 }

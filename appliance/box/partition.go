@@ -4,9 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
-	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,6 +16,9 @@ type Volume interface {
 	// returned nil. The directory is gone afterwards, and f must not leave its goroutine.
 	Use(writable bool, f func(dir string) error) error
 }
+
+// busyPatience is how long to wait for others who use the device, as whoever looks after updates does for moments.
+const busyPatience = 5 * time.Second
 
 // FAT is a volume with a FAT file system. It is mounted only while it is used, and only for the thread that uses it,
 // so that it is unmounted whatever becomes of the process.
@@ -50,8 +52,14 @@ func (v FAT) use(writable bool, f func(dir string) error) (err error) {
 	if writable {
 		flags = flags&^unix.MS_RDONLY | unix.MS_SYNCHRONOUS | unix.MS_DIRSYNC
 	}
-	if err := unix.Mount(v.Device, dir, "vfat", flags, ""); err != nil {
-		return fmt.Errorf("mount %s: %w", v.Device, err)
+	for deadline := time.Now().Add(busyPatience); ; time.Sleep(busyPatience / 100) {
+		err := unix.Mount(v.Device, dir, "vfat", flags, "")
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, unix.EBUSY) || time.Now().After(deadline) {
+			return fmt.Errorf("mount %s: %w", v.Device, err)
+		}
 	}
 	defer func() {
 		if errUnmount := unix.Unmount(dir, 0); errUnmount != nil {
@@ -59,31 +67,4 @@ func (v FAT) use(writable bool, f func(dir string) error) (err error) {
 		}
 	}()
 	return f(dir)
-}
-
-// bootPartition finds the device of the first partition of the disk that the root file system is on. The kernel's
-// command line is not asked: during the trial of an update it names another root than the one that is mounted.
-func bootPartition(root, sys string) (string, error) {
-	var st unix.Stat_t
-	if err := unix.Stat(root, &st); err != nil {
-		return "", fmt.Errorf("%s: %w", root, err)
-	}
-	link := filepath.Join(sys, "dev/block", fmt.Sprintf("%d:%d", unix.Major(st.Dev), unix.Minor(st.Dev)))
-	partition, err := filepath.EvalSymlinks(link)
-	if err != nil {
-		return "", fmt.Errorf("the root file system is on no disk: %w", err)
-	}
-	if _, err := os.Stat(filepath.Join(partition, "partition")); err != nil {
-		return "", fmt.Errorf("the root file system is on no partition: %w", err)
-	}
-	siblings, err := filepath.Glob(filepath.Join(filepath.Dir(partition), "*/partition"))
-	if err != nil {
-		return "", err
-	}
-	for _, s := range siblings {
-		if number, err := os.ReadFile(s); err == nil && strings.TrimSpace(string(number)) == "1" {
-			return "/dev/" + filepath.Base(filepath.Dir(s)), nil
-		}
-	}
-	return "", fmt.Errorf("%s has no partition 1", filepath.Base(filepath.Dir(partition)))
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -24,23 +25,25 @@ import (
 	"kdht/bpf/testenv"
 )
 
+var programPath = filepath.Join(os.TempDir(), fmt.Sprintf("kdht-box-test-%d", os.Getpid()))
+
 // program builds the program once.
 var program = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(os.TempDir(), "kdht-box-test")
-	cmd := exec.Command("go", "build", "-o", path, "kdht/appliance/kdht")
+	cmd := exec.Command("go", "build", "-o", programPath, "kdht/appliance/kdht")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // there are no libraries in an image
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return string(out), err
 	}
-	return path, nil
+	return programPath, nil
 })
 
 func TestMain(m *testing.M) {
-	code := m.Run()
-	if path, err := program(); err == nil {
-		_ = os.Remove(path)
+	if dir := os.Getenv(cutDir); dir != "" {
+		bootThere(dir)
 	}
+	code := m.Run()
+	_ = os.Remove(programPath) // if it was built
 	os.Exit(code)
 }
 

@@ -21,8 +21,9 @@ import (
 //	3. PERM/kdht          is removed, and the new one gets its name
 //	4. the file that asked for it is removed from the boot partition
 //
-// A loss of power before 2 leaves everything as it was, and the file asks again; after 2, the next start goes on with 3;
-// between 3 and 4, the reset is done once more, which changes nothing since nothing was stored.
+// Only then is anything taken over from there. A loss of power before 2 leaves everything as it was, and the file asks
+// again; after 2, the next start goes on with 3; between 3 and 4, the reset is done once more, which changes nothing since
+// nothing was stored.
 
 func (b *Box) making() string { return filepath.Join(b.layout.Perm, "kdht.making") }
 func (b *Box) fresh() string  { return filepath.Join(b.layout.Perm, "kdht.fresh") }
@@ -48,8 +49,11 @@ func (b *Box) reset(in *inbox) {
 	b.log.Warn("factory reset done", "identity kept", in.resetToo == nil)
 	b.console.print("factory reset done")
 	for _, l := range []*letter{in.reset, in.resetToo} {
-		if l != nil {
-			l.done = take
+		if l == nil {
+			continue
+		}
+		if err := b.discard(l); err != nil {
+			b.problem("%s cannot be removed from the boot partition, so the next start resets the box again: %v.", l.name, err)
 		}
 	}
 }
@@ -65,7 +69,7 @@ func (b *Box) dropOldConfig(in *inbox) {
 		return
 	}
 	// At once: after the reset nothing tells that it is the old one.
-	if err := b.layout.Boot.Use(true, func(dir string) error { return remove(filepath.Join(dir, in.config.name)) }); err != nil {
+	if err := b.discard(in.config); err != nil {
 		b.problem("%s cannot be removed from the boot partition for the factory reset: %v.", in.config.name, err)
 		return
 	}
