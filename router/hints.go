@@ -41,7 +41,7 @@ func newHints() *hints {
 // SetHints replaces the addresses, found by some discovery on the local network, at which nodes of this network may
 // live: bootstrap nodes that come and go. Only the first 64 usable ones are considered. Each that is not known is asked
 // once for the nodes around our own ID, and again after ever longer pauses of up to a minute for as long as it stays a
-// hint and does not answer; no IP address is asked more often, however hints change. Who answers has a claim to a place
+// hint and does not answer, or 15 minutes after it did; no IP address is asked more often, however hints change. Who answers has a claim to a place
 // in the routing table like any other node. Two networks that have formed apart become one in this way.
 func (n *Node) SetHints(addrs []netip.AddrPort) {
 	var list []netip.AddrPort
@@ -129,6 +129,18 @@ func (h *hints) try(ip netip.Addr, now time.Time) *hintTry {
 	return t
 }
 
+// answered puts off those who have answered: whoever has got no place in the routing table for that need not be asked every
+// minute.
+func (h *hints) answered(all []Contact, now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, c := range all {
+		if t := h.tries[c.Addr.Addr()]; t != nil {
+			t.pause, t.next = 0, now.Add(freshFor)
+		}
+	}
+}
+
 // followHints looks up our own ID through each hint that is not known yet.
 func (n *Node) followHints(ctx context.Context) {
 	for {
@@ -164,7 +176,9 @@ func (n *Node) joinThrough(ctx context.Context, roots []Contact) {
 			continue
 		}
 		alone := n.familyLen(f) == 0
-		if n.lookupSelf(ctx, f, mine) == 0 {
+		closest, answered := n.lookupSelf(ctx, f, mine)
+		n.hints.answered(answered, time.Now())
+		if len(closest) == 0 {
 			continue
 		}
 		n.setReady()

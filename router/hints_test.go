@@ -134,3 +134,43 @@ func TestHintsFlood(t *testing.T) {
 		n.stop()
 	})
 }
+
+// Hints that have answered are left alone, also those for whom there is no place in the routing table.
+func TestHintsThatAnswered(t *testing.T) {
+	sim(t, func(t *testing.T, s *simNet) {
+		var fleet []*simNode
+		var heard []netip.AddrPort
+		for i := range 50 {
+			n := s.start(t, router.Config{Private: true}, newMemStore(), simAddr(router.IPv4, i))
+			fleet, heard = append(fleet, n), append(heard, n.addr)
+		}
+		for _, n := range fleet {
+			n.SetHints(heard)
+		}
+		time.Sleep(2 * time.Minute)
+		var unknown int
+		for _, a := range heard[1:] {
+			if !fleet[0].Knows(a.Addr()) {
+				unknown++
+			}
+		}
+		if unknown < 5 {
+			t.Errorf("only %d nodes have no place in the table", unknown)
+		}
+		sent := 0
+		s.mu.Lock()
+		s.tap = func(from, _ netip.AddrPort, _ []byte) {
+			if from == fleet[0].addr {
+				sent++
+			}
+		}
+		s.mu.Unlock()
+		time.Sleep(5 * time.Minute)
+		// Its own queries and its answers to others.
+		t.Logf("%d nodes are not in the table of one, which sends %d datagrams in 5 minutes", unknown, sent)
+		if sent > 100 {
+			t.Errorf("a node that knows all it needs sends %d datagrams in 5 minutes", sent)
+		}
+		stopAll(fleet)
+	})
+}

@@ -130,7 +130,7 @@ func (n *Node) joinAll(ctx context.Context, round int, lost *[2]lostFamily) (joi
 			}
 			roots, resolved = n.resolve(ctx, patience), true
 		}
-		if n.lookupSelf(ctx, f, roots) > 0 {
+		if closest, _ := n.lookupSelf(ctx, f, roots); len(closest) > 0 {
 			joined = true
 			lost[f] = lostFamily{}
 		} else {
@@ -156,9 +156,9 @@ func (n *Node) joinAll(ctx context.Context, round int, lost *[2]lostFamily) (joi
 	return joined
 }
 
-// lookupSelf looks up our own ID in a family and returns how many nodes answered. Nodes of the other family may help
-// if there are no contacts.
-func (n *Node) lookupSelf(ctx context.Context, f Family, roots []Contact) int {
+// lookupSelf looks up our own ID in a family and returns the nodes that answered, closest first, at most 8, and those of the
+// roots that did. Nodes of the other family may help if there are no contacts.
+func (n *Node) lookupSelf(ctx context.Context, f Family, roots []Contact) (closest []*candidate, answered []Contact) {
 	id := n.ID(f)
 	var opts []Option
 	if n.tables[IPv6-f] == nil || n.familyLen(f) > 0 {
@@ -168,9 +168,15 @@ func (n *Node) lookupSelf(ctx context.Context, f Family, roots []Contact) int {
 	l.width = joinWidth
 	l.roots = roots
 	if err := l.run(ctx); err != nil {
-		return 0
+		return nil, nil
 	}
-	return len(l.lists[f].closest(1))
+	list := l.lists[f]
+	for _, r := range roots {
+		if c := list.byAddr[list.table.key(r.Addr.Addr())]; c != nil && c.state == stateAnswered && c.Addr == r.Addr {
+			answered = append(answered, r)
+		}
+	}
+	return list.closest(bucketSize), answered
 }
 
 // familyLen returns how many contacts a family's table has.
