@@ -49,7 +49,7 @@ func (l *lan) plug(ns *netns.NS, name string, addrs ...string) {
 	for _, a := range addrs {
 		end.Addrs = append(end.Addrs, netip.MustParsePrefix(a))
 	}
-	netns.Veth(l.t, end, netns.End{NS: l.ns, Name: port})
+	netns.Veth(l.t, end, netns.End{NS: l.ns, Name: port, Pass: true})
 	do(l.t, l.ns, "link set "+port+" master br0")
 }
 

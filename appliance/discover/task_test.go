@@ -23,20 +23,22 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// TestFind lets nodes on one LAN find each other with no configuration, in both families and in either alone.
+// TestFind lets nodes on one LAN find each other with no configuration, in both families, with the kernel half
+// attached, and in either alone.
 func TestFind(t *testing.T) {
-	testenv.NeedNetNS(t)
+	testenv.NeedXDP(t)
 	for _, c := range []struct {
 		name  string
 		nodes int
 		addrs func(n int) []string
 		ipv6  bool
+		xdp   string
 	}{
 		{"two", 2, func(n int) []string {
 			return []string{fmt.Sprintf("192.168.7.%d/24", n), fmt.Sprintf("fd00:7::%d/64", n)}
-		}, true},
-		{"five over IPv4", 5, func(n int) []string { return []string{fmt.Sprintf("192.168.7.%d/24", n)} }, false},
-		{"five over IPv6", 5, func(n int) []string { return []string{fmt.Sprintf("fd00:7::%d/64", n)} }, true},
+		}, true, "native"},
+		{"five over IPv4", 5, func(n int) []string { return []string{fmt.Sprintf("192.168.7.%d/24", n)} }, false, "off"},
+		{"five over IPv6", 5, func(n int) []string { return []string{fmt.Sprintf("fd00:7::%d/64", n)} }, true, "off"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := newLAN(t)
@@ -49,14 +51,14 @@ func TestFind(t *testing.T) {
 					}
 				}
 				boxes = append(boxes, b)
-				b.start()
+				b.start("--xdp", c.xdp)
 			}
 			know(t, boxes...)
 			shares(t, boxes[0], boxes[len(boxes)-1])
 			shares(t, boxes[len(boxes)-1], boxes[0])
 			for _, b := range boxes {
-				if r := b.status(); !r.Ready {
-					t.Errorf("%s is not ready: %q", b.name, r.Problems)
+				if r := b.status(); !r.Ready || r.XDP.Active != (c.xdp != "off") {
+					t.Errorf("%s is not ready: %q, or XDP is not as it should be: %+v", b.name, r.Problems, r.XDP)
 				}
 			}
 			sections := fmt.Sprint(boxes[0].status().Sections)
