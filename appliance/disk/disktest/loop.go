@@ -1,7 +1,5 @@
 //go:build linux
 
-// Package disktest gives tests of the disk real devices: a file as a loop device with
-// partitions, a mount namespace of one's own, and a shim that records writes.
 package disktest
 
 import (

@@ -80,7 +80,7 @@ func TestFormatPassesFsck(t *testing.T) {
 	}
 }
 
-// dirty gives a file that as garbage, as an old, used card does.
+// dirty gives a file full of garbage, as an old, used card is.
 func dirty(t *testing.T, size int64) *os.File {
 	t.Helper()
 	f, err := os.Create(filepath.Join(t.TempDir(), "dirty"))
