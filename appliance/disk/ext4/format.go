@@ -260,7 +260,11 @@ func (f *formatter) contents() error {
 	if err := f.put(f.journal, f.journalSuperblock()); err != nil {
 		return err
 	}
-	if err := f.resizeBlocks(); err != nil {
+	double, reserved := f.super.resizeBlocks()
+	if err := f.put(f.resize, double); err != nil {
+		return err
+	}
+	if err := f.put(1+f.super.descBlocks(), reserved); err != nil {
 		return err
 	}
 	seed := inodeSeed(f.seed, inoRoot, 0)
@@ -311,7 +315,7 @@ func (f *formatter) inodes() []byte {
 func (f *formatter) journalSuperblock() []byte {
 	b := make([]byte, blockSize)
 	be := binary.BigEndian
-	be.PutUint32(b[0:], 0xc03b3998)
+	be.PutUint32(b[0:], journalMagic)
 	be.PutUint32(b[4:], 4) // a superblock of version 2
 	be.PutUint32(b[12:], blockSize)
 	be.PutUint32(b[16:], uint32(f.journalBlocks))

@@ -124,3 +124,5 @@ type inode struct {
 }
 
 func (i *inode) size() uint64 { return uint64(i.SizeHi)<<32 | uint64(i.SizeLo) }
+
+const journalMagic = 0xc03b3998
