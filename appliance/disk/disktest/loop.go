@@ -73,17 +73,18 @@ func attach(file string) (string, error) {
 func OwnMounts(t testing.TB, fn func() error) {
 	t.Helper()
 	testenv.NeedRoot(t)
-	done := make(chan error)
+	done := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_FS)
+		var err error
+		defer func() { done <- err }() // also when fn ends the test
+		runtime.LockOSThread()         // never unlocked: the thread ends with the goroutine
+		err = unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_FS)
 		if err == nil {
 			err = unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
 		}
 		if err == nil {
 			err = fn()
 		}
-		done <- err
 	}()
 	if err := <-done; err != nil {
 		t.Fatal(err)

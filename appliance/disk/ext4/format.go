@@ -257,7 +257,7 @@ func (f *formatter) contents() error {
 	if err := f.zero(f.journal, f.journalBlocks); err != nil {
 		return err
 	}
-	if err := f.put(f.journal, f.journalSuperblock()); err != nil {
+	if err := f.put(f.journal, journalSuperblock(f.super.UUID, f.journalBlocks, 1)); err != nil {
 		return err
 	}
 	double, reserved := f.super.resizeBlocks()
@@ -308,21 +308,6 @@ func (f *formatter) inodes() []byte {
 	}
 	f.super.JnlBlocks[15], f.super.JnlBlocks[16] = journal.SizeHi, journal.SizeLo
 	place(inoResize, f.resizeInode())
-	return b
-}
-
-// journalSuperblock gives the first block of an empty journal (big endian).
-func (f *formatter) journalSuperblock() []byte {
-	b := make([]byte, blockSize)
-	be := binary.BigEndian
-	be.PutUint32(b[0:], journalMagic)
-	be.PutUint32(b[4:], 4) // a superblock of version 2
-	be.PutUint32(b[12:], blockSize)
-	be.PutUint32(b[16:], uint32(f.journalBlocks))
-	be.PutUint32(b[20:], 1) // first block of the log
-	be.PutUint32(b[24:], 1) // first transaction
-	copy(b[48:], f.super.UUID[:])
-	be.PutUint32(b[64:], 1) // users
 	return b
 }
 

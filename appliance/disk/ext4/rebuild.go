@@ -98,3 +98,34 @@ func (c *checker) unusedInodes(g uint64) uint32 {
 	}
 	return per
 }
+
+// PatchDescriptors replaces group descriptors with a wrong checksum by ones that fit the
+// bitmaps as they are, so that the kernel mounts and replays the journal, which may hold the
+// right ones. The file system must be checked then.
+func PatchDescriptors(d Device) error {
+	v, err := open(d)
+	if err != nil {
+		return err
+	}
+	for g := range v.badGroups {
+		desc := &v.groups[g]
+		blocks, err := v.block(desc.blockBitmap())
+		if err != nil {
+			return err
+		}
+		inodes, err := v.block(desc.inodeBitmap())
+		if err != nil {
+			return err
+		}
+		inodes = inodes[:v.super.InodesPerGroup/8]
+		desc.setBlockBitmapCsum(v.seed, blocks)
+		desc.setInodeBitmapCsum(v.seed, inodes)
+		desc.FreeBlocksLo = uint16(blocksPerGroup - count(blocks))
+		desc.FreeInodesLo = uint16(int(v.super.InodesPerGroup) - count(inodes))
+		off := int64(v.descBlock(g/descPerBlock, 0))*blockSize + int64(g%descPerBlock)*descSize
+		if _, err := d.WriteAt(desc.encode(v.seed, g), off); err != nil {
+			return fmt.Errorf("write descriptor of group %d: %w", g, err)
+		}
+	}
+	return d.Sync()
+}

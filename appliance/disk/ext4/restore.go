@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"time"
 )
 
 // FindSuperblock looks for copies of the superblock of a file system that fills at most
@@ -89,26 +90,91 @@ func writeSuperblock(d Device, raw *superblock) error {
 	return nil
 }
 
-// journalPending says whether the journal holds transactions. Its place is in the superblock too.
-func journalPending(r io.ReaderAt, raw superblock) (bool, error) {
-	if raw.FeatureCompat&compatJournal == 0 {
-		return false, nil
-	}
+// journalPlace finds the journal's first block, and its size in blocks: the superblock
+// has a copy of the journal inode's map.
+func journalPlace(r io.ReaderAt, raw superblock) (first, blocks uint64, err error) {
 	v := &volume{r: r, super: raw, seed: raw.seed()}
 	i := inode{Flags: inodeExtents}
 	for n := range 15 {
 		binary.LittleEndian.PutUint32(i.Block[4*n:], raw.JnlBlocks[n])
 	}
 	all, err := v.extents(&i, inoJournal, nil)
-	if err != nil || len(all) == 0 {
-		return false, fmt.Errorf("find the journal: %w", err)
-	}
-	b, err := v.block(all[0].start)
 	if err != nil {
+		return 0, 0, fmt.Errorf("find the journal: %w", err)
+	}
+	for _, x := range all {
+		blocks += x.count
+	}
+	if blocks < 1024 || all[0].file != 0 {
+		return 0, 0, fmt.Errorf("find the journal: %w", ErrGeometry)
+	}
+	return all[0].start, blocks, nil
+}
+
+// journalPending says whether the journal holds transactions; one that is damaged may.
+func journalPending(r io.ReaderAt, raw superblock) (bool, error) {
+	if raw.FeatureCompat&compatJournal == 0 {
+		return false, nil
+	}
+	place, _, err := journalPlace(r, raw)
+	if err != nil {
+		return false, err
+	}
+	b := make([]byte, blockSize)
+	if _, err := r.ReadAt(b, int64(place)*blockSize); err != nil {
 		return false, fmt.Errorf("read the journal: %w", err)
 	}
-	if binary.BigEndian.Uint32(b) != journalMagic {
-		return false, fmt.Errorf("read the journal: %w", ErrNoSuperblock)
+	return binary.BigEndian.Uint32(b) != journalMagic || binary.BigEndian.Uint32(b[28:]) != 0, nil
+}
+
+// journalSuperblock gives the first block of an empty journal (big endian) whose first
+// transaction has the given number. What is left of an earlier one must not have numbers
+// that follow.
+func journalSuperblock(uuid [16]byte, blocks uint64, sequence uint32) []byte {
+	b := make([]byte, blockSize)
+	be := binary.BigEndian
+	be.PutUint32(b[0:], journalMagic)
+	be.PutUint32(b[4:], 4) // a superblock of version 2
+	be.PutUint32(b[12:], blockSize)
+	be.PutUint32(b[16:], uint32(blocks))
+	be.PutUint32(b[20:], 1) // first block of the log
+	be.PutUint32(b[24:], sequence)
+	copy(b[48:], uuid[:])
+	be.PutUint32(b[64:], 1) // users
+	return b
+}
+
+// JournalIntact says whether the kernel would accept the journal of a file system with
+// nothing to replay.
+func JournalIntact(r io.ReaderAt) bool {
+	s, err := ReadSuperblock(r, 0)
+	if err != nil {
+		return false
 	}
-	return binary.BigEndian.Uint32(b[28:]) != 0, nil
+	pending, err := journalPending(r, s.raw)
+	return err == nil && !pending
+}
+
+// Pending says whether the journal must be replayed, which the kernel does when it mounts.
+func (s *Superblock) Pending() bool { return s.raw.FeatureIncompat&incompatRecover != 0 }
+
+// ResetJournal gives up what the journal holds. The file system must be checked then.
+func ResetJournal(d Device) error {
+	s, err := ReadSuperblock(d, 0)
+	if err != nil {
+		return err
+	}
+	place, blocks, err := journalPlace(d, s.raw)
+	if err != nil {
+		return err
+	}
+	if _, err := d.WriteAt(journalSuperblock(s.UUID, blocks, uint32(time.Now().Unix())), int64(place)*blockSize); err != nil {
+		return fmt.Errorf("write the journal: %w", err)
+	}
+	if err := d.Sync(); err != nil {
+		return fmt.Errorf("write the journal: %w", err)
+	}
+	raw := s.raw
+	raw.FeatureIncompat &^= incompatRecover
+	return writeSuperblock(d, &raw)
 }
