@@ -27,9 +27,12 @@ type Config struct {
 	Private bool
 	// ReadOnly makes a client: it queries with "ro" (BEP 43), answers nobody, and keeps no table up to date.
 	ReadOnly bool
-	// External are our addresses as others see them, at most one per family. A family that has none here learns its
-	// address from the nodes that we query (BEP 42).
+	// External are our addresses as others see them, at most one per family. A family that has none here begins with
+	// the host's own address, if it is public, and learns from the nodes that we query (BEP 42).
 	External []netip.Addr
+	// NewID makes our ID in a family at an address, which is the zero Addr where it is not known or IDs are not bound to
+	// addresses. It must be one that BEP 42 allows there. Default: a random one, and that of last time while it fits.
+	NewID func(Family, netip.Addr) ID
 	// QueryRate bounds all queries that the node sends, per second. Default 250.
 	QueryRate int
 	// Tuning is for networks with needs of their own.

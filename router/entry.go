@@ -12,6 +12,9 @@ const (
 	vouchFor = time.Hour
 	// longLived is how long a contact must have been answering to be given one failure more.
 	longLived = time.Hour
+	// confirmAfter is how long after its first answer a contact is asked again. Many nodes change their ID soon after they
+	// have begun, when they have learnt their address (BEP 42), or are gone.
+	confirmAfter = 10 * time.Second
 	// maxFailures is how many queries in a row a contact may leave unanswered and still be tried again.
 	maxFailures = 8
 )
@@ -50,7 +53,8 @@ type entry struct {
 	checked  time.Time  // last time it was handed out to be pinged, or failed
 	failures int        // queries unanswered since the last answer
 	rtt      time.Duration
-	claim    ID // other ID that its address last answered with
+	doubted  time.Time // last query from its address under another ID
+	claim    ID        // other ID that its address last answered with
 }
 
 func (e *entry) state(now time.Time) State {
@@ -79,13 +83,26 @@ func (e *entry) bad() bool {
 // fresh reports whether the last answer is recent.
 func (e *entry) fresh(now time.Time) bool { return now.Sub(e.answered) <= freshFor }
 
-// due reports whether the contact is to be pinged: it is not good, and the last try is long enough ago.
+// doubtful reports whether a query from its address had another ID since it last answered. It says no more than that the
+// ID may have changed: the source of a query can be forged.
+func (e *entry) doubtful() bool { return e.doubted.After(e.answered) }
+
+// unconfirmed reports whether the contact is to be pinged because it has not answered again since it has been known for a
+// while.
+func (e *entry) unconfirmed(now time.Time) bool {
+	return e.failures == 0 && e.answered.Sub(e.since) < confirmAfter && now.Sub(e.since) >= confirmAfter && now.Sub(e.checked) >= confirmAfter
+}
+
+// due reports whether the contact is to be pinged: it is not good, or doubtful, and the last try is long enough ago.
 func (e *entry) due(now time.Time) bool {
-	if e.state(now) == Good {
+	if e.state(now) == Good && !e.doubtful() {
 		return false
 	}
 	wait := 30 * time.Second
-	if e.failures > 0 {
+	switch {
+	case e.failures == 1 && !e.claim.IsZero():
+		wait = 5 * time.Second // it is there, and not yet known which ID is the right one
+	case e.failures > 0:
 		wait = min(15*time.Second<<(e.failures-1), 15*time.Minute)
 	}
 	return now.Sub(e.checked) >= wait

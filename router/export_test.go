@@ -16,3 +16,10 @@ func (n *Node) FillTable(count int) {
 	}
 	n.changed()
 }
+
+// Table returns the contacts of a family's table, and of its replacement caches.
+func (n *Node) Table(f Family) []Contact {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.tables[f].Contacts()
+}

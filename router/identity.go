@@ -1,6 +1,7 @@
 package router
 
 import (
+	"context"
 	"crypto/rand"
 	"net/netip"
 	"time"
@@ -19,40 +20,46 @@ func newID(addr netip.Addr) ID {
 	return krpc.NodeIDFor(addr, random[len(random)-1], random)
 }
 
-// identify chooses our ID and address in a family: those of last time, unless the configuration or the socket tells
-// that the address is another by now.
-func (n *Node) identify(s *socket) (ID, netip.Addr, bool) {
+// identify chooses our address and ID in a family: those of last time, unless the configuration or the host tells that
+// the address is another by now.
+func (n *Node) identify(s *socket) (ID, *external) {
 	var saved store.Identity
 	if n.store != nil {
 		saved, _ = n.store.Identity(s.family == IPv6) // without one we get a new one
 	}
-	addr, fixed := saved.External, false
-	if local := s.conn.LocalAddr(); Usable(local, n.config.Private) {
-		addr = local.Addr()
+	e := newExternal(saved.External, func(a netip.Addr) bool {
+		return a.IsValid() && FamilyOf(a) == s.family && Usable(netip.AddrPortFrom(a, 1), n.config.Private)
+	})
+	e.at(n.hostAddr(s))
+	if n.config.Private || n.config.ReadOnly || s.conn.LocalAddr().Addr().IsLoopback() {
+		e.settle() // IDs are not bound to addresses, or nobody comes to know ours
 	}
 	for _, a := range n.config.External {
 		if FamilyOf(a) == s.family {
-			addr, fixed = a.Unmap(), true
+			e.fix(a.Unmap())
 		}
 	}
-	id := ID(saved.ID)
-	if id.IsZero() || !n.mayKeep(id, addr) {
-		id = newID(n.boundTo(addr))
+	id, addr := ID(saved.ID), e.address()
+	if n.config.NewID != nil || id.IsZero() || !n.mayKeep(id, addr) {
+		id = n.newID(s.family, addr)
 	}
-	return id, addr, fixed
+	return id, e
+}
+
+// newID returns an ID that is good at an address.
+func (n *Node) newID(f Family, addr netip.Addr) ID {
+	if n.config.Private {
+		addr = netip.Addr{} // IDs are not bound to addresses
+	}
+	if n.config.NewID != nil {
+		return n.config.NewID(f, addr)
+	}
+	return newID(addr)
 }
 
 // mayKeep reports whether an ID is good at an address.
 func (n *Node) mayKeep(id ID, addr netip.Addr) bool {
 	return n.config.Private || !addr.IsValid() || krpc.ValidNodeID(id, addr)
-}
-
-// boundTo returns the address that IDs are bound to.
-func (n *Node) boundTo(addr netip.Addr) netip.Addr {
-	if n.config.Private {
-		return netip.Addr{}
-	}
-	return addr
 }
 
 // saveIdentity stores our ID and address in a family.
@@ -68,21 +75,52 @@ func (n *Node) saveIdentity(f Family) {
 
 // vote considers what a node that answered us says about our address.
 func (n *Node) vote(f Family, voter, addr netip.Addr) {
-	addr, decided := n.external[f].vote(voter, addr, time.Now())
-	if !decided {
-		return
+	changed, settled := n.external[f].vote(voter, addr, time.Now())
+	if changed {
+		n.readdressed(f, "other nodes see us at another address")
 	}
-	old := n.ID(f)
-	id := old
-	if !n.mayKeep(old, addr) {
-		id = newID(addr)
-		n.mu.Lock()
-		n.tables[f].SetSelf(id)
-		n.mu.Unlock()
-		n.count(eventIDChanged)
-		n.changed()
+	if changed || settled {
 		poke(n.moved)
 	}
-	n.log.Info("other nodes see us at another address", "family", f, "address", addr, "id", id, "was", old)
+}
+
+// locate looks whether the host has got another address since.
+func (n *Node) locate() {
+	for f, s := range n.primary {
+		if s != nil && n.external[f].at(n.hostAddr(s)) {
+			n.readdressed(Family(f), "this host has another address")
+		}
+	}
+}
+
+// awaitVotes begins the wait for votes with the first answer.
+func (n *Node) awaitVotes(f Family) {
+	if !n.external[f].heard() {
+		return
+	}
+	n.spawn(func() {
+		if n.sleep(context.Background(), settleTime) == nil && n.external[f].settle() {
+			n.log.Info("too few nodes have told our address", "family", f, "id", n.ID(f))
+			poke(n.moved)
+		}
+	})
+}
+
+// readdressed gives us an ID that fits our address, if ours does not. Our contacts are those that are likely to know us by
+// the old one: they hear of the new one by being pinged.
+func (n *Node) readdressed(f Family, why string) {
+	addr, old := n.external[f].address(), n.ID(f)
+	id := old
+	if !n.mayKeep(old, addr) {
+		id = n.newID(f, addr)
+		n.mu.Lock()
+		n.tables[f].SetSelf(id)
+		contacts := n.tables[f].Contacts()
+		n.mu.Unlock()
+		n.count(eventIDChanged)
+		n.publish() // before anybody hears of the new ID, and pings us for it
+		n.spawn(func() { n.pingAll(context.Background(), contacts) })
+	}
+	n.log.Info(why, "family", f, "address", addr, "id", id, "was", old)
 	n.saveIdentity(f)
 }

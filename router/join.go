@@ -33,13 +33,15 @@ const (
 // too. The last one is how often the node looks whether it is still part of the network.
 var joinPauses = [...]time.Duration{time.Second, 5 * time.Second, 30 * time.Second, time.Minute}
 
-// join finds the node's place in the network, and finds it again when the network was lost or our ID has changed.
+// join finds the node's place in the network, and finds it again when the network was lost, or our ID has changed or was
+// settled.
 func (n *Node) join(ctx context.Context) {
 	n.pingSaved(ctx)
 	retry := joinRetryMin
 	var lost [2]lostFamily // by Family
 	for round := 0; ; {
 		wait := joinPauses[min(round, len(joinPauses)-1)]
+		n.locate()
 		switch {
 		case n.joinAll(ctx, round, &lost):
 			retry = joinRetryMin

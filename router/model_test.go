@@ -306,7 +306,7 @@ func checkTable(table *router.Table, family router.Family, private bool, answere
 			continue
 		}
 		slots[n]++
-		if e.State == router.Bad {
+		if e.State == router.Bad || !e.Claim.IsZero() {
 			bad = append(bad, e.Contact)
 		} else {
 			inSlots = append(inSlots, e.Contact)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,11 +46,12 @@ type Node struct {
 	lookups      atomic.Int64
 
 	sightings chan Contact
-	pinging   chan struct{} // holds one for each ping of maintenance under way
+	pinging   chan struct{} // holds one for each ping of a sender of queries under way
+	upkeep    chan struct{} // the same for contacts, of which many may be due at once
 	jobs      *shares
 	jobPool   sync.Pool
 	hints     *hints
-	moved     chan struct{} // our ID has changed, or we are no longer alone
+	moved     chan struct{} // our ID has changed or is settled, or we are no longer alone
 	ready     chan struct{}
 	readyOnce sync.Once
 
@@ -91,6 +91,7 @@ func New(c Config) (*Node, error) {
 		limiter:      newLimiter(c.QueryRate, c.Tuning.QueryRatePerNode),
 		sightings:    make(chan Contact, maxSightings),
 		pinging:      make(chan struct{}, maxPings),
+		upkeep:       make(chan struct{}, maxPings),
 		jobs:         newShares(),
 		hints:        newHints(),
 		moved:        make(chan struct{}, 1),
@@ -123,11 +124,9 @@ func (n *Node) addSocket(conn Conn) {
 		return
 	}
 	n.primary[f] = s
-	id, addr, fixed := n.identify(s)
+	id, external := n.identify(s)
 	n.tables[f] = NewTable(TableConfig{Self: id, Family: f, Private: n.config.Private})
-	n.external[f] = newExternal(addr, fixed, func(a netip.Addr) bool {
-		return FamilyOf(a) == f && Usable(netip.AddrPortFrom(a, 1), n.config.Private)
-	})
+	n.external[f] = external
 	n.saveIdentity(f)
 }
 

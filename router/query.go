@@ -101,7 +101,7 @@ func (n *Node) exchange(ctx context.Context, x *transaction, m krpc.Message, slo
 	m.Type, m.TID = krpc.TypeQuery, x.id[:]
 	m.ID, m.HasID = n.ID(x.socket.family), true
 	m.Version = version
-	m.ReadOnly = n.config.ReadOnly
+	m.ReadOnly = n.config.ReadOnly || !n.external[x.socket.family].isSettled()
 	b, err := m.Append(make([]byte, 0, 256))
 	if err != nil {
 		return nil, err
@@ -151,24 +151,31 @@ func (n *Node) exchange(ctx context.Context, x *transaction, m krpc.Message, slo
 
 // responded learns from an answer.
 func (n *Node) responded(x *transaction, r *reply, rtt time.Duration) {
+	f := x.socket.family
+	n.awaitVotes(f)
 	if r.IP.IsValid() {
-		n.vote(x.socket.family, x.addr.Addr(), r.IP.Addr())
+		n.vote(f, x.addr.Addr(), r.IP.Addr())
 	}
-	n.silence[x.socket.family].Store(0)
+	n.silence[f].Store(0)
 	if r.ReadOnly {
 		return
 	}
-	t := n.tables[x.socket.family]
-	changed := false
+	t := n.tables[f]
+	var again Contact
+	changed, claimed := false, false
 	n.mu.Lock()
 	if r.Type == krpc.TypeResponse {
 		changed = t.Responded(Contact{ID: r.ID, Addr: x.addr}, rtt, r.at)
+		again, claimed = t.Claimed(x.addr)
 	} else if c, known := t.At(x.addr); known {
 		changed = t.Responded(c, rtt, r.at) // to refuse one must be alive
 	}
 	n.mu.Unlock()
 	if changed {
 		n.changed()
+	}
+	if claimed {
+		n.pingSoon(again)
 	}
 }
 
@@ -199,16 +206,8 @@ func (n *Node) doubt(to Contact) {
 	n.mu.Lock()
 	c, known := n.tables[FamilyOf(to.Addr.Addr())].At(to.Addr)
 	n.mu.Unlock()
-	if !known {
-		return
-	}
-	select {
-	case n.pinging <- struct{}{}:
-	default:
-		return
-	}
-	if !n.spawn(func() { n.ping(c); <-n.pinging }) {
-		<-n.pinging
+	if known {
+		n.pingSoon(c)
 	}
 }
 

@@ -17,10 +17,10 @@ import (
 type remote struct {
 	net    *simNet
 	conn   *simConn
-	id     router.ID
 	answer func(q *krpc.Message, r *krpc.Message) *krpc.Message
 
 	mu    sync.Mutex
+	id    router.ID
 	heard []krpc.Method // of the queries that came
 }
 
@@ -46,7 +46,7 @@ func (m *remote) run() {
 		m.mu.Lock()
 		m.heard = append(m.heard, q.Method)
 		m.mu.Unlock()
-		r := m.answer(&q, &krpc.Message{Type: krpc.TypeResponse, TID: q.TID, ID: m.id, HasID: true})
+		r := m.answer(&q, &krpc.Message{Type: krpc.TypeResponse, TID: q.TID, ID: m.contact().ID, HasID: true})
 		if r == nil {
 			continue
 		}
@@ -58,7 +58,17 @@ func (m *remote) run() {
 	}
 }
 
-func (m *remote) contact() router.Contact { return router.Contact{ID: m.id, Addr: m.conn.local} }
+func (m *remote) contact() router.Contact {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return router.Contact{ID: m.id, Addr: m.conn.local}
+}
+
+func (m *remote) setID(id router.ID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.id = id
+}
 
 // times returns how many queries of a method came.
 func (m *remote) times(method krpc.Method) (n int) {

@@ -139,6 +139,16 @@ func (e *entry) check(now time.Time) (Contact, bool) {
 	return e.Contact, true
 }
 
+// Claimed returns the contact to ping at once because its address has just answered, for the first time, under another
+// ID than the table knows it by. With a second such answer the new ID takes the place of the old one.
+func (t *Table) Claimed(a netip.AddrPort) (c Contact, ping bool) {
+	e := t.byAddr[t.key(a.Addr())]
+	if e == nil || e.Addr != a || e.claim.IsZero() || e.failures != 1 {
+		return Contact{}, false
+	}
+	return Contact{ID: e.claim, Addr: a}, true
+}
+
 // Responded records that a node answered one of our queries from the address that it was sent to: the only way
 // into the table. It reports whether what is to be published changed.
 func (t *Table) Responded(c Contact, rtt time.Duration, now time.Time) bool {
@@ -175,10 +185,15 @@ func (t *Table) Responded(c Contact, rtt time.Duration, now time.Time) bool {
 	return t.place(b, e, now) || changed
 }
 
-// Queried records that a node sent us a query. It matters for a contact of the table only.
+// Queried records that a node sent us a query. It matters for a contact of the table only: under the ID that we know it
+// vouches for it, under another one it makes the contact due to be pinged.
 func (t *Table) Queried(c Contact, now time.Time) {
-	if e := t.byAddr[t.key(c.Addr.Addr())]; e != nil && e.Contact == c {
+	switch e := t.byAddr[t.key(c.Addr.Addr())]; {
+	case e == nil:
+	case e.Contact == c:
 		e.asked = now
+	case e.Addr == c.Addr:
+		e.doubted = now
 	}
 }
 

@@ -60,12 +60,13 @@ func (g *tableRig) contact(bucket int, secure bool) router.Contact {
 	}
 }
 
-// fill makes n new contacts answer, a second apart.
+// fill makes n new contacts answer, and again after ten seconds, one after another.
 func (g *tableRig) fill(bucket, n int, secure bool) (all []router.Contact) {
 	for range n {
 		c := g.contact(bucket, secure)
 		g.Responded(c, time.Millisecond, g.now)
-		g.now = g.now.Add(time.Second)
+		g.now = g.now.Add(10 * time.Second)
+		g.Responded(c, time.Millisecond, g.now)
 		all = append(all, c)
 	}
 	return all
@@ -294,8 +295,23 @@ func TestIDChange(t *testing.T) {
 	other, third := as(sharing(g.r, g.Self(), 5)), as(sharing(g.r, g.Self(), 6))
 
 	g.wantOffer("hearsay about another ID", other, nobody)
+	g.now = g.now.Add(time.Second)
+	g.Queried(other, g.now)
+	g.wantPublished("a query under another ID", []router.Contact{c})
+	g.wantOffer("a query under another ID", other, c)
+	g.wantOffer("a second one, while that ping is under way", other, nobody)
+	g.now = g.now.Add(5 * time.Second)
+	g.Responded(c, time.Millisecond, g.now)
+	g.now = g.now.Add(time.Minute)
+	g.wantOffer("the old ID has answered", other, nobody)
+	if again, ok := g.Claimed(c.Addr); ok {
+		t.Errorf("%v is to be pinged for a claim that nobody has made", again)
+	}
 	if !g.Responded(other, time.Millisecond, g.now) {
 		t.Error("the first answer under another ID is no change")
+	}
+	if again, ok := g.Claimed(c.Addr); !ok || again != other {
+		t.Errorf("after the first answer under another ID %v is to be pinged, want %v", again, other)
 	}
 	g.wantContacts("one answer under another ID", []router.Contact{c})
 	g.wantPublished("one answer under another ID", nil)
@@ -485,6 +501,32 @@ func TestOfferToFullBucket(t *testing.T) {
 	g.now = g.now.Add(16 * time.Minute)
 	c = g.contact(0, false)
 	g.wantOffer("a spare is found before the old are checked", c, c)
+}
+
+// Who is new is asked again soon, and then not before a quarter of an hour is over.
+func TestNewcomersAreConfirmed(t *testing.T) {
+	g := newTableRig(t, false)
+	g.fill(0, 7, false)
+	c, spare := g.contact(0, false), g.contact(0, false)
+	g.Responded(c, time.Millisecond, g.now)
+	g.Responded(spare, time.Millisecond, g.now)
+	g.wantCached("a ninth", []router.Contact{spare})
+	if got := g.Questionable(g.now.Add(5 * time.Second)); len(got) != 0 {
+		t.Errorf("at once, to be pinged: %v", got)
+	}
+	g.now = g.now.Add(15 * time.Second)
+	if got, want := g.Questionable(g.now), []router.Contact{c, spare}; !slices.Equal(got, want) {
+		t.Errorf("to be pinged: %v, want %v", got, want)
+	}
+	for _, x := range []router.Contact{c, spare} {
+		g.Responded(x, time.Millisecond, g.now)
+	}
+	for range 12 {
+		g.now = g.now.Add(time.Minute)
+		if got := g.Questionable(g.now); len(got) != 0 {
+			t.Errorf("to be pinged after a second answer: %v", got)
+		}
+	}
 }
 
 func TestQuestionable(t *testing.T) {

@@ -24,6 +24,7 @@ type Entry struct {
 	Answered time.Time     // last answer
 	Failures int           // queries unanswered since
 	RTT      time.Duration // smoothed
+	Claim    ID            // the ID that its address last answered with, if another
 }
 
 // Len returns the number of contacts, without the replacement caches.
@@ -77,7 +78,7 @@ func (t *Table) each(f func(*entry)) {
 // Entries returns all contacts in table order, each bucket's cached ones last.
 func (t *Table) Entries(now time.Time) (all []Entry) {
 	add := func(e *entry) {
-		all = append(all, Entry{e.Contact, e.state(now), e.cached, e.since, e.answered, e.failures, e.rtt})
+		all = append(all, Entry{e.Contact, e.state(now), e.cached, e.since, e.answered, e.failures, e.rtt, e.claim})
 	}
 	for i := range t.buckets {
 		t.buckets[i].each(add)
@@ -127,8 +128,8 @@ func (t *Table) Published() (fit []Contact) {
 	return fit
 }
 
-// Closest returns the n contacts closest to target, closest first. Bad ones come last, and only to make up the
-// number.
+// Closest returns the n contacts closest to target, closest first. Bad ones, and those whose address has last answered
+// under another ID, come last, and only to make up the number.
 func (t *Table) Closest(target ID, n int) []Contact {
 	type candidate struct {
 		e    *entry
@@ -138,7 +139,7 @@ func (t *Table) Closest(target ID, n int) []Contact {
 	var all []candidate
 	w := wordsOf(&target)
 	t.each(func(e *entry) {
-		all = append(all, candidate{e, wordsOf(&e.ID).xor(w), e.bad()})
+		all = append(all, candidate{e, wordsOf(&e.ID).xor(w), e.bad() || !e.claim.IsZero()})
 	})
 	slices.SortFunc(all, func(a, b candidate) int {
 		if a.bad != b.bad {

@@ -120,6 +120,9 @@ func (c *udpConn) setOptions(fd int) error {
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BROADCAST, 0); err != nil {
 		return err
 	}
+	if c.v6 {
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_ADDR_PREFERENCES, preferPublic) // a wish
+	}
 	// Values of BEP 44 may exceed a path's MTU; KRPC has no way to send them again in smaller pieces.
 	level, discover, info := unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PKTINFO
 	if c.v6 {

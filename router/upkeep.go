@@ -5,29 +5,38 @@ import (
 	"time"
 )
 
+// maxConfirmations is how many new contacts are asked again at a time: a node that has just joined has many.
+const maxConfirmations = 32
+
 // Questionable returns the contacts to ping now, least recently heard of first: those not heard of for 15 minutes,
-// those that failed and are due for another try, and cached ones for which there would be a slot. They count as
-// pinged, and are not returned again for at least 15 seconds.
+// those that failed and are due for another try, those that are new, some at a time, or whose address has
+// sent a query under another ID, and cached ones for which there would be a slot. They count as pinged, and are not returned again for at least 15 seconds.
 func (t *Table) Questionable(now time.Time) []Contact {
 	var due []*entry
 	for i := range t.buckets {
 		b := &t.buckets[i]
 		for _, e := range b.slots {
-			if e != nil && e.due(now) {
+			if e != nil && (e.due(now) || e.unconfirmed(now)) {
 				due = append(due, e)
 			}
 		}
 		for _, e := range b.cache {
-			if e.due(now) && b.slotFor(e.secure) >= 0 {
+			if e.due(now) && (b.slotFor(e.secure) >= 0 || e.doubtful()) || e.unconfirmed(now) {
 				due = append(due, e)
 			}
 		}
 	}
 	slices.SortStableFunc(due, func(a, b *entry) int { return a.answered.Compare(b.answered) })
-	contacts := make([]Contact, len(due))
-	for i, e := range due {
+	contacts := make([]Contact, 0, len(due))
+	confirmations := 0
+	for _, e := range due {
+		if !e.due(now) {
+			if confirmations++; confirmations > maxConfirmations {
+				continue
+			}
+		}
 		e.checked = now
-		contacts[i] = e.Contact
+		contacts = append(contacts, e.Contact)
 	}
 	return contacts
 }

@@ -9,7 +9,7 @@ import (
 
 const (
 	maxSightings = 256 // senders of queries that wait to be looked at
-	maxPings     = 32  // pings of maintenance under way
+	maxPings     = 32  // pings of senders of queries under way, and as many of contacts
 )
 
 // Sighting tells the node of a sender of queries, who may be worth a place in the routing table once it has answered
@@ -65,16 +65,28 @@ func (n *Node) ping(c Contact) {
 	_, _ = n.query(context.Background(), c, krpc.Message{Method: krpc.MethodPing}, nil) // the table has learnt
 }
 
+// pingSoon pings a node at once, unless too many pings are under way.
+func (n *Node) pingSoon(c Contact) {
+	select {
+	case n.pinging <- struct{}{}:
+	default:
+		return
+	}
+	if !n.spawn(func() { n.ping(c); <-n.pinging }) {
+		<-n.pinging
+	}
+}
+
 // pingAll pings nodes as fast as the limits allow, and returns when all pings are sent.
 func (n *Node) pingAll(ctx context.Context, all []Contact) {
 	for _, c := range all {
 		select {
-		case n.pinging <- struct{}{}:
+		case n.upkeep <- struct{}{}:
 		case <-ctx.Done():
 			return
 		}
-		if !n.spawn(func() { n.ping(c); <-n.pinging }) {
-			<-n.pinging
+		if !n.spawn(func() { n.ping(c); <-n.upkeep }) {
+			<-n.upkeep
 			return
 		}
 	}
