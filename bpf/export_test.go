@@ -8,30 +8,29 @@ import (
 
 // AgeSightings makes all that the program remembers of sightings older by about that many seconds.
 func (p *Program) AgeSightings(seconds uint32) error {
+	return p.shiftSightings(func(units uint64) uint64 { return units - min(units, uint64(seconds)*1e9>>30) })
+}
+
+// AdvanceSightings makes all that the program remembers of sightings come from a clock that is units of 2^30 ns ahead.
+func (p *Program) AdvanceSightings(units uint32) error {
+	return p.shiftSightings(func(old uint64) uint64 { return old + uint64(units) })
+}
+
+// shiftSightings changes the times of all that the program remembers of sightings.
+func (p *Program) shiftSightings(shift func(units uint64) uint64) error {
 	n := int(p.objs.Seen.MaxEntries())
-	keys, values := make([]uint32, n), make([]uint32, n)
+	keys, values := make([]uint32, n), make([]uint64, n)
 	var cursor ebpf.MapBatchCursor
 	if _, err := p.objs.Seen.BatchLookup(&cursor, keys, values, nil); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 		return err
 	}
 	for i, v := range values {
-		values[i] -= min(v, uint32(uint64(seconds)*1e9>>30))
+		if v > 0 {
+			values[i] = shift(v>>32)<<32 | v&0xffffffff
+		}
 	}
 	_, err := p.objs.Seen.BatchUpdate(keys, values, nil)
 	return err
-}
-
-// AdvanceSightings makes all that the program remembers of sightings come from a clock that is units of 2^30 ns ahead.
-func (p *Program) AdvanceSightings(units uint32) error {
-	var key, value uint32
-	for it := p.objs.Seen.Iterate(); it.Next(&key, &value); {
-		if value > 0 {
-			if err := p.objs.Seen.Put(key, value+units); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // RunGeneric is Run of the variant for generic mode.

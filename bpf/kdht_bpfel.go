@@ -102,13 +102,16 @@ const (
 )
 
 type kdhtScratch struct {
-	_     structs.HostLayout
-	Tick  uint64
-	Time  uint64
-	Query struct {
+	_           structs.HostLayout
+	Tick        uint64
+	Time        uint64
+	Changes     uint32
+	ChangesUnit uint32
+	Query       struct {
 		_        structs.HostLayout
 		Target   [4]uint64
 		Tid      [3]uint64
+		Asker    uint64
 		Method   uint16
 		Want     uint16
 		ReadOnly uint16

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"math/rand/v2"
 	"net/netip"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -393,6 +394,85 @@ func TestSightings(t *testing.T) {
 		if !errors.Is(err, bpf.ErrClosed) {
 			t.Errorf("%s = %v after Close", name, err)
 		}
+	}
+}
+
+// TestSightingsOfAnotherID checks that a sender is reported again soon when its ID has changed, and that whoever changes
+// IDs at will cannot have many reports.
+func TestSightingsOfAnotherID(t *testing.T) {
+	p := private(t, bpf.Config{})
+	ready(t, p, nil, &bpf.Snapshot{})
+	events := func() uint64 { return counts(t, p)["event/sighting"] }
+	payload := func(id int, odd bool) []byte {
+		if odd { // for the parser that takes everything
+			return fmt.Appendf(nil, "d1:ad3:abci1e2:id20:%020de1:q4:ping1:t2:aa1:y1:qe", id)
+		}
+		return fmt.Appendf(nil, "d1:ad2:id20:%020de1:q4:ping1:t2:aa1:y1:qe", id)
+	}
+	for _, odd := range []bool{false, true} {
+		for _, a := range []struct{ to, from netip.AddrPort }{{node4, asker4}, {node6, asker6}} {
+			must(t, p.AgeSightings(400))
+			reported := func(id int, port uint16) bool {
+				t.Helper()
+				before := events()
+				from := netip.AddrPortFrom(a.from.Addr(), port)
+				if verdict, _ := run(t, p, queryTo(a.to, from, payload(id, odd)).frame(t)); verdict != xdpTX {
+					t.Fatal("not answered")
+				}
+				return events() != before
+			}
+			if !reported(1, 7) {
+				t.Error("an asker was not reported")
+			}
+			must(t, p.AgeSightings(4))
+			if reported(1, 7) || reported(2, 8) {
+				t.Error("an address was reported again for the same ID, or for that of another port")
+			}
+			if !reported(2, 7) {
+				t.Error("another ID was not reported")
+			}
+			must(t, p.AgeSightings(4))
+			if !reported(1, 7) {
+				t.Error("the ID of before was not reported again")
+			}
+			must(t, p.AdvanceSightings(1))
+			if reported(3, 7) {
+				t.Error("another ID was reported by a CPU whose clock is behind")
+			}
+		}
+	}
+
+	n := 1000
+	if testing.Short() {
+		n = 200 // emulated machines are slow
+	}
+	// One address, with an ID of its own in each query.
+	begin, before := time.Now(), events()
+	must(t, p.AgeSightings(400))
+	for i := range n {
+		run(t, p, queryTo(node4, asker4, payload(i, false)).frame(t))
+	}
+	if got, most := events()-before, 1+uint64(time.Since(begin)/(2*time.Second)); got == 0 || got > most {
+		t.Errorf("one address was reported %d times in %v", got, time.Since(begin))
+	}
+
+	// Many addresses, each with a second ID after a while.
+	all := func(id int) uint64 {
+		before, from := events(), asker4
+		for range n {
+			from = netip.AddrPortFrom(from.Addr().Next(), from.Port())
+			run(t, p, queryTo(node4, from, payload(id, false)).frame(t))
+		}
+		return events() - before
+	}
+	if got := all(1); got < uint64(n)*9/10 {
+		t.Errorf("%d of %d addresses were reported", got, n)
+	}
+	must(t, p.AgeSightings(10))
+	begin = time.Now()
+	got := all(2)
+	if most := uint64(64*runtime.NumCPU()) * (2 + uint64(time.Since(begin)/time.Second)); got < 32 || got > most {
+		t.Errorf("%d other IDs were reported %d times in %v, want at least 32 and at most %d", n, got, time.Since(begin), most)
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 // Sighting is a node that queried us and that the kernel half answered. Each address is reported at most once in five
-// minutes, and read-only nodes (BEP 43) never.
+// minutes, or three seconds if its ID is another by then, and read-only nodes (BEP 43) never.
 type Sighting struct {
 	ID   [20]byte
 	Addr netip.AddrPort

@@ -366,9 +366,10 @@ __attribute__((noinline)) int parse_query(struct scratch *s)
 	/* A query with both a target and an infohash is odd enough for user space. */
 	if (HAS(KEY_TARGET) && HAS(KEY_INFO_HASH))
 		return REASON_BAD_ARGUMENT;
-	u32 tid = s->tid, target = s->target;
-	if (tid > MAX_DATAGRAM || target > MAX_DATAGRAM)
+	u32 tid = s->tid, target = s->target, id = s->query.id;
+	if (tid > MAX_DATAGRAM || target > MAX_DATAGRAM || id > MAX_DATAGRAM)
 		return REASON_MALFORMED;
+	set_asker(&s->query, s->datagram + id);
 	s->query.tid[0] = AT64(s->datagram + tid);
 	s->query.tid[1] = AT64(s->datagram + tid + 8);
 	s->query.tid[2] = AT64(s->datagram + tid + 16);

@@ -119,12 +119,16 @@ struct {
 	MAP_TYPE(value, u64);
 } held_filter SEC(".maps");
 
-/* When an asker was last reported, by a hash of its address: units of 2^30 ns, 0 is never. */
+/*
+ * The last report of an asker, by a hash of its address. From the top: when it was, 32 bits in units of 2^30
+ * ns, 0 is never; 16 bits more of the hash of address and port; and 16 bits that tell its ID from most
+ * others.
+ */
 struct {
 	MAP_UINT(type, MAP_ARRAY);
 	MAP_UINT(max_entries, 1 << 16);
 	MAP_TYPE(key, u32);
-	MAP_TYPE(value, u32);
+	MAP_TYPE(value, u64);
 } seen SEC(".maps");
 
 /* One report of an asker. */

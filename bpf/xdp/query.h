@@ -17,6 +17,7 @@
 struct query {
 	u64 target[4]; /* target or infohash as numbers, most significant first, padded with zeros */
 	u64 tid[3];    /* the transaction ID, as it is in memory; what follows its end means nothing */
+	u64 asker;     /* tells the asker's ID from most others */
 	u16 method;    /* enum method */
 	u16 want;      /* enum want, as a set; 0: not said */
 	u16 read_only; /* 1: the asker is no node (BEP 43) */
@@ -36,8 +37,10 @@ struct level {
 
 /* The state of one CPU. */
 struct scratch {
-	u64 tick; /* when the clock was last read, in jiffies */
-	u64 time; /* what it said: CLOCK_MONOTONIC in ns */
+	u64 tick;	  /* when the clock was last read, in jiffies */
+	u64 time;	  /* what it said: CLOCK_MONOTONIC in ns */
+	u32 changes;	  /* of IDs that were reported in one unit of time, see sighting.h */
+	u32 changes_unit; /* which */
 	struct query query;
 	u16 chosen[2 * BUCKET_SIZE]; /* contacts for the reply: bucket * BUCKET_SIZE + place in it */
 	/* The parser's state, see bencode.h. */
@@ -62,6 +65,11 @@ struct {
 	MAP_TYPE(key, u32);
 	MAP_TYPE(value, struct scratch);
 } scratch SEC(".maps");
+
+INLINE void set_asker(struct query *q, const void *id)
+{
+	q->asker = AT64(id) ^ AT64(id + 8) ^ AT32(id + 16);
+}
 
 INLINE void set_target(struct query *q, const void *id)
 {
@@ -172,6 +180,7 @@ INLINE int usual_query(struct query *q, const void *p, const void *last, const v
 	if (AT64(p) != T8("d1:ad2:i") || AT32(p + 8) != T4("d20:"))
 		return 0;
 	q->id = UDP_LEN + 12;
+	set_asker(q, p + 12);
 	q->want = 0;
 	u64 word = AT64(p + 32);
 	if (word == T8("e1:q4:pi")) {

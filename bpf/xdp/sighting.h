@@ -1,4 +1,4 @@
-/* Tells user space who asks, at most once per address and five minutes. */
+/* Tells user space who asks, at most once per address and five minutes, or if its ID has changed. */
 #pragma once
 
 #include "packet.h"
@@ -8,6 +8,10 @@ enum {
 	SIGHTING_PAUSE = 300 * 1000000000ULL >> 30,
 	/* Added to the time, so that soon after boot the stamp 0 is old. */
 	SIGHTING_EPOCH = 2 * SIGHTING_PAUSE,
+	/* Sources and IDs can be forged: another ID counts so many units after the last report of its sender,
+	   and so often within a unit on each CPU. */
+	CHANGE_PAUSE = 3,
+	MAX_CHANGES = 64,
 };
 
 static __attribute__((noinline)) void report(struct sighting *out, const struct packet *pk)
@@ -20,28 +24,49 @@ static __attribute__((noinline)) void report(struct sighting *out, const struct 
 	count(&events, EVENT_SIGHTING);
 }
 
+/*
+ * Whether the asker of word is the one of last under another ID, and there is leave to report that, age units
+ * after last.
+ */
+INLINE int id_changed(struct scratch *s, u64 last, u64 word, s32 age)
+{
+	u32 units = word >> 32, differ = last ^ word;
+
+	if (LIKELY(!differ || differ >> 16) || age < CHANGE_PAUSE)
+		return 0;
+	if (s->changes_unit != units) {
+		s->changes_unit = units;
+		s->changes = 0;
+	}
+	return s->changes++ < MAX_CHANGES;
+}
+
 /* Called while the frame is still that of the query. */
 INLINE void note_sighting(struct xdp_md *ctx, const struct packet *pk, const struct settings *live,
-			  const struct scratch *s)
+			  struct scratch *s)
 {
 	/* Addresses that share a slot share its pause: a bound for all reports together. */
 	u64 hash = (pk->source[0] ^ live->seed) * 0x9e3779b97f4a7c15ULL ^ pk->source[1];
-	u32 slot = (hash ^ hash >> 32) * 0xd6e8feb86659fd93ULL >> 48;
-	u32 *stamp = map_lookup(&seen, &slot);
-	u32 units = (s->time >> 30) + SIGHTING_EPOCH;
+	hash = (hash ^ hash >> 32) * 0xd6e8feb86659fd93ULL;
+	u32 slot = hash >> 48;
+	u64 *seen_last = map_lookup(&seen, &slot);
+	u64 units = (u32)((s->time >> 30) + SIGHTING_EPOCH);
+	u64 sender = (hash >> 32 ^ pk->ports) & 0xffff;
+	u64 word = units << 32 | sender << 16 | s->query.asker * 0x9e3779b97f4a7c15ULL >> 48;
 
-	if (!stamp)
+	if (!seen_last)
 		return;
-	u32 last = *stamp;
+	u64 last = *seen_last;
+	s32 age = units - (last >> 32);
 	/* Another CPU's clock may be ahead by a unit. */
-	if (LIKELY((s32)(units - last) < (s32)SIGHTING_PAUSE))
+	if (LIKELY(age < (s32)SIGHTING_PAUSE) && !id_changed(s, last, word, age))
 		return;
 	struct sighting *out = ringbuf_reserve(&sightings, sizeof(*out), 0);
 	if (!out) {
 		count(&events, EVENT_SIGHTING_LOST);
 		return;
 	}
-	if (__sync_val_compare_and_swap(stamp, last, units) != last || /* another CPU was faster */
+	if (__sync_val_compare_and_swap(seen_last, last, word) != last || /* another CPU was faster */
 	    load_bytes(ctx, pk->l4 + s->query.id, out->id, ID_LEN)) {
 		ringbuf_discard(out, 0);
 		return;
