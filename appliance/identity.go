@@ -2,45 +2,25 @@ package appliance
 
 import (
 	"crypto/sha1"
-	"errors"
 	"fmt"
 	"net/netip"
 
 	"kdht/config"
+	"kdht/router"
 	"kdht/router/krpc"
-	"kdht/store"
 )
 
-// seedIdentity puts the node IDs that the seed of the configuration makes into the store, if there is a seed. In the
-// public network they depend on the external addresses too, as far as these are known by now (BEP 42).
-func seedIdentity(s *store.Store, cfg config.Config) error {
+// seededID returns what derives node IDs from the seed of the configuration; nil if there is no seed. In the public
+// network an ID depends on the external address too (BEP 42).
+func seededID(cfg config.Config) func(router.Family, netip.Addr) router.ID {
 	if cfg.NodeIDSeed == "" {
 		return nil
 	}
-	for _, ipv6 := range []bool{false, true} {
-		old, err := s.Identity(ipv6)
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return fmt.Errorf("node ID: %w", err)
+	return func(f router.Family, external netip.Addr) router.ID {
+		random := sha1.Sum(fmt.Appendf(nil, "kdht node ID\x00ipv6=%t\x00%s", f == router.IPv6, cfg.NodeIDSeed))
+		if !external.IsValid() {
+			return random
 		}
-		external := old.External
-		for _, a := range cfg.External {
-			if a.Is6() == ipv6 {
-				external = a
-			}
-		}
-		id := store.Identity{ID: seededID(cfg.NodeIDSeed, ipv6, external, cfg.Network == config.Private), External: external}
-		if err := s.SetIdentity(ipv6, id); err != nil {
-			return fmt.Errorf("node ID: %w", err)
-		}
+		return krpc.NodeIDFor(external, random[len(random)-1], random)
 	}
-	return nil
-}
-
-// seededID derives a node ID from a seed.
-func seededID(seed string, ipv6 bool, external netip.Addr, private bool) [20]byte {
-	random := sha1.Sum(fmt.Appendf(nil, "kdht node ID\x00ipv6=%t\x00%s", ipv6, seed))
-	if private || !external.IsValid() {
-		return random
-	}
-	return krpc.NodeIDFor(external, random[len(random)-1], random)
 }

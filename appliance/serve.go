@@ -47,15 +47,13 @@ func Serve(ctx context.Context, cfg config.Config, log *slog.Logger, extensions 
 	if err != nil {
 		return err
 	}
-	if err := seedIdentity(p.store, cfg); err != nil {
-		return errors.Join(err, closeAll(conns))
-	}
 	p.node, err = router.New(router.Config{
 		Conns:     conns,
 		Store:     p.store,
 		Bootstrap: cfg.Bootstrap,
 		Private:   cfg.Network == config.Private,
 		External:  cfg.External,
+		NewID:     seededID(cfg),
 		QueryRate: cfg.Limits.QueriesPerSecond,
 		Tuning: router.Tuning{
 			Alpha:            cfg.Lookup.Alpha,

@@ -13,7 +13,7 @@ type Config struct {
 	Listen     []netip.AddrPort // UDP addresses to serve on; at least one, no two alike
 	Bootstrap  []string         // HOST:PORT of nodes to join through; empty: none
 	Interfaces []string         // names of the interfaces to attach XDP to; empty: all suitable ones
-	External   []netip.Addr     // our public addresses, at most one per family; empty: learnt from replies (BEP 42)
+	External   []netip.Addr     // our public addresses, at most one per family; empty: the host's own, or learnt from replies (BEP 42)
 	NodeIDSeed string           // node IDs are derived from it and the external address; empty: random, kept in the store
 	State      string           // directory of the database
 	HTTP       string           // ADDR:PORT of the status page; empty: no status page

@@ -53,7 +53,7 @@ var keys = []*key{
 	entry("external", list[netip.Addr]{elem: unicast{}, what: "addresses", example: `["198.51.100.7"]`, none: "auto", max: 2, also: onePerFamily}, `[]`,
 		func(c *Config) *[]netip.Addr { return &c.External },
 		"The addresses under which other nodes see this one, at most one per family; node IDs are derived from them (BEP 42). "+
-			"[] is auto: learnt from what other nodes report."),
+			"[] is auto: the public address of this host, or what other nodes report."),
 	entry("nodeIDSeed", text{what: "any text", max: 128, example: "shelf 3, box 7"}, `""`,
 		func(c *Config) *string { return &c.NodeIDSeed },
 		"The same seed at the same external address gives the same node ID, even after the state was lost. "+
