@@ -22,6 +22,9 @@ type Options struct {
 	Binary string   // program to run; built from this module into Dir if empty
 	XDP    string   // of every node: "auto", "native" (if empty), "generic" or "off"
 	Args   []string // further arguments of `kdht serve`
+	// Isolated is how many nodes after the first are on isolated hosts: they have to learn their addresses from others
+	// (BEP 42), while the others know them from their default routes.
+	Isolated int
 }
 
 // Fleet is a number of nodes in one network.
@@ -31,15 +34,16 @@ type Fleet struct {
 	Dir     string
 	Binary  string
 
-	xdp  string
-	args []string
-	http http.Client
+	xdp      string
+	args     []string
+	isolated int
+	http     http.Client
 }
 
 // New starts a fleet and waits until all nodes are ready. The first node has no bootstrap nodes, all others have that
 // one. The caller closes the fleet.
 func New(ctx context.Context, o Options) (*Fleet, error) {
-	f := &Fleet{Dir: o.Dir, Binary: o.Binary, xdp: o.XDP, args: o.Args}
+	f := &Fleet{Dir: o.Dir, Binary: o.Binary, xdp: o.XDP, args: o.Args, isolated: o.Isolated}
 	if f.xdp == "" {
 		f.xdp = "native"
 	}

@@ -31,6 +31,8 @@ type Host struct {
 	// (RFC 3849), for the N-th host. Each host has an IPv4 /24 and an IPv6 /64 of its own, because DHT nodes accept
 	// few others from a prefix in which they know one already.
 	IPv4, IPv6 netip.Addr
+
+	gateway4, gateway6 netip.Addr
 }
 
 // NewNetwork makes a network without hosts; the caller closes it.
@@ -68,19 +70,26 @@ func (n *Network) AddHost(label string) (*Host, error) {
 	}
 	h := &Host{NS: ns}
 	h.IPv4, h.IPv6 = at(1)
-	gateway4, gateway6 := at(254)
+	h.gateway4, h.gateway6 = at(254)
 	err = netns.MakeVeth(
 		netns.End{NS: ns, Name: "eth0", Pad: true, Addrs: []netip.Prefix{netip.PrefixFrom(h.IPv4, 24), netip.PrefixFrom(h.IPv6, 64)}},
 		netns.End{NS: n.hub, Name: fmt.Sprintf("host%d", number), Pass: true,
-			Addrs: []netip.Prefix{netip.PrefixFrom(gateway4, 24), netip.PrefixFrom(gateway6, 64)}})
+			Addrs: []netip.Prefix{netip.PrefixFrom(h.gateway4, 24), netip.PrefixFrom(h.gateway6, 64)}})
 	if err == nil {
-		err = ns.Batch("route add default via "+gateway4.String(), "route add default via "+gateway6.String())
+		err = ns.Batch("route add default via "+h.gateway4.String(), "route add default via "+h.gateway6.String())
 	}
 	if err != nil {
 		return nil, errors.Join(err, ns.Close())
 	}
 	n.hosts = append(n.hosts, h)
 	return h, nil
+}
+
+// Isolate leaves the host routes to this network alone, in place of the default routes: so it cannot tell by which of its
+// addresses the rest of the world would see it.
+func (h *Host) Isolate() error {
+	return h.NS.Batch("route del default via "+h.gateway4.String(), "route del default via "+h.gateway6.String(),
+		"route add 198.18.0.0/15 via "+h.gateway4.String(), "route add 2001:db8::/32 via "+h.gateway6.String())
 }
 
 // DialContext connects from the hub: it is how the process that made the network reaches TCP services in it.

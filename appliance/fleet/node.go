@@ -114,11 +114,12 @@ func (f *Fleet) newNode(bootstrap []*Node) (*Node, error) {
 		Host: host, name: name, fleet: f, State: filepath.Join(f.Dir, name),
 		Addr4: netip.AddrPortFrom(host.IPv4, Port), Addr6: netip.AddrPortFrom(host.IPv6, Port),
 	}
-	// A node that had to learn its addresses would change its IDs while the others already know it, and would be known
-	// under the old ones for up to 15 minutes. aria2 asks such a node again and again, 10,000 times in a second.
-	external := host.IPv4.String() + "," + host.IPv6.String()
-	n.args = append([]string{"--state", n.State, "--http", ":" + strconv.Itoa(HTTPPort), "--xdp", f.xdp,
-		"--set", "external=" + external}, f.args...)
+	if len(f.Nodes) > 0 && len(f.Nodes) <= f.isolated {
+		if err := host.Isolate(); err != nil {
+			return nil, err
+		}
+	}
+	n.args = append([]string{"--state", n.State, "--http", ":" + strconv.Itoa(HTTPPort), "--xdp", f.xdp}, f.args...)
 	if len(bootstrap) == 0 {
 		n.args = append(n.args, "--bootstrap", "none")
 	}

@@ -16,6 +16,8 @@ import (
 const (
 	// fleetSize is the number of our nodes among which the foreign clients live.
 	fleetSize = 30
+	// isolated is how many of them have to learn their addresses, among them those that most clients begin with.
+	isolated = 12
 	// testTime bounds the whole test.
 	testTime = 6 * time.Minute
 )
@@ -44,9 +46,11 @@ func TestRealClients(t *testing.T) {
 	m := newMixed(t)
 	ctx, cancel := context.WithTimeout(t.Context(), testTime)
 	defer cancel()
+	joined := time.Now()
 	t.Run("join", func(t *testing.T) { m.join(ctx, t) })
 	t.Run("peers over IPv4", func(t *testing.T) { m.peers4(ctx, t) })
 	t.Run("peers over IPv6", func(t *testing.T) { m.peers6(ctx, t) })
+	t.Run("IDs", func(t *testing.T) { m.ids(ctx, t, joined.Add(30*time.Second)) })
 	t.Run("items over IPv4", func(t *testing.T) { m.items(ctx, t, m.libtorrent4, m.other4, addr4) })
 	t.Run("items over IPv6", func(t *testing.T) { m.items(ctx, t, m.libtorrent6, m.other6, addr6) })
 	t.Run("between libraries", func(t *testing.T) { m.libraries(ctx, t) })
@@ -58,6 +62,7 @@ func TestRealClients(t *testing.T) {
 			check(ctx, t)
 		}
 	})
+	t.Run("IDs in the end", func(t *testing.T) { m.ids(ctx, t, joined) })
 	t.Run("kernel", func(t *testing.T) { m.kernel(ctx, t) })
 }
 
@@ -78,7 +83,7 @@ func newMixed(t *testing.T) *mixed {
 
 	script, err := foreign.InstallWebtorrent(ctx)
 	must(t, err)
-	f, err := fleet.New(ctx, fleet.Options{Nodes: fleetSize, Dir: t.TempDir()})
+	f, err := fleet.New(ctx, fleet.Options{Nodes: fleetSize, Isolated: isolated, Dir: t.TempDir()})
 	must(t, err)
 	t.Cleanup(func() {
 		if t.Failed() {
