@@ -4,17 +4,27 @@ import (
 	"encoding/binary"
 	"errors"
 	"iter"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 )
 
+// holdStep is how many keys one [Program.HoldMissing] tries, so that others wait for it a few milliseconds at most.
+const holdStep = 4096
+
 // held is the set of keys held here, as the kernel half knows it: a map of the keys, and in front of it a filter, a set
 // of bits of which a key has one, because a search for a key that is not in the map takes much longer than a look at
-// one bit.
+// one bit. What the map could not take in is kept aside, so that map and missing together are always what is held.
 type held struct {
 	keys, filter *ebpf.Map
 	bits         [1 << 18]uint32 // keys per bit of the filter
+	known        int             // keys in the map
+	missing      map[[20]byte]struct{}
+	unsure       bool // something else may be missing: only HoldAll can tell
+
+	overflows uint64    // how often something began to be missing
+	since     time.Time // when it did last
 }
 
 // bit is the number of a key's bit: its first 18 bits. Keys are hashes, so they are spread evenly.
@@ -28,6 +38,7 @@ func (h *held) adopt() error {
 			return err
 		}
 		h.bits[h.bit(key)]++
+		h.known++
 	}
 	slots := make([]uint32, len(h.bits)/64)
 	words := make([]uint64, len(slots))
@@ -66,6 +77,7 @@ func (h *held) add(key [20]byte) (full bool, err error) {
 	}
 	err = h.keys.Update(key, uint8(1), ebpf.UpdateNoExist)
 	if err == nil {
+		h.known++
 		return false, nil
 	}
 	h.bits[bit]--
@@ -87,7 +99,59 @@ func (h *held) remove(key [20]byte) error {
 		return classify("release a key", err)
 	}
 	h.bits[h.bit(key)]--
+	h.known--
 	return h.putFilter(key)
+}
+
+// hold adds a key, or counts it among the missing.
+func (h *held) hold(key [20]byte) error {
+	full, err := h.add(key)
+	if full || err != nil {
+		h.missing[key] = struct{}{}
+		return err
+	}
+	delete(h.missing, key)
+	return nil
+}
+
+// fill adds up to n of the missing keys, until one finds no room.
+func (h *held) fill(n int) error {
+	for key := range h.missing {
+		if n--; n < 0 {
+			return nil
+		}
+		if full, err := h.add(key); full || err != nil {
+			return err
+		}
+		delete(h.missing, key)
+	}
+	return nil
+}
+
+// replace makes keys the set, and returns the first error. What could not be added for whatever reason is missing.
+func (h *held) replace(keys iter.Seq[[20]byte]) (err error) {
+	want := map[[20]byte]struct{}{}
+	for k := range keys {
+		want[k] = struct{}{}
+	}
+	var gone [][20]byte
+	for key, err := range h.all() {
+		if err != nil {
+			h.unsure = true
+			return err
+		}
+		if _, ok := want[key]; !ok {
+			gone = append(gone, key)
+		}
+		delete(want, key)
+	}
+	for _, k := range gone {
+		if err = h.remove(k); err != nil {
+			break // it goes up for nothing, no more
+		}
+	}
+	h.missing, h.unsure = want, false
+	return errors.Join(err, h.fill(len(want)))
 }
 
 // word is a word of the filter.
@@ -106,81 +170,99 @@ func (h *held) putFilter(key [20]byte) error {
 	return classify("write the filter of held keys", h.filter.Put(slot, h.word(slot)))
 }
 
-// Hold says that key, a target or infohash, is held here: get and get_peers for it go up from now on. When more keys
-// are held than the kernel half can know, it passes every get and get_peers until HoldAll finds room for all:
-// [Program.Overflowed].
+// overflowed says whether the kernel half must pass every get and get_peers.
+func (h *held) overflowed() bool { return len(h.missing) > 0 || h.unsure }
+
+// Held is what the kernel half knows of the keys held here.
+type Held struct {
+	Known int // keys that it knows
+	Room  int // keys that it can know
+	// Missing is how many keys held here it does not know: there is no room for them, or the kernel refused to take
+	// them in. While there are any, it passes every get and get_peers (held_overflow).
+	Missing int
+	// Since is when keys began to be missing, the zero Time if none are.
+	Since time.Time
+	// Overflows is how often keys began to be missing since Load.
+	Overflows uint64
+}
+
+// Held says what the kernel half knows of the keys held here. What an earlier process left counts as one key missing
+// if that one had any, until [Program.HoldAll].
+func (p *Program) Held() Held {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h := &p.held
+	s := Held{Known: h.known, Room: int(h.keys.MaxEntries()), Missing: len(h.missing), Overflows: h.overflows}
+	if h.overflowed() {
+		s.Missing, s.Since = max(1, s.Missing), h.since
+	}
+	return s
+}
+
+// Hold says that key, a target or infohash, is held here: get and get_peers for it go up from now on. If the kernel half
+// cannot take it in, it passes every get and get_peers from now on, until [Program.Release] of another key makes room or
+// [Program.HoldMissing] finds some: see [Program.Held]. That there is no room is no error.
 func (p *Program) Hold(key [20]byte) error {
 	if err := p.lock(); err != nil {
 		return err
 	}
 	defer p.mu.Unlock()
-	full, err := p.held.add(key)
-	if full || err != nil {
-		return errors.Join(err, p.setOverflow(true))
-	}
-	return nil
+	return errors.Join(p.held.hold(key), p.setOverflow())
 }
 
-// Release says that key is no longer held here.
+// Release says that key is no longer held here. Its room is given to a key that is missing.
 func (p *Program) Release(key [20]byte) error {
 	if err := p.lock(); err != nil {
 		return err
 	}
 	defer p.mu.Unlock()
-	return p.held.remove(key)
+	delete(p.held.missing, key)
+	err := p.held.remove(key)
+	if err == nil {
+		err = p.held.fill(1)
+	}
+	return errors.Join(err, p.setOverflow())
 }
 
-// Overflowed says whether some key held here is unknown to the kernel half, so that it passes every get and get_peers.
-// Once fewer keys are held, or after an error, [Program.HoldAll] mends that.
-func (p *Program) Overflowed() bool {
-	p.mu.Lock()
+// HoldMissing tries again to take in keys that are missing, until one finds no room, 4,096 at most. It is for when
+// the kernel had no memory for a key, or refused it for another reason that may pass.
+func (p *Program) HoldMissing() error {
+	if err := p.lock(); err != nil {
+		return err
+	}
 	defer p.mu.Unlock()
-	return p.settings.HeldOverflow != 0
+	return errors.Join(p.held.fill(holdStep), p.setOverflow())
 }
 
-// HoldAll makes keys the set of keys held here. At no moment does the program answer for a key that is in both the old
-// set and the new. If it fails part-way, the program passes every get and get_peers, as if there were no room.
+// HoldAll makes keys, which are listed within the call, the set of keys held here. At no moment does the program answer
+// for a key that is in both the old set and the new; Hold and Release wait meanwhile. Keys that cannot be taken in are
+// missing afterwards: [Program.Held].
 func (p *Program) HoldAll(keys iter.Seq[[20]byte]) error {
 	if err := p.lock(); err != nil {
 		return err
 	}
 	defer p.mu.Unlock()
-	overflow, err := p.holdAll(keys)
-	return errors.Join(err, p.setOverflow(overflow || err != nil))
+	return errors.Join(p.held.replace(keys), p.setOverflow())
 }
 
-func (p *Program) holdAll(keys iter.Seq[[20]byte]) (overflow bool, err error) {
-	want := map[[20]byte]struct{}{}
-	for k := range keys {
-		want[k] = struct{}{}
+// setOverflow tells the program whether a key is missing, if it does not know yet. It comes after the changes of the
+// map: until all keys are there, every get and get_peers goes up.
+func (p *Program) setOverflow() error {
+	was, now := p.settings.HeldOverflow, uint64(0)
+	if p.held.overflowed() {
+		now = 1
 	}
-	var gone [][20]byte
-	for key, err := range p.held.all() {
-		if err != nil {
-			return false, err
-		}
-		if _, ok := want[key]; !ok {
-			gone = append(gone, key)
-		}
+	if now == was {
+		return nil
 	}
-	for _, k := range gone {
-		if err := p.held.remove(k); err != nil {
-			return false, err
-		}
+	p.settings.HeldOverflow = now
+	if err := p.putSettings(); err != nil {
+		p.settings.HeldOverflow = was // to be tried again
+		return err
 	}
-	for k := range want {
-		if full, err := p.held.add(k); full || err != nil {
-			return full, err
-		}
+	if now == 1 {
+		p.held.overflows++
+		p.held.since = time.Now()
 	}
-	return false, nil
-}
-
-// setOverflow says whether more keys are held than the map has.
-func (p *Program) setOverflow(overflow bool) error {
-	p.settings.HeldOverflow = 0
-	if overflow {
-		p.settings.HeldOverflow = 1
-	}
-	return p.putSettings()
+	return nil
 }

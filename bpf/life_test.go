@@ -128,30 +128,6 @@ func TestHeld(t *testing.T) {
 	}
 }
 
-func TestHeldOverflow(t *testing.T) {
-	p := private(t, bpf.Config{MaxHeld: 100})
-	ready(t, p, nil, &bpf.Snapshot{})
-	all := slices.Collect(keys(101))
-	get, ping := ask(t, "get", "6:target", all[100]), queryTo(node4, asker4, []byte(ping)).frame(t)
-	must(t, p.HoldAll(slices.Values(all[:100])))
-	expect(t, p, "answered/get", "as many as there is room for", get)
-	must(t, p.Hold(all[100]))
-	expect(t, p, "held_overflow", "one more", get)
-	if !p.Overflowed() {
-		t.Error("one more than there is room for is no overflow")
-	}
-	expect(t, p, "answered/ping", "one more", ping)
-	must(t, p.Release(all[3]))
-	expect(t, p, "held_overflow", "room again", get)
-	must(t, p.HoldAll(slices.Values(all[1:])))
-	expect(t, p, "held", "all known again", get)
-	if p.Overflowed() {
-		t.Error("an overflow while all are known")
-	}
-	must(t, p.HoldAll(slices.Values(all)))
-	expect(t, p, "held_overflow", "too many at once", get)
-}
-
 // TestSettings checks what is refused.
 func TestSettings(t *testing.T) {
 	p := program(t, &bpf.Snapshot{})

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -30,8 +31,9 @@ type Config struct {
 	PinDir string
 	// Version is the v of every reply; zero means [DefaultVersion], which is that of router/krpc.
 	Version [4]byte
-	// MaxHeld is how many keys held here the kernel half can know; zero means 262,144. A key takes about 100 bytes of
-	// kernel memory while it is held.
+	// MaxHeld is how many keys held here the kernel half can know, 2^27 at most; zero means 262,144. It takes 16 bytes
+	// of kernel memory for each key that it could know (rounded up to a power of two), and about 100 more for each
+	// that is held.
 	MaxHeld uint32
 }
 
@@ -99,12 +101,15 @@ func (p *Program) adopt(inner *ebpf.MapSpec) error {
 		}
 		p.inner[i] = m
 	}
-	p.held.keys, p.held.filter = p.objs.Held, p.objs.HeldFilter
+	p.held.keys, p.held.filter, p.held.missing = p.objs.Held, p.objs.HeldFilter, map[[20]byte]struct{}{}
 	if err := p.held.adopt(); err != nil {
 		return err
 	}
 	if err := p.objs.Live.Lookup(uint32(0), &p.settings); err != nil {
 		return classify("read the settings", err)
+	}
+	if p.settings.HeldOverflow != 0 {
+		p.held.unsure, p.held.since = true, time.Now()
 	}
 	if p.settings.Seed == 0 {
 		var seed [8]byte
