@@ -157,6 +157,13 @@ func problems(r status.Report) (lines []string) {
 			lines = append(lines, fmt.Sprintf("%s has its XDP program in %s mode: %s.", n.Name, n.Mode, n.Reason))
 		}
 	}
+	if k := x.Held; x.Active && k.Missing > 0 {
+		since := ""
+		if k.Since != nil {
+			since = " since " + k.Since.UTC().Format(time.DateTime+" MST")
+		}
+		lines = append(lines, fmt.Sprintf("Every get and get_peers goes up to user space%s: of the keys held here the kernel half could not take in %d (it knows %d and has room for %d); it tries again.", since, k.Missing, k.Known, k.Room))
+	}
 	if x.Active && x.PinReason != "" {
 		lines = append(lines, fmt.Sprintf("The kernel half ends with the process: %s.", x.PinReason))
 	}

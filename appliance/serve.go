@@ -79,6 +79,7 @@ func Serve(ctx context.Context, cfg config.Config, log *slog.Logger, extensions 
 		State:      cfg.State,
 		Node:       p.node,
 		Keys:       p.store.Keys,
+		MaxKeys:    p.store.MaxKeys(),
 		Log:        log,
 	})
 	if err := p.extend(extensions); err != nil {

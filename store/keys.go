@@ -43,6 +43,10 @@ func (s *Store) Keys() iter.Seq[[20]byte] {
 	}
 }
 
+// MaxKeys returns how many keys the quotas let Keys list, beside those of own items, which
+// have no quota; negative if there is no bound.
+func (s *Store) MaxKeys() int64 { return s.opt.maxKeys() }
+
 // Sample returns up to max infohashes that have peers, chosen at random, and how many
 // there are in all (BEP 51 samples and num). Each call chooses anew.
 func (s *Store) Sample(max int) (samples [][20]byte, total int) {

@@ -89,5 +89,19 @@ func def[T comparable](p *T, v T) {
 	}
 }
 
+// maxKeys is how many keys the quotas allow, negative if they do not bound them.
+func (o *Options) maxKeys() int64 {
+	n := int64(-1)
+	if o.MaxItems >= 0 && o.MaxInfohashes >= 0 {
+		n = int64(o.MaxItems) + int64(o.MaxInfohashes)
+	}
+	if o.MaxBytes >= 0 { // no key costs less than one peer
+		if dear := o.MaxBytes / peerCost; n < 0 || dear < n {
+			n = dear
+		}
+	}
+	return n
+}
+
 // over reports whether n exceeds the quota limit.
 func over[T int | int64](n, limit T) bool { return limit >= 0 && n > limit }

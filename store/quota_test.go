@@ -163,3 +163,37 @@ func TestNoQuota(t *testing.T) {
 		t.Errorf("stats %+v", st)
 	}
 }
+
+// TestMaxKeys compares the bound of the number of keys with what the quotas let in.
+func TestMaxKeys(t *testing.T) {
+	for _, c := range []struct {
+		o    store.Options
+		want int64
+	}{
+		{store.Options{}, 120_000},
+		{store.Options{MaxItems: 3, MaxInfohashes: 4}, 7},
+		{store.Options{MaxItems: -1, MaxBytes: 640}, 10},
+		{store.Options{MaxInfohashes: -1, MaxBytes: 640}, 10},
+		{store.Options{MaxItems: -1, MaxBytes: -1}, -1},
+		{store.Options{MaxItems: 100, MaxInfohashes: 100, MaxBytes: 640}, 10},
+	} {
+		s := open(t, tempPath(t), c.o)
+		if got := s.MaxKeys(); got != c.want {
+			t.Errorf("%+v: %d keys, want %d", c.o, got, c.want)
+		}
+		if c.want < 0 || c.want > 10 {
+			continue
+		}
+		n := 0
+		for ; n < 20 && s.Announce(key(n), netip.AddrPortFrom(addr4(n), 1), false, addr4(n)) == nil; n++ {
+		}
+		for i := range 20 {
+			if s.PutItem(mutable(i, "", 1, "a"), nil, addr4(i)) == nil {
+				n++
+			}
+		}
+		if int64(n) != c.want {
+			t.Errorf("%+v: %d keys were let in, want %d", c.o, n, c.want)
+		}
+	}
+}

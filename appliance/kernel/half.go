@@ -42,6 +42,7 @@ type Config struct {
 	State      string           // the state directory, which names the instance
 	Node       Node
 	Keys       func() iter.Seq[[20]byte] // the keys held here
+	MaxKeys    int64                     // how many can be held here; negative: no bound
 	Log        *slog.Logger
 
 	// Load, Watch and PinDir are bpf.Load, link.Open and PinDir, unless a test has others.
@@ -124,6 +125,7 @@ func (h *Half) Report() status.XDP {
 	}
 	counters, errCounters := p.Counters()
 	events, errEvents := p.Events()
+	r.Held = heldReport(p.Held())
 	if errCounters != nil || errEvents != nil {
 		return r // it was closed this moment
 	}
@@ -198,7 +200,7 @@ func (h *Half) load() (Program, pinning, error) {
 		if !pins.used {
 			h.setSettled()
 		}
-		program, err := h.c.Load(bpf.Config{PinDir: dir})
+		program, err := h.c.Load(bpf.Config{PinDir: dir, MaxHeld: room(h.c.MaxKeys)})
 		if err == nil {
 			h.update(func(r *status.XDP) { r.Pinned, r.PinDir, r.PinReason, r.TakenOver = true, dir, "", pins.used })
 			return program, pins, nil
@@ -209,7 +211,7 @@ func (h *Half) load() (Program, pinning, error) {
 		}
 	}
 	h.setSettled()
-	program, err := h.c.Load(bpf.Config{})
+	program, err := h.c.Load(bpf.Config{MaxHeld: room(h.c.MaxKeys)})
 	if err != nil {
 		return nil, pinning{}, err
 	}
@@ -299,6 +301,10 @@ func (h *Half) run(ctx context.Context, program *loaded) error {
 		return nil
 	})
 	group.Go(func() error { return h.endHandover(ctx, program.tables) })
+	group.Go(func() error {
+		h.holdMissing(ctx, program)
+		return nil
+	})
 	group.Go(func() error {
 		every(ctx, resync, links.Refresh)
 		return nil

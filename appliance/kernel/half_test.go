@@ -37,6 +37,8 @@ type fake struct {
 	ready     chan struct{}
 	refreshes int
 	packets   uint64
+	held      bpf.Held
+	takes     int // of the missing keys, whenever they are tried
 	loads     []bpf.Config
 	loadErr   map[string]error // by PinDir
 	log       bytes.Buffer
@@ -89,6 +91,20 @@ func (f *fake) HoldAll(keys iter.Seq[[20]byte]) error {
 		n++
 	}
 	return f.note("hold all %d", n)
+}
+
+func (f *fake) HoldMissing() error {
+	err := f.note("hold missing")
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.held.Missing = max(0, f.held.Missing-f.takes)
+	return err
+}
+
+func (f *fake) Held() bpf.Held {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.held
 }
 
 func (f *fake) Counters() ([]bpf.Counter, error) {

@@ -15,6 +15,8 @@ import (
 type Program interface {
 	router.Kernel
 	HoldAll(keys iter.Seq[[20]byte]) error
+	HoldMissing() error
+	Held() bpf.Held
 	SetEndpoints(addrs []netip.AddrPort) error
 	Renew(d time.Duration) error
 	Attach(ifindex int, mode bpf.Mode) (bpf.Mode, error)

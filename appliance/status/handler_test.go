@@ -48,6 +48,7 @@ func full() status.Report {
 				{Name: "eth1", Index: 3, Driver: "r8169", Up: true, MTU: 1500, Wanted: "auto", Mode: "generic", Reason: "native: not supported"},
 				{Name: "br0", Index: 4, Kind: "bridge", Wanted: "none", Mode: "none", Reason: "its ports see the traffic first"},
 			},
+			Held:     status.Held{Known: 1024, Room: 2048, Missing: 17, Since: &since, Overflows: 3},
 			Counters: []status.KernelCounter{{Reason: "answered", Query: "ping", Packets: 1234567}, {Reason: "not_ours", Packets: 3}},
 			Events:   []status.KernelEvent{{Event: "sighting_lost", Count: 2}},
 		},
@@ -128,7 +129,7 @@ func TestPage(t *testing.T) {
 	for _, want := range []string{
 		"&lt;shelf&gt;", "Ready", "generic mode &amp; no better", strings.Repeat("ab", 20), "198.18.0.1:6881",
 		"native: not supported", "1\u2009234\u2009567", "5.0 MiB of 64.0 MiB", "up 15 min.", "for 1 min after a crash and 10 s after a stop", "9\u2009876\u2009543 nodes", "32.1 ms",
-		"restarted 2 times", "<h2>Updates</h2>", "1.2 &amp; well", "3, for 2 infohashes", "(3 votes)", `name="viewport"`, "color-scheme: light dark",
+		"restarted 2 times", "1\u2009024 of the keys held here", "not 17", "room for 2\u2009048", "<h2>Updates</h2>", "1.2 &amp; well", "3, for 2 infohashes", "(3 votes)", `name="viewport"`, "color-scheme: light dark",
 	} {
 		if !strings.Contains(html, want) {
 			t.Errorf("the page does not contain %q", want)
@@ -173,6 +174,10 @@ func TestMetrics(t *testing.T) {
 		`kdht_kernel_datagrams_total{method="ping",reason="answered"} 1.234567e+06`,
 		`kdht_kernel_datagrams_total{method="",reason="not_ours"} 3`,
 		`kdht_kernel_interface_info{driver="r8169",interface="eth1",mode="generic",wanted="auto"} 1`,
+		`kdht_kernel_held_keys{state="known"} 1024`,
+		`kdht_kernel_held_keys{state="missing"} 17`,
+		`kdht_kernel_held_room 2048`,
+		`kdht_kernel_held_overflows_total 3`,
 		`kdht_kernel_events_total{event="sighting_lost"} 2`,
 		`kdht_queries_received_total{method="ping"} 11`,
 		`kdht_queries_answered_total{method="ping"} 10`,

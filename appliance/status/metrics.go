@@ -44,6 +44,9 @@ var (
 	kernelPinned    = desc("kernel_pinned", "Whether the kernel half outlives the process.")
 	kernelEndpoints = desc("kernel_endpoints", "Addresses and ports for which the kernel half answers.")
 	kernelNIC       = desc("kernel_interface_info", "Mode in which the kernel half is attached to an interface; always 1.", "interface", "driver", "mode", "wanted")
+	kernelHeld      = desc("kernel_held_keys", "Keys held here that the kernel half knows, or that are missing there; while any are, every get and get_peers goes up.", "state")
+	kernelRoom      = desc("kernel_held_room", "Keys that the kernel half can know.")
+	kernelOverflows = desc("kernel_held_overflows_total", "How often keys held here began to be missing in the kernel half.")
 	kernelDatagrams = desc("kernel_datagrams_total", "Datagrams that left the kernel half, by reason, since its maps were made.", "reason", "method")
 	kernelEvents    = desc("kernel_events_total", "What the kernel half did beside, since its maps were made.", "event")
 
@@ -127,6 +130,10 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 			gauge(kernelNIC, 1, n.Name, n.Driver, n.Mode, n.Wanted)
 		}
 	}
+	gauge(kernelHeld, float64(r.XDP.Held.Known), "known")
+	gauge(kernelHeld, float64(r.XDP.Held.Missing), "missing")
+	gauge(kernelRoom, float64(r.XDP.Held.Room))
+	counter(kernelOverflows, float64(r.XDP.Held.Overflows))
 	for _, k := range r.XDP.Counters {
 		counter(kernelDatagrams, float64(k.Packets), k.Reason, k.Query)
 	}

@@ -137,9 +137,22 @@ type XDP struct {
 	Linger    float64          `json:"linger"` // seconds that it answers on after a stop
 	Endpoints []netip.AddrPort `json:"endpoints"`
 	NICs      []NIC            `json:"nics"`
+	Held      Held             `json:"held"`
 	// Counters and Events are counted since the maps were made, by whatever process.
 	Counters []KernelCounter `json:"counters"`
 	Events   []KernelEvent   `json:"events"`
+}
+
+// Held is what the kernel half knows of the keys (targets and infohashes) that are held here.
+type Held struct {
+	Known int `json:"known"` // keys that it knows
+	Room  int `json:"room"`  // keys that it can know
+	// Missing is how many keys held here it does not know, for want of room or memory. While there are any, every get
+	// and get_peers goes up to user space. Since is when that began; missing while all is well.
+	Missing int        `json:"missing"`
+	Since   *time.Time `json:"since,omitempty"`
+	// Overflows is how often that began.
+	Overflows uint64 `json:"overflows"`
 }
 
 // NIC is a network interface, as far as the kernel half is concerned.
