@@ -6,6 +6,8 @@
 //	appliance/discover  nodes of one network on one LAN find each other, by DNS-SD
 //	appliance/status  the status page, its JSON twin, metrics, health endpoints
 //	appliance/box     what a machine without keyboard needs at boot (kdht serve --appliance)
+//	appliance/update  updates of the appliance: interface, trial, history; bootdisk below it: what the disk boots
+//	appliance/guard   the small program that commits a trial or goes back
 //	appliance/kdht    the program
 //
 //	appliance/conformance  what the program says on the wire, against recorded datagrams, with and without its kernel half

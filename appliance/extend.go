@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 
 	"kdht/appliance/status"
 	"kdht/config"
@@ -29,6 +30,11 @@ type Host struct {
 	handlers map[string]http.Handler
 	problems []func() []string
 	sections []func() status.Section
+	amends   []func(*status.Report)
+	stop     func()
+
+	mu   sync.Mutex
+	last func() // after everything else
 }
 
 // Task adds a task. It starts after the node and the status page and stops before them, and is started again whenever it
@@ -53,9 +59,31 @@ func (h *Host) Problems(f func() []string) { h.problems = append(h.problems, f) 
 // Section adds a section to the status page and its JSON twin. f is called for every report by any goroutine.
 func (h *Host) Section(f func() status.Section) { h.sections = append(h.sections, f) }
 
+// Amend adds to what the report says. f is called for every report by any goroutine.
+func (h *Host) Amend(f func(*status.Report)) { h.amends = append(h.amends, f) }
+
+// Stop ends the node as if the process had been told to, and then, with the store closed, calls last. It does not wait for
+// that. Of several calls the last one counts.
+func (h *Host) Stop(last func()) {
+	h.mu.Lock()
+	h.last = last
+	h.mu.Unlock()
+	h.stop()
+}
+
+// finish calls what Stop was given.
+func (h *Host) finish() {
+	h.mu.Lock()
+	last := h.last
+	h.mu.Unlock()
+	if last != nil {
+		last()
+	}
+}
+
 // extend calls the extensions.
 func (p *process) extend(extensions []Extension) error {
-	p.host = Host{Config: p.cfg, Log: p.log, Node: p.node, Store: p.store, Report: p.report}
+	p.host.Config, p.host.Log, p.host.Node, p.host.Store, p.host.Report = p.cfg, p.log, p.node, p.store, p.report
 	for _, e := range extensions {
 		if err := e(&p.host); err != nil {
 			return err

@@ -65,6 +65,9 @@ func (p *process) report() status.Report {
 	for _, f := range p.host.sections {
 		r.Sections = append(r.Sections, f())
 	}
+	for _, f := range p.host.amends {
+		f(&r)
+	}
 	return r
 }
 

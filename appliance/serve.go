@@ -26,7 +26,11 @@ var ErrState = errors.New("state directory")
 // says what kept it from starting, made it stop, or went wrong when it stopped.
 func Serve(ctx context.Context, cfg config.Config, log *slog.Logger, extensions ...Extension) (err error) {
 	tuneMemory()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	p := &process{cfg: cfg, log: log, started: time.Now(), release: kernel.Release()}
+	p.host.stop = stop
+	defer p.host.finish() // after the store is closed
 
 	var web net.Listener
 	if cfg.HTTP != "" {

@@ -149,6 +149,9 @@ func (b *Builder) together(c *Config) (errs Errors) {
 			strings.Trim(size{}.encode(c.Store.MaxBytesPerSource), `"`), strings.Trim(size{}.encode(c.Store.MaxBytes), `"`)),
 			"one source may have at most what all may have: lower the first or raise the second")
 	}
+	if c.Update.URL != "" && c.Update.Key == "" {
+		object("update.url", "there is no update.key, so nothing could vouch for what is found there", "set update.key to the public key that the releases are signed with")
+	}
 	if c.Network == Public {
 		for _, a := range c.External {
 			if a.IsPrivate() {

@@ -28,6 +28,7 @@ type Config struct {
 	Table  Table
 	Lookup Lookup
 	Limits Limits
+	Update Update
 	Log    Log
 }
 

@@ -42,6 +42,10 @@ const everything = `// a comment
 	"table": {"save": "1m"},
 	"lookup": {"alpha": 5, "timeout": "90s", "republish": "30m"},
 	"limits": {"queriesPerNode": 2.5, "queriesPerSecond": 100},
+	"update": {
+		"key": "77ff84905a91936367c01360803104f92432fcd904a43511876df5cdf3e7e548", "url": "https://releases.example.org/kdht/",
+		"every": "1h", "window": "22:30-04:00", "trial": "10m",
+	},
 	"log": {"level": "debug", "format": "json"},
 }`
 
@@ -65,7 +69,11 @@ func everythingParsed() config.Config {
 		Table:  config.Table{Save: time.Minute},
 		Lookup: config.Lookup{Alpha: 5, Timeout: 90 * time.Second, Republish: 30 * time.Minute},
 		Limits: config.Limits{QueriesPerNode: 2.5, QueriesPerSecond: 100},
-		Log:    config.Log{Level: slog.LevelDebug, Format: config.LogJSON},
+		Update: config.Update{
+			Key: "77ff84905a91936367c01360803104f92432fcd904a43511876df5cdf3e7e548", URL: "https://releases.example.org/kdht/",
+			Every: time.Hour, Window: config.Window{From: 22*60 + 30, To: 4 * 60}, Trial: 10 * time.Minute,
+		},
+		Log: config.Log{Level: slog.LevelDebug, Format: config.LogJSON},
 	}
 }
 
@@ -252,5 +260,27 @@ func TestFile(t *testing.T) {
 	err = config.New().File(dir)
 	if want := dir + ": is a directory; give --config a readable file"; err == nil || err.Error() != want {
 		t.Errorf("got %v\nwant %s", err, want)
+	}
+}
+
+func TestWindow(t *testing.T) {
+	at := func(hour, minute int) time.Time { return time.Date(2026, 11, 25, hour, minute, 0, 0, time.UTC) }
+	for _, c := range []struct {
+		w    config.Window
+		now  time.Time
+		want time.Duration
+	}{
+		{config.Window{}, at(3, 0), 0},
+		{config.Window{From: 120, To: 300}, at(1, 30), 30 * time.Minute},
+		{config.Window{From: 120, To: 300}, at(2, 0), 0},
+		{config.Window{From: 120, To: 300}, at(4, 59), 0},
+		{config.Window{From: 120, To: 300}, at(5, 0), 21 * time.Hour},
+		{config.Window{From: 22 * 60, To: 120}, at(23, 0), 0},
+		{config.Window{From: 22 * 60, To: 120}, at(1, 0), 0},
+		{config.Window{From: 22 * 60, To: 120}, at(2, 0), 20 * time.Hour},
+	} {
+		if got := c.w.Wait(c.now); got != c.want {
+			t.Errorf("%s at %s: %s, want %s", c.w, c.now.Format(time.TimeOnly), got, c.want)
+		}
 	}
 }

@@ -69,7 +69,7 @@ func TestFaultsInFiles(t *testing.T) {
 		"empty state":            {`{"state": ""}`, `f:1:11: state: "" is too short; leave the key out to have its default, or write a directory as in "/var/lib/kdht"`},
 		"long seed":              {`{"nodeIDSeed": "` + strings.Repeat("x", 129) + `"}`, `f:1:16: nodeIDSeed: 129 bytes are too long; at most 128 bytes are allowed`},
 		"quota of one and all":   {`{"store": {"maxBytesPerSource": "65MiB"}}`, `f:1: store.maxBytesPerSource: store.maxBytesPerSource (65MiB) exceeds store.maxBytes (64MiB); one source may have at most what all may have: lower the first or raise the second`},
-		"several":                {"{\"a\": 1,\n\"http\": 2}", "f:1:2: unknown key \"a\"; the keys here are network, listen, bootstrap, discovery, networkName, interfaces, external, nodeIDSeed, state, http, hostname, xdp, store, token, table, lookup, limits, log\nf:2:9: http: the number 2 is not ADDR:PORT; write \":8080\", \"127.0.0.1:8080\" or \"off\""},
+		"several":                {"{\"a\": 1,\n\"http\": 2}", "f:1:2: unknown key \"a\"; the keys here are network, listen, bootstrap, discovery, networkName, interfaces, external, nodeIDSeed, state, http, hostname, xdp, store, token, table, lookup, limits, update, log\nf:2:9: http: the number 2 is not ADDR:PORT; write \":8080\", \"127.0.0.1:8080\" or \"off\""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := config.Parse("f", []byte(c.file))

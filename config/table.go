@@ -20,6 +20,7 @@ var sections = []struct{ name, doc string }{
 	{"table", "Maintenance of the routing tables."},
 	{"lookup", "The queries we send to find nodes, peers and items."},
 	{"limits", "Rates of our own queries, so that we are a burden to nobody."},
+	{"update", "Updates of the appliance. Elsewhere these keys mean nothing."},
 	{"log", "The log, on standard error."},
 }
 
@@ -129,6 +130,22 @@ var keys = []*key{
 	entry("limits.queriesPerSecond", whole{1, 100_000, "queries per second"}, `250`,
 		func(c *Config) *int { return &c.Limits.QueriesPerSecond },
 		"What we send to all nodes together."),
+
+	entry("update.key", publicKey{}, `""`,
+		func(c *Config) *string { return &c.Update.Key },
+		"Public key of releases. With it, only what is signed is taken, also from whoever knows the password of the box. Empty: what is uploaded need not be signed."),
+	entry("update.url", releases{}, `""`,
+		func(c *Config) *string { return &c.Update.URL },
+		"Where the box looks for releases by itself: the directory that has their manifest.json. It needs update.key. Empty: it does not look."),
+	entry("update.every", duration{10 * time.Minute, 30 * 24 * time.Hour}, `"6h"`,
+		func(c *Config) *time.Duration { return &c.Update.Every },
+		"How often it looks, a quarter of that more or less, so that boxes do not come all at once."),
+	entry("update.window", hours{}, `""`,
+		func(c *Config) *Window { return &c.Update.Window },
+		"When it takes a release that it found and restarts."),
+	entry("update.trial", duration{time.Minute, 30 * time.Minute}, `"5m"`,
+		func(c *Config) *time.Duration { return &c.Update.Trial },
+		"A new version that has not proved well so long after the machine started is taken back."),
 
 	entry("log.level", level{}, `"info"`,
 		func(c *Config) *slog.Level { return &c.Log.Level },

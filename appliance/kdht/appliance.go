@@ -1,6 +1,7 @@
 package main
 
 import (
+	"kdht/appliance/update"
 	"kdht/config"
 )
 
@@ -25,7 +26,7 @@ func (c *serveCmd) beAppliance(s *system) error {
 	}
 	log := newLogger(s.stderr, cfg.Log)
 	b.Name(cfg.Hostname)
-	return s.served(cfg, log, b.Serve(s.ctx, cfg, defaults, log, s.serve, extensions...))
+	return s.served(cfg, log, b.Serve(s.ctx, cfg, defaults, log, s.serve, append(extensions, update.Extension)...))
 }
 
 // applianceConfig is the configuration that a file, the flags and the appliance's own defaults give.

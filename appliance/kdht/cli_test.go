@@ -17,7 +17,7 @@ import (
 	"kdht/config"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var rewrite = flag.Bool("update", false, "write the golden files anew")
 
 // result is what one command line did.
 type result struct {
@@ -55,7 +55,7 @@ func kdhtWith(t *testing.T, s *system) result {
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	path := filepath.Join("testdata", name)
-	if *update {
+	if *rewrite {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
 		}

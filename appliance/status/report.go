@@ -14,6 +14,9 @@ type Report struct {
 	Started time.Time `json:"started"`
 	PID     int       `json:"pid"`
 	Host    Host      `json:"host"`
+	// BuildTimestamp is when the image of the appliance was built, in the form and under the name that gokrazy's clients
+	// wait for after an update.
+	BuildTimestamp string `json:"BuildTimestamp,omitempty"`
 
 	// Ready says that the node serves and has its place in the network: it found it, and knows good nodes, unless it
 	// is the first one.

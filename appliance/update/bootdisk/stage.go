@@ -1,9 +1,12 @@
 package bootdisk
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 )
 
@@ -69,7 +72,7 @@ func (d *Disk) Stage(image io.Reader) (reserved int, err error) {
 	if _, err := io.CopyN(io.Discard, image, old.start()-sector); err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrBootImage, err)
 	}
-	w := &sectorWriter{dev: d.Boot, off: f.start(), end: f.start() + need}
+	w := &sectorWriter{dev: d.Boot, off: f.start(), end: f.start() + need, sum: sha256.New()}
 	if err := w.part(image, old.tableSize, f.tableSize); err != nil {
 		return 0, err
 	}
@@ -82,7 +85,17 @@ func (d *Disk) Stage(image io.Reader) (reserved int, err error) {
 	if err := w.flush(); err != nil {
 		return 0, err
 	}
-	return f.reserved, errors.Join(writeBPB(d.Boot, f, first), d.Boot.Sync())
+	if err := errors.Join(writeBPB(d.Boot, f, first), d.Boot.Sync()); err != nil {
+		return 0, err
+	}
+	back := sha256.New()
+	if _, err := io.Copy(back, &sectorReader{dev: d.Boot, off: f.start(), end: w.off}); err != nil {
+		return 0, err
+	}
+	if !bytes.Equal(back.Sum(nil), w.sum.Sum(nil)) {
+		return 0, ErrReadBack
+	}
+	return f.reserved, nil
 }
 
 // writeBPB writes the boot sector that belongs to f, made of the one that came with the image, to its place before the
@@ -117,6 +130,7 @@ type sectorWriter struct {
 	dev      Device
 	off, end int64
 	buf      []byte
+	sum      hash.Hash // of what was written; nil if nobody asks
 }
 
 func (w *sectorWriter) Write(p []byte) (int, error) {
@@ -146,6 +160,9 @@ func (w *sectorWriter) flush() error {
 	}
 	if _, err := w.dev.WriteAt(w.buf, w.off); err != nil {
 		return err
+	}
+	if w.sum != nil {
+		_, _ = w.sum.Write(w.buf) // hashes do not fail
 	}
 	w.off, w.buf = w.off+int64(len(w.buf)), w.buf[:0]
 	return nil

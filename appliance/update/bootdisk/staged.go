@@ -12,11 +12,24 @@ import (
 // Changed compares a staged boot file system with the one in force. It tells which of the staged files differ; in those
 // with a command line, which root partition they name does not count.
 func (d *Disk) Changed(reserved int) ([]string, error) {
-	now, err := readFAT(d.Boot, 0)
+	next, err := readFAT(d.Boot, int64(reserved+bootCopy)*sector)
 	if err != nil {
 		return nil, err
 	}
-	next, err := readFAT(d.Boot, int64(reserved+bootCopy)*sector)
+	return d.changed(next)
+}
+
+// ChangedImage is [Disk.Changed] for a boot image that was not placed.
+func (d *Disk) ChangedImage(image io.ReaderAt) ([]string, error) {
+	next, err := readFAT(image, 0)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBootImage, err)
+	}
+	return d.changed(next)
+}
+
+func (d *Disk) changed(next *fat) ([]string, error) {
+	now, err := readFAT(d.Boot, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -67,7 +67,7 @@ func Loop(t testing.TB) (device, root string) {
 	}
 	device = attach(t, path)
 	root = t.TempDir()
-	mount(t, device+"p2", root)
+	Mount(t, device+"p2", root)
 	return device, root
 }
 
@@ -93,17 +93,21 @@ func attach(t testing.TB, path string) string {
 	return device
 }
 
-// mount mounts a squashfs.
-func mount(t testing.TB, device, dir string) {
+// Mount mounts a squashfs until the end of the test or [Unmount].
+func Mount(t testing.TB, device, dir string) {
 	t.Helper()
 	if out, err := exec.Command("mount", "-t", "squashfs", "-o", "ro", device, dir).CombinedOutput(); err != nil {
 		t.Fatalf("mount: %v: %s", err, out)
 	}
-	t.Cleanup(func() {
-		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
-			t.Errorf("umount: %v: %s", err, out)
-		}
-	})
+	t.Cleanup(func() { _ = exec.Command("umount", dir).Run() }) // it may be done
+}
+
+// Unmount unmounts a device wherever it is mounted.
+func Unmount(t testing.TB, device string) {
+	t.Helper()
+	if out, err := exec.Command("umount", "--all-targets", device).CombinedOutput(); err != nil {
+		t.Fatalf("umount: %v: %s", err, out)
+	}
 }
 
 // Kernel is the kernel in one of the boot file systems.

@@ -1,0 +1,29 @@
+// Package update takes updates of the appliance and tries them before they stay. It offers gokrazy's own update interface,
+// so that "gok update", programs built on github.com/gokrazy/updater and curl work unchanged, in front of gokrazy's Unix
+// socket, and makes it safe:
+//
+//   - root: written to the slot that is not mounted, read back past the page cache, checked to be a whole squashfs for
+//     this architecture;
+//   - boot: placed beside the boot file system in force (bootdisk.Stage), and dropped if nothing in it is new;
+//   - mbr: answered, and not written: boot code is never replaced, because no trial can test it;
+//   - switch, testboot: arm a trial and change nothing that is booted;
+//   - reboot: with a trial armed, stops the node and tries: by kexec, or where no kernel can be loaded or a hang could not
+//     be undone from afar (Raspberry Pi) by the flag of gokrazy's init.
+//
+// In the trial the guard (appliance/guard) asks for [Health] until it passes several times in a row, and commits; when its
+// deadline passes it restarts the machine into what was there before. This package has a second, later deadline for when
+// the guard cannot run.
+//
+// With a release key configured nothing is written that a signed manifest does not describe: it comes first, as PUT
+// /update/manifest, or with the files of a release that the box pulls by itself (pull.go). Its serial must not go back.
+//
+// # States
+//
+//	idle ── PUT root ──▶ staged ── POST switch ──▶ armed ── POST reboot ──▶ trial ──▶ committed: idle, other slot
+//	  ▲                    │ ▲                       │                        │
+//	  └──── any failure ───┘ └─ PUT root, boot, mbr ─┘                        └─────▶ reverted: idle, same slot
+//
+// In every state but trial the disk selects what runs; what a power cut leaves in each is the table of package bootdisk.
+// During a trial every request that would change something gets 409 Conflict. The records in the state directory
+// (record.go) tell the story across restarts; nothing depends on them but the story, the slots' hashes and the serial.
+package update

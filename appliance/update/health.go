@@ -1,0 +1,72 @@
+package update
+
+import (
+	"fmt"
+	"net"
+	"strings"
+
+	"kdht/appliance/update/trial"
+)
+
+// before is what the box does now.
+func (m *Manager) before() trial.Before {
+	r := m.o.Report()
+	b := trial.Before{Kernel: r.XDP.Active, State: m.o.Config.State}
+	for _, f := range r.Families {
+		b.Good += f.Good
+	}
+	return b
+}
+
+// Health checks what a version must do to be committed.
+func (m *Manager) Health() trial.Health {
+	r, now := m.o.Report(), m.before()
+	var was trial.Before
+	var t trial.Trial
+	if ok, err := trial.Read(m.dir, trial.TrialFile, &t); err == nil && ok {
+		was = t.Before
+	}
+	var h trial.Health
+	check := func(name string, ok bool, format string, args ...any) {
+		c := trial.Check{Name: name, OK: ok}
+		if !ok {
+			c.Detail = fmt.Sprintf(format, args...)
+		}
+		h.Checks = append(h.Checks, c)
+	}
+	check("store", r.Store.Failure == "" && (was.State == "" || was.State == now.State), "%s; the state is in %s, and was in %s", r.Store.Failure, now.State, was.State)
+	link, address := network()
+	check("link", link, "no interface is up")
+	check("address", address, "no interface has an address")
+	unhealthy := r.Unhealthy()
+	check("tasks", len(unhealthy) == 0, "%s", strings.Join(unhealthy, ", "))
+	check("kernel", r.XDP.Active || !was.Kernel, "the kernel half is not attached: %s", r.XDP.Reason)
+	err := m.o.Ask()
+	check("answers", err == nil, "the node does not answer: %v", err)
+	check("answered", now.Good > 0 || was.Good == 0, "no node answers, and before there were %d", was.Good)
+	return h
+}
+
+// network says whether a network interface is up, and one has an address.
+func network() (link, address bool) {
+	all, err := net.Interfaces()
+	if err != nil {
+		return false, false
+	}
+	for _, i := range all {
+		if i.Flags&net.FlagLoopback != 0 || i.Flags&net.FlagRunning == 0 {
+			continue
+		}
+		link = true
+		addrs, err := i.Addrs()
+		if err != nil {
+			continue
+		}
+		for _, a := range addrs {
+			if n, ok := a.(*net.IPNet); ok && n.IP.IsGlobalUnicast() {
+				address = true
+			}
+		}
+	}
+	return link, address
+}

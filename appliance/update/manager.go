@@ -1,0 +1,241 @@
+package update
+
+import (
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"kdht/appliance/status"
+	"kdht/appliance/update/bootdisk"
+	"kdht/appliance/update/manifest"
+	"kdht/appliance/update/trial"
+	"kdht/config"
+	"kdht/store"
+)
+
+// Log is where the history of updates is kept.
+type Log interface {
+	AddUpdate(store.Update) error
+	Updates() ([]store.Update, error)
+}
+
+// Options are what a Manager works with.
+type Options struct {
+	Root      string            // directory at which the root file system is mounted
+	State     string            // directory for the records
+	Platform  bootdisk.Platform // what starts the machine
+	Gokrazy   string            // Unix socket of gokrazy's own interface
+	Socket    string            // our own Unix socket, for the guard and for clients on the box; empty: none
+	Passwords []string          // files with the password, the first that exists counts
+	Config    config.Config
+	Log       *slog.Logger
+	History   Log
+	Machine   Machine
+	Report    func() status.Report
+	// Stop ends the node cleanly and then calls last.
+	Stop func(last func())
+	// Ask sends a query to this node and waits for the answer.
+	Ask func() error
+}
+
+// Manager is the life of updates on one machine. Its methods may be called from any goroutine.
+type Manager struct {
+	o       Options
+	dir     string
+	place   bootdisk.Place
+	noDisk  error // why there is nothing to update here
+	running Release
+	key     ed25519.PublicKey
+	stamp   stamp
+
+	mu       sync.Mutex
+	busy     string // what is under way
+	progress Progress
+	tried    *bootdisk.Target // running and not committed
+	slots    slots
+	staged   staged
+	armed    *trial.Trial
+	offered  *manifest.Manifest // by the update URL, newer than what runs
+	checked  time.Time
+	checkErr error
+	problem  string // what went wrong last
+	leaving  sync.Once
+}
+
+// staged is what was uploaded since the last trial.
+type staged struct {
+	manifest *manifest.Manifest
+	image    manifest.Image
+	force    bool // the serial may go back
+	root     *slotRecord
+	boot     int    // where a new boot file system lies; 0: the one in force is to stay
+	note     string // what else there is to know
+}
+
+// Progress is how far something is.
+type Progress struct {
+	What  string `json:"what"`
+	Done  int64  `json:"done"`  // bytes
+	Total int64  `json:"total"` // bytes, 0 if not known
+}
+
+// New makes a Manager, tidies up after a trial or a power cut, and writes to the history what became of a trial.
+func New(o Options) (*Manager, error) {
+	m := &Manager{o: o, dir: o.State, slots: slots{Slots: make(map[bootdisk.Slot]*slotRecord)}}
+	var err error
+	if o.Config.Update.Key != "" {
+		if m.key, err = manifest.PublicKey(o.Config.Update.Key); err != nil {
+			return nil, fmt.Errorf("update.key: %w", err)
+		}
+	}
+	if m.running, err = readRelease(o.Root); err != nil {
+		o.Log.Warn("what this version is called cannot be read", "err", err)
+	}
+	if _, err := trial.Read(m.dir, slotsFile, &m.slots); err != nil || m.slots.Slots == nil {
+		m.slots.Slots = make(map[bootdisk.Slot]*slotRecord)
+		if err != nil {
+			o.Log.Warn("the record of the slots is lost", "err", err)
+		}
+	}
+	if m.place, m.noDisk = bootdisk.Find(o.Root); m.noDisk != nil {
+		o.Log.Info("no updates here", "reason", m.noDisk)
+		return m, nil
+	}
+	if err := m.settle(); err != nil {
+		m.problem = fmt.Sprintf("Tidying up after the last update failed: %v.", err)
+		o.Log.Error("tidying up after an update failed", "err", err)
+	}
+	return m, nil
+}
+
+// settle finds out what state the disk is in.
+func (m *Manager) settle() error {
+	var selected bootdisk.Selection
+	err := m.disk(func(d *bootdisk.Disk) (err error) {
+		selected, err = d.Selected()
+		return err
+	})
+	target, tried := m.place.RunningTrial()
+	if tried && (err != nil || selected.Slot != m.place.Running) {
+		m.tried = &target
+		m.o.Log.Warn("this version is on trial", "slot", target.To, "from", target.From)
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	if err := m.disk(func(d *bootdisk.Disk) error { return d.Reconcile(m.place.Running) }); err != nil {
+		return err
+	}
+	return m.conclude(selected)
+}
+
+// conclude writes to the history what became of the last trial.
+func (m *Manager) conclude(selected bootdisk.Selection) error {
+	var t trial.Trial
+	if ok, err := trial.Read(m.dir, trial.TrialFile, &t); !ok {
+		return err
+	} else if err != nil { // it tells nothing any more
+		return errors.Join(err, trial.Remove(m.dir, trial.TrialFile, trial.OutcomeFile))
+	}
+	var out trial.Outcome
+	if _, err := trial.Read(m.dir, trial.OutcomeFile, &out); err != nil {
+		m.o.Log.Warn("what the guard wrote cannot be read", "err", err)
+	}
+	u := store.Update{Time: time.Now(), From: named(t.From, t.Target.From), To: named(t.To, t.Target.To), By: t.By, Result: "committed", Reason: t.Note}
+	if t.Target.To != m.place.Running {
+		if u.Result, u.Reason = "reverted", out.Reason; u.Reason == "" {
+			u.Reason = "the machine restarted before a commit: a crash, or the power"
+		}
+	}
+	m.o.Log.Info("update", "result", u.Result, "from", u.From, "to", u.To, "by", u.By, "reason", u.Reason)
+	if err := m.o.History.AddUpdate(u); err != nil {
+		return err
+	}
+	if u.Result != "committed" {
+		m.slots.Rejected = max(m.slots.Rejected, t.Serial)
+		m.problem = fmt.Sprintf("The last update, to %s, was taken back: %s.", u.To, u.Reason)
+		if err := trial.Write(m.dir, slotsFile, m.slots); err != nil {
+			return err
+		}
+	} else {
+		m.slots.Serial = max(m.slots.Serial, t.Serial)
+		if r := m.slots.Slots[t.Target.To]; r != nil {
+			r.Boot = selected.Boot
+		}
+		if err := trial.Write(m.dir, slotsFile, m.slots); err != nil {
+			return err
+		}
+	}
+	return trial.Remove(m.dir, trial.TrialFile, trial.OutcomeFile)
+}
+
+// named names a version and its slot.
+func named(version string, s bootdisk.Slot) string {
+	if version == "" {
+		version = "unnamed"
+	}
+	return fmt.Sprintf("%s (slot %d)", version, s)
+}
+
+// version names what runs.
+func (m *Manager) version() string {
+	if m.running.Version != "" {
+		return m.running.Version
+	}
+	return m.o.Report().Version
+}
+
+// disk does something with the disk. Whoever has the boot partition mounted for a moment is waited for.
+func (m *Manager) disk(do func(*bootdisk.Disk) error) error {
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		d, done, err := m.place.Open(m.o.Platform)
+		if errors.Is(err, bootdisk.ErrBusy) && time.Now().Before(deadline) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		return errors.Join(do(d), done())
+	}
+}
+
+// begin begins something that changes the disk; end ends it.
+func (m *Manager) begin(what string, total int64) (end func(), err error) {
+	if m.noDisk != nil {
+		return nil, m.noDisk
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case m.tried != nil:
+		return nil, ErrTrial
+	case m.busy != "":
+		return nil, fmt.Errorf("%w (%s)", ErrBusy, m.busy)
+	}
+	m.busy, m.progress = what, Progress{What: what, Total: total}
+	return func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.busy, m.progress = "", Progress{}
+	}, nil
+}
+
+// refuse records a failed attempt and gives its error back.
+func (m *Manager) refuse(by, to string, err error) error {
+	if errors.Is(err, ErrTrial) || errors.Is(err, ErrBusy) {
+		return err
+	}
+	m.mu.Lock()
+	m.problem = fmt.Sprintf("The last update was refused: %v.", err)
+	m.mu.Unlock()
+	m.o.Log.Warn("update refused", "by", by, "err", err)
+	u := store.Update{Time: time.Now(), From: named(m.version(), m.place.Running), To: to, By: by, Result: "refused", Reason: err.Error()}
+	if errHistory := m.o.History.AddUpdate(u); errHistory != nil {
+		m.o.Log.Warn("update not in the history", "err", errHistory)
+	}
+	return err
+}

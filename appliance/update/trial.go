@@ -1,0 +1,279 @@
+package update
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"kdht/appliance/update/bootdisk"
+	"kdht/appliance/update/trial"
+)
+
+// Bounds of a trial.
+const (
+	// guardGrace is how long after the guard's deadline this package restarts the machine by itself.
+	guardGrace = time.Minute
+	// departure is how long the node may take to stop before the machine restarts without waiting for it.
+	departure = 90 * time.Second
+)
+
+// Methods of trials.
+const (
+	byKexec = "kexec"
+	byFlag  = "flag"
+)
+
+// Switch arms a trial of what was uploaded. Nothing that is booted changes by that.
+func (m *Manager) Switch(by string) error {
+	end, err := m.begin("preparing the trial", 0)
+	if err != nil {
+		return err
+	}
+	defer end()
+	m.mu.Lock()
+	s := m.staged
+	m.mu.Unlock()
+	if s.root == nil {
+		if m.key != nil && s.manifest == nil {
+			return m.refuse(by, "unknown", ErrUnsigned)
+		}
+		return ErrNothing
+	}
+	if err := m.arm(s.root, s.boot, s.note, by); err != nil {
+		return m.refuse(by, s.root.Version, err)
+	}
+	return nil
+}
+
+// Rollback arms a trial of what ran before the last commit.
+func (m *Manager) Rollback(by string) error {
+	end, err := m.begin("checking the version before", 0)
+	if err != nil {
+		return err
+	}
+	defer end()
+	to := m.place.Running.Other()
+	m.mu.Lock()
+	record := m.slots.Slots[to]
+	if record != nil {
+		r := *record
+		record = &r
+	}
+	m.mu.Unlock()
+	slot, err := m.place.OpenSlot(to)
+	if err != nil {
+		return err
+	}
+	if record == nil { // what was flashed, or the record is lost
+		size, err := bootdisk.CheckRoot(slot, slot.Size())
+		if err != nil {
+			return errors.Join(fmt.Errorf("%w: %w", ErrNoRollback, err), slot.Close())
+		}
+		record = &slotRecord{Version: "before", Size: size}
+	} else if record.SHA256 != "" {
+		back := newSums()
+		if err := bootdisk.ReadRoot(slot, record.Size, back); err != nil {
+			return errors.Join(err, slot.Close())
+		}
+		if back.hex() != record.SHA256 {
+			return errors.Join(fmt.Errorf("%w: what is in slot %d was changed", ErrNoRollback, to), slot.Close())
+		}
+	}
+	if err := slot.Close(); err != nil {
+		return err
+	}
+	if r, err := inspect(m.place.Parts[int(to)]); err != nil {
+		return fmt.Errorf("%w: %w", ErrNoRollback, err)
+	} else if r.Version != "" {
+		record.Version = r.Version
+	}
+	boot := 0
+	err = m.disk(func(d *bootdisk.Disk) error {
+		now, err := d.Selected()
+		if err == nil && record.Boot != 0 && record.Boot != now.Boot {
+			if err = d.Usable(record.Boot, to); err == nil {
+				boot = record.Boot
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("%w: its kernel is gone: %w", ErrNoRollback, err)
+	}
+	return m.arm(record, boot, "rollback", by)
+}
+
+// arm prepares a trial of the other slot. boot is where its boot file system lies, 0 for the one in force.
+func (m *Manager) arm(r *slotRecord, boot int, note, by string) error {
+	t := &trial.Trial{
+		Target: bootdisk.Target{From: m.place.Running, To: m.place.Running.Other(), Boot: boot, Platform: m.o.Platform},
+		From:   m.version(), To: r.Version, Serial: r.Serial, By: by, Method: byFlag, Note: note, Armed: time.Now(),
+		Deadline: m.o.Config.Update.Trial.Seconds(), Passes: trial.DefaultPasses,
+		Before: m.before(),
+	}
+	err := m.disk(func(d *bootdisk.Disk) error {
+		now, err := d.Selected()
+		if err != nil {
+			return err
+		}
+		if now.Slot != m.place.Running {
+			return fmt.Errorf("the disk boots slot %d, and slot %d is running: restart the box first", now.Slot, m.place.Running)
+		}
+		m.remember(now.Boot)
+		if boot != 0 && d.Usable(boot, t.Target.To) != nil {
+			if err := d.Seal(boot, t.Target.To); err != nil {
+				return err
+			}
+		}
+		if !canKexec(m.o.Platform) {
+			return nil
+		}
+		err = m.load(d, t.Target)
+		if err == nil {
+			t.Method = byKexec
+			return nil
+		}
+		if boot != 0 {
+			return fmt.Errorf("the new kernel cannot be loaded: %w", err)
+		}
+		m.o.Log.Warn("no trial by kexec, it will be one by init's flag", "err", err)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(trial.Remove(m.dir, trial.OutcomeFile), trial.Write(m.dir, trial.TrialFile, t)); err != nil {
+		m.o.Log.Warn("the trial will not be in the history", "err", err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.armed, m.staged = t, staged{}
+	m.o.Log.Info("trial armed", "from", t.From, "to", t.To, "slot", t.Target.To, "method", t.Method, "by", by)
+	return nil
+}
+
+// remember notes with which boot file system the running slot runs, so that a rollback finds it.
+func (m *Manager) remember(boot int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := m.slots.Slots[m.place.Running]
+	if r == nil {
+		r = &slotRecord{Version: m.running.Version, Serial: m.running.Serial}
+		m.slots.Slots[m.place.Running] = r
+	}
+	r.Boot = boot
+	if err := trial.Write(m.dir, slotsFile, m.slots); err != nil {
+		m.o.Log.Warn("the record of the slots is not written", "err", err)
+	}
+}
+
+// load loads the kernel of a trial.
+func (m *Manager) load(d *bootdisk.Disk, t bootdisk.Target) (err error) {
+	line, err := d.TrialLine(t)
+	if err != nil {
+		return err
+	}
+	r, err := d.Kernel(t.Boot)
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp("", "kernel")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
+	if _, err := io.Copy(f, r); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if err := f.Close(); err != nil { // the kernel refuses files that somebody may write to
+		return err
+	}
+	k, err := os.Open(f.Name())
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	return m.o.Machine.LoadKernel(k, line)
+}
+
+// Depart stops the node and restarts the machine, into the trial if one is armed, or switches it off.
+func (m *Manager) Depart(off bool, by string) {
+	m.mu.Lock()
+	t, tried := m.armed, m.tried
+	m.mu.Unlock()
+	if tried != nil {
+		m.outcome(fmt.Sprintf("ended by a restart that %s asked for", by))
+	}
+	last := func() { m.leaving.Do(func() { m.leave(off, t) }) }
+	m.o.Log.Warn("stopping for a restart of the machine", "by", by, "trial", t != nil, "off", off)
+	time.AfterFunc(departure, last) // whatever the node does
+	m.o.Stop(last)
+}
+
+// leave does the last calls.
+func (m *Manager) leave(off bool, t *trial.Trial) {
+	var err error
+	switch {
+	case off:
+		err = m.o.Machine.PowerOff()
+	case t != nil && t.Method == byKexec:
+		err = m.o.Machine.Kexec()
+		m.o.Log.Error("the loaded kernel could not be started", "err", err)
+		err = m.o.Machine.Restart()
+	case t != nil:
+		if err = m.disk(func(d *bootdisk.Disk) error { return d.Arm() }); err != nil {
+			m.o.Log.Error("the trial could not be armed", "err", err)
+		}
+		err = m.o.Machine.Restart()
+	default:
+		err = m.o.Machine.Restart()
+	}
+	m.o.Log.Error("the machine does not restart", "err", err)
+}
+
+// outcome writes why the trial under way ends without a commit.
+func (m *Manager) outcome(reason string) {
+	if err := trial.Write(m.dir, trial.OutcomeFile, trial.Outcome{Reason: reason, Time: time.Now()}); err != nil {
+		m.o.Log.Warn("the reason of the revert is not in the history", "err", err)
+	}
+}
+
+// watch follows a trial that this version is on, until it is committed. It restarts the machine when the guard ought to
+// have done so and has not.
+func (m *Manager) watch(ctx context.Context) error {
+	limit := trial.DefaultDeadline
+	var t trial.Trial
+	if ok, err := trial.Read(m.dir, trial.TrialFile, &t); err != nil {
+		m.o.Log.Warn("the record of the trial cannot be read", "err", err)
+	} else if ok {
+		limit = time.Duration(t.Deadline * float64(time.Second))
+	}
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		var out trial.Outcome
+		if ok, err := trial.Read(m.dir, trial.OutcomeFile, &out); (ok && err == nil && out.Committed) || sinceStart() > limit+guardGrace {
+			var s bootdisk.Selection
+			if err := m.disk(func(d *bootdisk.Disk) (err error) { s, err = d.Selected(); return err }); err == nil && s.Slot == m.place.Running {
+				m.mu.Lock()
+				m.tried = nil
+				m.mu.Unlock()
+				return m.conclude(s)
+			}
+		}
+		if sinceStart() > limit+guardGrace {
+			m.outcome("the guard has neither committed nor reverted in time")
+			m.Depart(false, "the deadline of the trial")
+			<-ctx.Done()
+			return nil
+		}
+	}
+}

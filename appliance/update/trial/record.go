@@ -1,0 +1,116 @@
+// Package trial is what the program, its guard, and their successors after a restart tell each other about the trial of
+// an update: records in the state directory, and what health is.
+package trial
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"kdht/appliance/update/bootdisk"
+)
+
+// Directory is where the records are, below the state directory.
+const Directory = "update"
+
+// Names of the records.
+const (
+	TrialFile   = "trial.json"
+	OutcomeFile = "outcome.json"
+)
+
+// DefaultDeadline and DefaultPasses are what the guard uses when there is no record of the trial.
+const (
+	DefaultDeadline = 5 * time.Minute
+	DefaultPasses   = 5
+)
+
+// Trial is the record of a trial, for the guard and for whoever starts after it.
+type Trial struct {
+	Target   bootdisk.Target `json:"target"`
+	From     string          `json:"from"` // versions
+	To       string          `json:"to"`
+	Serial   uint64          `json:"serial"`
+	By       string          `json:"by"`
+	Method   string          `json:"method"` // "kexec" or "flag"
+	Note     string          `json:"note,omitempty"`
+	Armed    time.Time       `json:"armed"`
+	Deadline float64         `json:"deadline"` // seconds after the start of the machine
+	Passes   int             `json:"passes"`   // in a row
+	Before   Before          `json:"before"`
+}
+
+// Before is what the box did before a trial, and must do in it.
+type Before struct {
+	Kernel bool   `json:"kernel"` // the kernel half was attached
+	Good   int    `json:"good"`   // contacts
+	State  string `json:"state"`  // directory
+}
+
+// Outcome is what the guard leaves behind.
+type Outcome struct {
+	Committed bool      `json:"committed"`
+	Reason    string    `json:"reason,omitempty"`
+	Time      time.Time `json:"time"`
+}
+
+// Read reads a record; without one it leaves v as it is and gives false.
+func Read(dir, name string, v any) (bool, error) {
+	b, err := os.ReadFile(filepath.Join(dir, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, json.Unmarshal(b, v)
+}
+
+// Write writes a record so that after a power cut the old one is there, or the new one.
+func Write(dir, name string, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	tmp := filepath.Join(dir, name+".new")
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, filepath.Join(dir, name)); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+// Remove removes records durably.
+func Remove(dir string, names ...string) error {
+	var errs []error
+	for _, n := range names {
+		if err := os.Remove(filepath.Join(dir, n)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	if _, err := os.Stat(dir); err == nil {
+		errs = append(errs, syncDir(dir))
+	}
+	return errors.Join(errs...)
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

@@ -1,0 +1,321 @@
+package update
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"hash/crc32"
+	"io"
+	"os"
+	"path/filepath"
+
+	"kdht/appliance/update/bootdisk"
+	"kdht/appliance/update/manifest"
+	"kdht/appliance/update/trial"
+)
+
+// sums are the hashes of an upload that clients ask for.
+type sums struct{ sha, crc hash.Hash }
+
+func newSums() sums { return sums{sha256.New(), crc32.NewIEEE()} }
+
+func (s sums) Write(p []byte) (int, error) {
+	_, _ = s.sha.Write(p) // hashes do not fail
+	return s.crc.Write(p)
+}
+
+func (s sums) hex() string { return hex.EncodeToString(s.sha.Sum(nil)) }
+
+// counter counts what is read into the progress.
+type counter struct {
+	m *Manager
+	r io.Reader
+}
+
+func (c counter) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.m.mu.Lock()
+	c.m.progress.Done += int64(n)
+	c.m.mu.Unlock()
+	return n, err
+}
+
+// Announce takes the signed manifest of a release, which what is uploaded next must be of. With force its serial may go
+// back.
+func (m *Manager) Announce(doc []byte, force bool, by string) error {
+	end, err := m.begin("reading the manifest", int64(len(doc)))
+	if err != nil {
+		return err
+	}
+	defer end()
+	man, err := manifest.Open(doc, m.key)
+	if err != nil {
+		return m.refuse(by, "unknown", err)
+	}
+	image, ok := man.For(instance())
+	switch {
+	case !ok:
+		return m.refuse(by, man.Version, fmt.Errorf("%w: the release has nothing for %s", ErrMismatch, instance()))
+	case !force && man.Serial <= m.serial():
+		return m.refuse(by, man.Version, fmt.Errorf("%w (serial %d, and %d was committed)", ErrDowngrade, man.Serial, m.serial()))
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.staged = staged{manifest: man, image: image, force: force}
+	m.armed = nil
+	return nil
+}
+
+// serial is the highest serial that this box has had.
+func (m *Manager) serial() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return max(m.slots.Serial, m.running.Serial)
+}
+
+// want gives the file of the manifest that an upload must be, nil if any may come.
+func (m *Manager) want(pick func(manifest.Image) manifest.File) (*manifest.File, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.staged.manifest == nil {
+		if m.key != nil {
+			return nil, ErrUnsigned
+		}
+		return nil, nil
+	}
+	f := pick(m.staged.image)
+	return &f, nil
+}
+
+// matches compares an upload with the manifest.
+func matches(want *manifest.File, n int64, sum string) error {
+	if want != nil && (n != want.Size || sum != want.SHA256) {
+		return mismatch(*want, n, sum)
+	}
+	return nil
+}
+
+// Root takes a root file system for the slot that is not running. length is how many bytes there will be, -1 if that is
+// not known. The sums are those of what the medium gives back.
+func (m *Manager) Root(r io.Reader, length int64, by string) (sums, error) {
+	end, err := m.begin("writing the root file system", max(0, length))
+	if err != nil {
+		return sums{}, err
+	}
+	defer end()
+	back, err := m.root(r, length)
+	if err != nil {
+		name := m.stagedName()
+		m.mu.Lock()
+		m.staged = staged{} // what follows is another attempt
+		m.mu.Unlock()
+		return sums{}, m.refuse(by, name, err)
+	}
+	return back, nil
+}
+
+func (m *Manager) root(r io.Reader, length int64) (sums, error) {
+	want, err := m.want(func(i manifest.Image) manifest.File { return i.Root })
+	if err != nil {
+		return sums{}, err
+	}
+	to := m.place.Running.Other()
+	slot, err := m.place.OpenSlot(to)
+	if err != nil {
+		return sums{}, err
+	}
+	open := true
+	done := func() error {
+		if !open {
+			return nil
+		}
+		open = false
+		return slot.Close()
+	}
+	defer func() { _ = done() }() // after an error, which says more
+	if length > slot.Size() {
+		return sums{}, fmt.Errorf("%w of %d bytes", bootdisk.ErrTooLarge, slot.Size())
+	}
+	m.mu.Lock()
+	m.staged.root, m.armed = nil, nil
+	delete(m.slots.Slots, to) // what was there is gone
+	err = trial.Write(m.dir, slotsFile, m.slots)
+	m.mu.Unlock()
+	if err != nil {
+		m.o.Log.Warn("the record of the slots is not written", "err", err)
+	}
+	n, sum, err := bootdisk.WriteRoot(slot, counter{m, r})
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF), err == nil && length >= 0 && n != length:
+		return sums{}, fmt.Errorf("%w after %d bytes", ErrTruncated, n)
+	case err != nil:
+		return sums{}, err
+	}
+	if err := matches(want, n, hex.EncodeToString(sum[:])); err != nil {
+		return sums{}, err
+	}
+	back := newSums()
+	if err := bootdisk.ReadRoot(slot, n, back); err != nil {
+		return sums{}, err
+	}
+	if !bytes.Equal(back.sha.Sum(nil), sum[:]) {
+		return sums{}, bootdisk.ErrReadBack
+	}
+	if _, err := bootdisk.CheckRoot(slot, n); err != nil {
+		return sums{}, err
+	}
+	if err := done(); err != nil {
+		return sums{}, err
+	}
+	release, err := inspect(m.place.Parts[int(to)])
+	if err != nil {
+		return sums{}, err
+	}
+	record := &slotRecord{Version: release.Version, Serial: release.Serial, Size: n, SHA256: back.hex()}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if man := m.staged.manifest; man != nil {
+		record.Version, record.Serial = man.Version, man.Serial
+	}
+	if record.Version == "" {
+		record.Version = record.SHA256[:12]
+	}
+	m.staged.root, m.slots.Slots[to] = record, record
+	if err := trial.Write(m.dir, slotsFile, m.slots); err != nil {
+		m.o.Log.Warn("the record of the slots is not written", "err", err)
+	}
+	return back, nil
+}
+
+// stagedName names what is being uploaded.
+func (m *Manager) stagedName() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case m.staged.manifest != nil:
+		return m.staged.manifest.Version
+	case m.staged.root != nil:
+		return m.staged.root.Version
+	}
+	return "unknown"
+}
+
+// Boot takes a boot file system. Where there is no room for two, or no kernel can be tried, the one in force stays, and the
+// note of the trial says so.
+func (m *Manager) Boot(r io.Reader, length int64, by string) (sums, error) {
+	end, err := m.begin("writing the boot file system", max(0, length))
+	if err != nil {
+		return sums{}, err
+	}
+	defer end()
+	sent, err := m.boot(r, length)
+	if err != nil {
+		return sums{}, m.refuse(by, m.stagedName(), err)
+	}
+	return sent, nil
+}
+
+func (m *Manager) boot(r io.Reader, length int64) (sums, error) {
+	want, err := m.want(func(i manifest.Image) manifest.File { return i.Boot })
+	if err != nil {
+		return sums{}, err
+	}
+	m.mu.Lock()
+	m.staged.boot, m.staged.note, m.armed = 0, "", nil
+	m.mu.Unlock()
+	sent := newSums()
+	var n count
+	in := bufio.NewReader(io.TeeReader(counter{m, r}, io.MultiWriter(sent, &n)))
+	head, _ := in.Peek(512)
+	head = bytes.Clone(head)
+	place, changed := 0, []string(nil)
+	err = m.disk(func(d *bootdisk.Disk) (err error) {
+		if place, err = d.Stage(in); err == nil {
+			changed, err = d.Changed(place)
+		}
+		return err
+	})
+	note := ""
+	if errors.Is(err, bootdisk.ErrNoRoom) {
+		note = err.Error()
+		changed, err = m.compare(io.MultiReader(bytes.NewReader(head), in))
+		place = 0
+	}
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF), err == nil && length >= 0 && int64(n) != length:
+		return sums{}, fmt.Errorf("%w after %d bytes", ErrTruncated, n)
+	case err != nil:
+		return sums{}, err
+	}
+	if err := matches(want, int64(n), sent.hex()); err != nil {
+		return sums{}, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case len(changed) == 0:
+	case place != 0 && canKexec(m.o.Platform):
+		m.staged.boot = place
+	case note != "":
+		m.staged.note = "the kernel stays: " + note
+	default:
+		m.staged.note = "the kernel stays: this machine cannot try another one"
+	}
+	if m.staged.note != "" {
+		m.o.Log.Warn("boot file system not taken", "changed", changed, "reason", m.staged.note)
+	}
+	return sent, nil
+}
+
+// compare tells which files of a boot image are new, by way of a temporary file.
+func (m *Manager) compare(r io.Reader) (changed []string, err error) {
+	if err := os.MkdirAll(m.dir, 0o700); err != nil {
+		return nil, err
+	}
+	f, err := os.Create(filepath.Join(m.dir, "boot.tmp"))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close(), os.Remove(f.Name())) }()
+	if _, err := io.Copy(f, r); err != nil {
+		return nil, err
+	}
+	err = m.disk(func(d *bootdisk.Disk) (err error) {
+		changed, err = d.ChangedImage(f)
+		return err
+	})
+	return changed, err
+}
+
+type count int64
+
+func (c *count) Write(p []byte) (int, error) {
+	*c += count(len(p))
+	return len(p), nil
+}
+
+// BootCode reads boot code and answers for it; it is not written.
+func (m *Manager) BootCode(r io.Reader, by string) (sums, error) {
+	end, err := m.begin("reading the boot code", 446)
+	if err != nil {
+		return sums{}, err
+	}
+	defer end()
+	want, err := m.want(func(i manifest.Image) manifest.File { return i.MBR })
+	if err != nil {
+		return sums{}, m.refuse(by, m.stagedName(), err)
+	}
+	sent := newSums()
+	n, err := io.Copy(sent, io.LimitReader(r, 1<<20))
+	if err == nil {
+		err = matches(want, n, sent.hex())
+	}
+	if err != nil {
+		return sums{}, m.refuse(by, m.stagedName(), err)
+	}
+	return sent, nil
+}
