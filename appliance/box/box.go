@@ -1,11 +1,14 @@
 package box
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"sync"
 
+	"kdht/appliance/disk"
 	"kdht/appliance/update/bootdisk"
 )
 
@@ -13,6 +16,9 @@ import (
 type Layout struct {
 	// Perm is where the persistent partition is mounted. The state is in its directory kdht.
 	Perm string
+	// Prepare looks after the file system of Perm before anything uses it, and says what there is to know, one sentence
+	// each; nil: nobody need look after it.
+	Prepare func(context.Context, *slog.Logger) []string
 	// Memory is a directory in memory for the state while Perm cannot be used.
 	Memory string
 	// Boot is the boot partition; nil if there is none, and BootErr then says why.
@@ -26,22 +32,36 @@ type Layout struct {
 	SetHostname func(name string) error
 }
 
-// Gokrazy is the layout of a machine under gokrazy.
-func Gokrazy() Layout {
+// ErrNotGokrazy says that the machine is not an appliance, and better left alone.
+var ErrNotGokrazy = errors.New("this machine does not run gokrazy")
+
+// Gokrazy is the layout of this machine if it runs gokrazy, else the error is [ErrNotGokrazy]: partitions of others are
+// none of our business.
+func Gokrazy() (Layout, error) {
+	if _, err := os.Stat("/gokrazy/init"); err != nil {
+		return Layout{}, fmt.Errorf("%w: %w", ErrNotGokrazy, err)
+	}
 	l := Layout{
 		Perm:        "/perm",
+		Prepare:     preparePerm,
 		Memory:      "/tmp/kdht", // init has mounted a tmpfs there
 		NICs:        "/sys/class/net",
 		Console:     "/dev/kmsg",
 		SetHostname: setHostname,
 	}
 	// The kernel's command line is not asked: during the trial of an update it names another root than the one mounted.
-	if disk, err := bootdisk.Find("/"); err != nil {
+	if place, err := bootdisk.Find("/"); err != nil {
 		l.BootErr = err
 	} else {
-		l.Boot = FAT{Device: disk.Parts[1]}
+		l.Boot = FAT{Device: place.Parts[1]}
 	}
-	return l
+	return l, nil
+}
+
+// preparePerm mends, grows and mounts /perm. Whether it can be written then shows by itself.
+func preparePerm(ctx context.Context, log *slog.Logger) []string {
+	r, _ := disk.Perm(ctx, log) // its sentences have the error
+	return r.Sentences
 }
 
 // Box is an appliance that has booted.
@@ -59,9 +79,15 @@ type Box struct {
 }
 
 // Boot does what is to be done before anything is served. It always gives a Box that can serve; [Box.Problems] has what
-// went wrong.
-func Boot(l Layout, log *slog.Logger) *Box {
+// went wrong. It takes moments, but for a file system of /perm beyond repair whose files are saved; the end of ctx ends
+// that.
+func Boot(ctx context.Context, l Layout, log *slog.Logger) *Box {
 	b := &Box{layout: l, log: log, console: newConsole(l.Console)}
+	if l.Prepare != nil {
+		for _, sentence := range l.Prepare(ctx, log) {
+			b.problem("%s", sentence)
+		}
+	}
 	b.chooseState()
 	var found inbox
 	if l.Boot == nil {

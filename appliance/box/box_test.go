@@ -86,7 +86,7 @@ func (r *rig) put(name, content string) {
 
 // start boots.
 func (r *rig) start() *box.Box {
-	return box.Boot(r.layout, slog.New(slog.NewTextHandler(&r.log, nil)))
+	return box.Boot(r.t.Context(), r.layout, slog.New(slog.NewTextHandler(&r.log, nil)))
 }
 
 // onBoot lists the boot partition.

@@ -16,9 +16,10 @@ import (
 )
 
 const (
-	// consoleRest is the least time between two looks at what there is to say, so that a link that flaps does not fill
-	// the screen. The kernel drops lines of a program that writes more than ten in five seconds.
-	consoleRest = 5 * time.Second
+	// consoleEvery is the time between two looks at what there is to say, and consoleSettled how many in a row must agree
+	// on what may pass, so that a link that flaps, or a start that takes a moment, does not fill the screen.
+	consoleEvery   = 2 * time.Second
+	consoleSettled = 3
 	// consoleProblems bounds the problems that are shown since the start; the status page has them all.
 	consoleProblems = 50
 	// notice is the severity of the lines (RFC 5424: user-level, notice), which every kernel's console shows unless its
@@ -34,10 +35,11 @@ type console struct {
 	mu       sync.Mutex
 	problems map[string]bool   // shown
 	shown    map[string]string // subject → line
+	agreed   map[string]int    // line that is not shown → how many looks in a row have found it
 }
 
 func newConsole(path string) *console {
-	return &console{path: path, problems: make(map[string]bool), shown: make(map[string]string)}
+	return &console{path: path, problems: make(map[string]bool), shown: make(map[string]string), agreed: make(map[string]int)}
 }
 
 // print shows a line.
@@ -82,6 +84,20 @@ func (c *console) state(subject, line string) {
 	}
 }
 
+// settled tells those of the lines that a look has found which the looks before have found, too.
+func (c *console) settled(lines []string) (settled []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	next := make(map[string]int)
+	for _, l := range lines {
+		if next[l] = c.agreed[l] + 1; next[l] >= consoleSettled {
+			settled = append(settled, l)
+		}
+	}
+	c.agreed = next
+	return settled
+}
+
 // consoleTask keeps the console up to date: the name, version and node IDs, the addresses, and how the node is.
 type consoleTask struct {
 	console *console
@@ -104,7 +120,7 @@ func (t *consoleTask) Ready() <-chan struct{} { return t.ready }
 // Run implements [appliance.Task].
 func (t *consoleTask) Run(ctx context.Context) error {
 	t.started()
-	tick := time.NewTicker(consoleRest)
+	tick := time.NewTicker(consoleEvery)
 	defer tick.Stop()
 	for {
 		links, err := link.List()
@@ -127,12 +143,24 @@ func (t *consoleTask) show(r status.Report, links []link.Link) {
 		identity += fmt.Sprintf(", %s node ID %s", f.Family, f.ID)
 	}
 	t.console.state("identity", identity)
-	t.console.state("addresses", addresses(links, t.host.Config.HTTP))
-	t.console.state("health", health(r))
-	for _, p := range r.Problems {
-		t.console.problem(p)
+	where := addresses(links, t.host.Config.HTTP)
+	if where != noAddress {
+		t.console.state("addresses", where)
+	}
+	how := health(r)
+	for _, line := range t.console.settled(append([]string{where, how}, r.Problems...)) {
+		switch line {
+		case where:
+			t.console.state("addresses", line)
+		case how:
+			t.console.state("health", line)
+		default:
+			t.console.problem(line)
+		}
 	}
 }
+
+const noAddress = "no address yet: is the network cable in, and is there a DHCP server?"
 
 // addresses tells where the box is, for whoever sits in front of it.
 func addresses(links []link.Link, http string) string {
@@ -148,7 +176,7 @@ func addresses(links []link.Link, http string) string {
 		}
 	}
 	if all == nil {
-		return "no address yet: is the network cable in, and is there a DHCP server?"
+		return noAddress
 	}
 	slices.Sort(all)
 	line := "addresses " + strings.Join(all, ", ")

@@ -2,6 +2,7 @@ package box_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -28,7 +29,7 @@ const cutDir = "KDHT_BOX_CUT_DIR"
 // bootThere boots and says on standard output when it begins and when it is done.
 func bootThere(dir string) {
 	fmt.Println("begin")
-	box.Boot(cutLayout(dir), slog.New(slog.DiscardHandler))
+	box.Boot(context.Background(), cutLayout(dir), slog.New(slog.DiscardHandler))
 	fmt.Println("done")
 	select {}
 }

@@ -85,12 +85,14 @@ func newMachine(t *testing.T) *machine {
 		t.Fatal(err)
 	}
 	mount("tmpfs", "tmp")
-	for _, dir := range []string{"perm", "dev", "user"} {
+	for _, dir := range []string{"perm", "dev", "user", "gokrazy"} { // no devices, so no disks
+
 		if err := os.Mkdir(filepath.Join(m.root, dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
 	m.write("dev/kmsg", "")
+	m.write("gokrazy/init", "")
 	b, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)

@@ -13,7 +13,10 @@ func (c *serveCmd) beAppliance(s *system) error {
 	if _, err := c.applianceConfig("", nil, ""); err != nil { // the flags alone
 		return err
 	}
-	b := s.boot(newLogger(s.stderr, config.Log{}))
+	b, err := s.boot(s.ctx, newLogger(s.stderr, config.Log{}))
+	if err != nil {
+		return failed(err, "leave --appliance out, or boot an image (\"make image\")", "--appliance")
+	}
 	defaults, err := c.applianceConfig("", nil, b.State())
 	if err != nil {
 		return err

@@ -27,7 +27,7 @@ type system struct {
 	columns                            func() int // of the terminal; nil: 80
 
 	serve box.ServeFunc
-	boot  func(*slog.Logger) *box.Box
+	boot  func(context.Context, *slog.Logger) (*box.Box, error)
 }
 
 // say prints a line for people, which is no part of the result.

@@ -30,7 +30,7 @@ func main() {
 		columns:          columns,
 
 		serve: appliance.Serve,
-		boot:  func(log *slog.Logger) *box.Box { return box.Boot(box.Gokrazy(), log) },
+		boot:  boot,
 	}))
 }
 
@@ -40,4 +40,13 @@ func columns() int {
 		return w
 	}
 	return 80
+}
+
+// boot boots the machine that the program runs on as an appliance.
+func boot(ctx context.Context, log *slog.Logger) (*box.Box, error) {
+	l, err := box.Gokrazy()
+	if err != nil {
+		return nil, err
+	}
+	return box.Boot(ctx, l, log), nil
 }
