@@ -12,14 +12,14 @@ import (
 )
 
 // busy is the CPU time that the node's side has used: its receive threads, which
-// also run the XDP program, and the process that answers, if there is one. Other
+// also run the XDP program, and, where it counts, the process that answers, if there is one. Other
 // work on the same core is not counted.
-func (r *rig) busy() (time.Duration, error) {
+func (r *rig) busy(process bool) (time.Duration, error) {
 	pids, err := threadsNamed("napi/" + nodeIf)
 	if err != nil {
 		return 0, err
 	}
-	if r.process != nil {
+	if process && r.process != nil {
 		pids = append(pids, r.process.Pid)
 	}
 	var sum time.Duration

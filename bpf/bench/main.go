@@ -2,9 +2,10 @@
 // reflector and other nodes, in one run on one machine.
 //
 // Two network namespaces are joined by a veth pair: the node on one core, an
-// AF_XDP load generator on the other. The subjects take turns, round by round,
-// so that a drift of the machine's speed meets them all alike; the table shows
-// medians. It needs root and two cores.
+// AF_XDP load generator on the other. Every subject takes turns with the
+// reflector several times a second, so that a drift of the machine's speed, or
+// other work on it, meets both alike; the table shows medians of the ratios
+// within such pairs. It needs root and two cores.
 package main
 
 import (
@@ -20,11 +21,13 @@ import (
 )
 
 var cli struct {
-	Rounds    int           `help:"Rounds in which every subject takes a turn." default:"3"`
-	Duration  time.Duration `help:"How long each figure is measured." default:"2s"`
+	Rounds    int           `help:"Rounds in which every subject is started and measured." default:"2"`
+	Pairs     int           `help:"Turns of the reflector and a subject, per round and kind of query." default:"30"`
+	Slice     time.Duration `help:"How long a turn is." default:"100ms"`
 	Neighbors int           `help:"Nodes that fill the routing tables." default:"600"`
 	Binary    string        `help:"kdht program to measure; built from ./appliance/kdht when empty." type:"existingfile"`
-	Only      []string      `help:"Names of subjects to measure (reflector, 'kdht (kernel)', 'kdht (user space)', libtorrent)."`
+	Query     []string      `help:"Kinds of query to measure (ping, find_node, get_peers, get)."`
+	Only      []string      `help:"Names of subjects to measure ('kdht (kernel)', 'kdht (user space)', libtorrent)."`
 }
 
 func main() {

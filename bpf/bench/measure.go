@@ -6,15 +6,24 @@ import (
 	"time"
 )
 
-// figure is one measurement: a subject under one kind of query.
-type figure struct {
-	load
-	cpu time.Duration // of the node's side, per answer
+// warmUp is how long the load is on before a slice of time counts.
+const warmUp = 20 * time.Millisecond
+
+// meter puts what answers at [nodeAddr] under one kind of load.
+type meter struct {
+	rig *rig
+	gen *generator
 }
 
-// measure puts a subject under load: first to warm up, then for d.
-func (r *rig) measure(k kind, echo bool, d time.Duration) (figure, error) {
-	if err := r.pin(); err != nil {
+func (r *rig) newMeter(k kind) *meter {
+	from := endpoint{[6]byte(r.genDev.HardwareAddr), firstSource}
+	to := endpoint{[6]byte(r.nodeDev.HardwareAddr), nodeAddr}
+	return &meter{r, newGenerator(r.sock, k, from, to)}
+}
+
+// measure keeps the load on for d. With reflector, answers are the queries themselves, and no process has a part in them.
+func (m *meter) measure(reflector bool, d time.Duration) (figure, error) {
+	if err := m.rig.pin(); err != nil {
 		return figure{}, err
 	}
 	runtime.LockOSThread()
@@ -22,28 +31,21 @@ func (r *rig) measure(k kind, echo bool, d time.Duration) (figure, error) {
 	if err := setCore(0, genCore); err != nil {
 		return figure{}, fmt.Errorf("pin generator: %w", err)
 	}
-	from := endpoint{[6]byte(r.genDev.HardwareAddr), firstSource}
-	to := endpoint{[6]byte(r.nodeDev.HardwareAddr), nodeAddr}
-	g := newGenerator(r.sock, k, from, to)
-	g.echo = echo
-	if _, err := g.run(d / 4); err != nil {
+	m.gen.echo = reflector
+	if _, err := m.gen.run(warmUp); err != nil {
 		return figure{}, err
 	}
-	before, err := r.busy()
+	before, err := m.rig.busy(!reflector)
 	if err != nil {
 		return figure{}, err
 	}
-	l, err := g.run(d)
+	l, err := m.gen.run(d)
 	if err != nil {
 		return figure{}, err
 	}
-	after, err := r.busy()
+	after, err := m.rig.busy(!reflector)
 	if err != nil {
 		return figure{}, err
 	}
-	f := figure{load: l}
-	if l.answers > 0 {
-		f.cpu = (after - before) / time.Duration(l.answers)
-	}
-	return f, nil
+	return figure{load: l, cpu: after - before}, nil
 }

@@ -3,15 +3,21 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"slices"
-	"text/tabwriter"
 	"time"
 )
 
-// results holds the figures by subject and kind, one a round.
-type results map[string]map[string][]figure
+// pair is two slices of time, one right after the other: the bare reflector's and a subject's, under the same kind of
+// query. The machine's speed drifts by tens of percent within seconds; within a pair it hardly does.
+type pair struct{ reflector, subject figure }
+
+// Ratios to the reflector of the same pair; more is better, 1 is as good as the reflector.
+func (p pair) rateRatio() float64 { return p.subject.rate() / p.reflector.rate() }
+func (p pair) cpuRatio() float64  { return p.reflector.micros() / p.subject.micros() }
+
+// results holds the pairs by subject and kind.
+type results map[string]map[string][]pair
 
 // rounds measures all subjects in turn, several times.
 func (r *rig) rounds(ctx context.Context) (results, error) {
@@ -22,7 +28,8 @@ func (r *rig) rounds(ctx context.Context) (results, error) {
 				continue
 			}
 			r.log("round %d of %d: %s\n", round+1, cli.Rounds, s.name)
-			if err := r.turn(ctx, s, res); err != nil {
+			res[s.name] = orEmpty(res[s.name])
+			if err := r.turn(ctx, s, res[s.name]); err != nil {
 				return nil, fmt.Errorf("%s: %w", s.name, err)
 			}
 		}
@@ -30,12 +37,19 @@ func (r *rig) rounds(ctx context.Context) (results, error) {
 	return res, nil
 }
 
+func orEmpty[K comparable, V any](m map[K]V) map[K]V {
+	if m == nil {
+		m = make(map[K]V)
+	}
+	return m
+}
+
 // turn measures one subject with every kind of query.
-func (r *rig) turn(ctx context.Context, s subject, res results) (err error) {
-	stop, err := s.start(r)
-	if stop != nil {
+func (r *rig) turn(ctx context.Context, s subject, res map[string][]pair) (err error) {
+	sw, err := s.start(r)
+	if sw != nil {
 		defer func() {
-			if stopErr := stop(); err == nil {
+			if stopErr := sw.stop(); err == nil {
 				err = stopErr
 			}
 		}()
@@ -44,61 +58,83 @@ func (r *rig) turn(ctx context.Context, s subject, res results) (err error) {
 		return err
 	}
 	for _, k := range kinds {
-		if err := ctx.Err(); err != nil {
-			return err
+		if len(cli.Query) > 0 && !slices.Contains(cli.Query, k.name) {
+			continue
 		}
-		f, err := r.measure(k, s.echo, cli.Duration)
+		pairs, err := r.pairs(ctx, k, sw)
 		if err != nil {
 			return err
 		}
-		r.log("  %-10s %8.0f/s, %v of CPU each (%v)\n", k.name, f.rate(), f.cpu, f.load)
-		if res[s.name] == nil {
-			res[s.name] = make(map[string][]figure)
-		}
-		res[s.name][k.name] = append(res[s.name][k.name], f)
+		r.log("  %-10s %s of the reflector's answers/s, %s of its CPU\n", k.name,
+			spreadOf(pairs, pair.rateRatio), spreadOf(pairs, pair.cpuRatio))
+		res[k.name] = append(res[k.name], pairs...)
 	}
 	return nil
+}
+
+// pairs lets the reflector and a subject take turns, each being first as often as second.
+func (r *rig) pairs(ctx context.Context, k kind, sw *turns) ([]pair, error) {
+	m := r.newMeter(k)
+	pairs := make([]pair, cli.Pairs)
+	for i := range pairs {
+		order := []*figure{&pairs[i].reflector, &pairs[i].subject}
+		if i%2 == 1 {
+			slices.Reverse(order)
+		}
+		for _, f := range order {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			turn, reflector := sw.subject, f == &pairs[i].reflector
+			if reflector {
+				turn = sw.reflector
+			}
+			if err := turn(); err != nil {
+				return nil, err
+			}
+			var err error
+			if *f, err = m.measure(reflector, cli.Slice); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return pairs, sw.subject()
 }
 
 // log says what goes on, on standard error.
 func (r *rig) log(format string, args ...any) { fmt.Fprintf(os.Stderr, format, args...) }
 
-// median of what f takes from the figures.
-func median(figures []figure, f func(figure) float64) float64 {
-	if len(figures) == 0 {
-		return 0
-	}
-	values := make([]float64, len(figures))
-	for i := range figures {
-		values[i] = f(figures[i])
+// spread is the median of some values, with the quartiles on either side.
+type spread struct{ low, median, high float64 }
+
+func (s spread) String() string { return fmt.Sprintf("%.2f (%.2f to %.2f)", s.median, s.low, s.high) }
+
+// spreadOf is that of what f takes from the pairs.
+func spreadOf(pairs []pair, f func(pair) float64) spread {
+	values := make([]float64, len(pairs))
+	for i, p := range pairs {
+		values[i] = f(p)
 	}
 	slices.Sort(values)
-	mid := len(values) / 2
-	if len(values)%2 == 1 {
-		return values[mid]
+	at := func(share float64) float64 {
+		if len(values) == 0 {
+			return 0
+		}
+		x := share * float64(len(values)-1)
+		i := int(x)
+		j := min(i+1, len(values)-1)
+		return values[i] + (x-float64(i))*(values[j]-values[i])
 	}
-	return (values[mid-1] + values[mid]) / 2
+	return spread{at(0.25), at(0.5), at(0.75)}
 }
 
-func cpuOf(f figure) float64 { return float64(f.cpu) / float64(time.Microsecond) }
+// figure is one slice of time of one subject.
+type figure struct {
+	load
+	cpu time.Duration // of the node's side
+}
 
-// print writes the table: medians, and ratios to the reflector of the same run.
-func (res results) print(w io.Writer) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "subject\tquery\tanswers/s\tof reflector\tCPU µs each\treflector's CPU / its\tlost %\tcomplete %\t")
-	for _, s := range subjects() {
-		for _, k := range kinds {
-			figures := res[s.name][k.name]
-			if len(figures) == 0 {
-				continue
-			}
-			base := res["reflector"][k.name]
-			rate, cpu := median(figures, figure.rate), median(figures, cpuOf)
-			fmt.Fprintf(t, "%s\t%s\t%.0f\t%.2f\t%.2f\t%.2f\t%.2f\t%.1f\t\n", s.name, k.name,
-				rate, rate/median(base, figure.rate), cpu, median(base, cpuOf)/cpu,
-				median(figures, func(f figure) float64 { return 100 * float64(f.lost) / float64(f.lost+f.answers) }),
-				median(figures, func(f figure) float64 { return 100 * float64(f.complete) / float64(f.answers) }))
-		}
-	}
-	return t.Flush()
+// micros is the CPU time per answer in microseconds.
+func (f figure) micros() float64 {
+	return float64(f.cpu) / float64(time.Microsecond) / float64(max(1, f.answers))
 }

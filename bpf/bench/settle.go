@@ -14,6 +14,8 @@ import (
 const (
 	// probes is how many random targets are asked for to see how full a table is.
 	probes = 200
+	// probePort is the port they come from: one that is not the generator's.
+	probePort = 6880
 	// settleTime bounds how long a table may take to fill.
 	settleTime = 2 * time.Minute
 )
@@ -26,7 +28,7 @@ var errNotReady = errors.New("not ready")
 func (r *rig) settle(exited <-chan struct{}) error {
 	var conn net.Conn
 	err := r.gen.Do(func() (err error) {
-		local := net.UDPAddrFromAddrPort(netip.AddrPortFrom(genAddr.Addr(), 0))
+		local := net.UDPAddrFromAddrPort(netip.AddrPortFrom(genAddr.Addr(), probePort))
 		conn, err = net.DialUDP("udp4", local, net.UDPAddrFromAddrPort(nodeAddr))
 		return err
 	})
@@ -73,15 +75,21 @@ func probe(conn net.Conn) (int, error) {
 			return 0, err
 		}
 		if _, err := conn.Write(out); err != nil {
-			return 0, errNotReady // refused: the port is not open yet
+			return 0, fmt.Errorf("%w: %w", errNotReady, err) // refused: the port is not open yet
 		}
 		if err := conn.SetReadDeadline(time.Now().Add(200 * time.Millisecond)); err != nil {
 			return 0, err
 		}
 		n, err := conn.Read(buf)
 		var m krpc.Message
-		if err != nil || krpc.Decode(buf[:n], &m) != nil || len(m.Nodes) != 8*26 {
-			return 0, errNotReady
+		if err == nil {
+			err = krpc.Decode(buf[:n], &m)
+		}
+		if err != nil {
+			return 0, fmt.Errorf("%w: answer %d: %w", errNotReady, i, err)
+		}
+		if len(m.Nodes) != 8*26 {
+			return 0, fmt.Errorf("%w: %d bytes of contacts", errNotReady, len(m.Nodes))
 		}
 		for _, a := range krpc.Nodes(m.Nodes) {
 			seen[a] = true

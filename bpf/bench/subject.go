@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 )
@@ -17,8 +18,13 @@ import (
 // subject is something that answers at [nodeAddr].
 type subject struct {
 	name  string
-	echo  bool // sends queries back as they are
-	start func(*rig) (stop func() error, err error)
+	start func(*rig) (*turns, error)
+}
+
+// turns lets a running subject and the reflector take turns.
+type turns struct {
+	subject, reflector func() error
+	stop               func() error
 }
 
 //go:embed libtorrent_node.py
@@ -26,24 +32,83 @@ var libtorrentScript string
 
 func subjects() []subject {
 	return []subject{
-		{name: "reflector", echo: true, start: (*rig).reflector},
-		{name: "kdht (kernel)", start: func(r *rig) (func() error, error) { return r.kdht("native") }},
-		{name: "kdht (user space)", start: func(r *rig) (func() error, error) { return r.kdht("off") }},
-		{name: "libtorrent", start: (*rig).libtorrent},
+		{name: "kdht (kernel)", start: (*rig).kernel},
+		{name: "kdht (user space)", start: func(r *rig) (*turns, error) { return r.besides(r.kdht("off")) }},
+		{name: "libtorrent", start: func(r *rig) (*turns, error) { return r.besides(r.libtorrent()) }},
 	}
 }
 
-func (r *rig) reflector() (func() error, error) {
-	var l link.Link
-	err := r.node.Do(func() (err error) {
-		l, err = link.AttachXDP(link.XDPOptions{
-			Program: r.progs.Reflect, Interface: r.nodeDev.Index, Flags: link.XDPDriverMode})
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("attach the reflector: %w", err)
+// kernel starts the node with its kernel half. The reflector takes its turns in the same link, so that nothing but the
+// program changes.
+func (r *rig) kernel() (*turns, error) {
+	stop, err := r.kdht("native")
+	if stop == nil {
+		return nil, err
 	}
-	return l.Close, nil
+	t := &turns{stop: stop}
+	if err != nil {
+		return t, err
+	}
+	l, prog, err := linkOf(r.nodeDev.Index)
+	if err != nil {
+		return t, err
+	}
+	t.subject = func() error { return l.Update(prog) }
+	t.reflector = func() error { return l.Update(r.progs.Reflect) }
+	t.stop = func() error { return errors.Join(t.subject(), l.Close(), prog.Close(), stop()) }
+	return t, nil
+}
+
+// linkOf finds the XDP link of an interface, and its program.
+func linkOf(ifindex int) (link.Link, *ebpf.Program, error) {
+	var it link.Iterator
+	defer it.Close()
+	for it.Next() {
+		info, err := it.Link.Info()
+		if err != nil || info.XDP() == nil || info.XDP().Ifindex != uint32(ifindex) {
+			continue
+		}
+		prog, err := ebpf.NewProgramFromID(info.Program)
+		if err != nil {
+			return nil, nil, err
+		}
+		if p, err := prog.Info(); err != nil || p.Name != "kdht" {
+			_ = prog.Close() // of another namespace
+			continue
+		}
+		return it.Take(), prog, nil
+	}
+	return nil, nil, errors.Join(fmt.Errorf("interface %d has no program of kdht", ifindex), it.Err())
+}
+
+// besides lets the reflector take its turns before a process that answers from a socket.
+func (r *rig) besides(stop func() error, err error) (*turns, error) {
+	if stop == nil {
+		return nil, err
+	}
+	var l link.Link
+	t := &turns{
+		reflector: func() error {
+			if l != nil {
+				return nil
+			}
+			return r.node.Do(func() (err error) {
+				l, err = link.AttachXDP(link.XDPOptions{
+					Program: r.progs.Reflect, Interface: r.nodeDev.Index, Flags: link.XDPDriverMode})
+				return err
+			})
+		},
+		subject: func() error {
+			if l == nil {
+				return nil
+			}
+			err := l.Close()
+			l = nil
+			return err
+		},
+	}
+	t.stop = func() error { return errors.Join(t.subject(), stop()) }
+	return t, err
 }
 
 // kdht starts the program as its users do, with a table that the swarm fills.
