@@ -45,14 +45,14 @@ const (
 
 type kdhtFamily struct {
 	_         structs.HostLayout
-	Self      [3]uint64
-	Full      [3]uint64
 	Prefix    [64]uint8
-	Key       [16]uint8
 	PrefixSum uint32
 	KeySum    uint32
 	KeyLen    uint32
 	Count     uint32
+	Key       [16]uint8
+	Self      [3]uint64
+	Full      [3]uint64
 	Buckets   [160]kdhtBucket
 }
 
@@ -105,6 +105,7 @@ type kdhtScratch struct {
 	_           structs.HostLayout
 	Tick        uint64
 	Time        uint64
+	Looks       uint64
 	Changes     uint32
 	ChangesUnit uint32
 	Query       struct {
@@ -119,6 +120,12 @@ type kdhtScratch struct {
 		Id       uint16
 		Pad      [3]uint16
 	}
+	Dest    kdhtEndpoint
+	Mac     uint64
+	MacRest uint32
+	Vlan    uint32
+	HeldKey kdhtId
+	PadKey  uint32
 	Chosen  [16]uint16
 	Pos     uint32
 	Len     uint32
@@ -159,31 +166,32 @@ type kdhtSighting struct {
 
 type kdhtSnapshot struct {
 	_        structs.HostLayout
-	Families [2]kdhtFamily
-	Nodes    [160][208]uint8
-	Nodes6   [160][304]uint8
 	Siphash  [4]uint64
 	Tail     [16]uint8
 	TailSum  uint32
 	Pad      uint32
+	Families [2]kdhtFamily
+	Nodes    [160][208]uint8
+	Nodes6   [160][304]uint8
 }
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	kdhtMapEndpoints  = "endpoints"
-	kdhtMapEvents     = "events"
-	kdhtMapHeld       = "held"
-	kdhtMapHeldFilter = "held_filter"
-	kdhtMapLive       = "live"
-	kdhtMapReasons    = "reasons"
-	kdhtMapScratch    = "scratch"
-	kdhtMapSeen       = "seen"
-	kdhtMapSightings  = "sightings"
-	kdhtMapSnapshots  = "snapshots"
-	kdhtProgKdht      = "kdht"
-	kdhtVarGeneric    = "generic"
+	kdhtMapEndpoints    = "endpoints"
+	kdhtMapEvents       = "events"
+	kdhtMapHeld         = "held"
+	kdhtMapHeldFilter   = "held_filter"
+	kdhtMapLive         = "live"
+	kdhtMapReasons      = "reasons"
+	kdhtMapScratch      = "scratch"
+	kdhtMapSeen         = "seen"
+	kdhtMapSightings    = "sightings"
+	kdhtMapSnapshots    = "snapshots"
+	kdhtProgKdht        = "kdht"
+	kdhtVarGeneric      = "generic"
+	kdhtVarLooksPerTick = "looks_per_tick"
 )
 
 // loadKdht returns the embedded CollectionSpec for kdht.
@@ -251,7 +259,8 @@ type kdhtMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type kdhtVariableSpecs struct {
-	Generic *ebpf.VariableSpec `ebpf:"generic"`
+	Generic      *ebpf.VariableSpec `ebpf:"generic"`
+	LooksPerTick *ebpf.VariableSpec `ebpf:"looks_per_tick"`
 }
 
 // kdhtObjects contains all objects after they have been loaded into the kernel.
@@ -305,7 +314,8 @@ func (m *kdhtMaps) Close() error {
 //
 // It can be passed to loadKdhtObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kdhtVariables struct {
-	Generic *ebpf.Variable `ebpf:"generic"`
+	Generic      *ebpf.Variable `ebpf:"generic"`
+	LooksPerTick *ebpf.Variable `ebpf:"looks_per_tick"`
 }
 
 // kdhtPrograms contains all programs after they have been loaded into the kernel.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"runtime"
@@ -262,7 +263,7 @@ func TestPublishIsAtomic(t *testing.T) {
 }
 
 func TestSightings(t *testing.T) {
-	p := private(t, bpf.Config{})
+	p := private(t, bpf.Config{Looks: math.MaxUint32})
 	ready(t, p, nil, &bpf.Snapshot{})
 	ctx, cancel := context.WithCancel(t.Context())
 	got := make(chan bpf.Sighting, 100)
@@ -373,10 +374,34 @@ func TestSightings(t *testing.T) {
 	}
 }
 
+// TestLooks checks that a CPU looks at a few askers in a tick, and at others in the next.
+func TestLooks(t *testing.T) {
+	p := private(t, bpf.Config{Looks: 3})
+	ready(t, p, nil, &bpf.Snapshot{})
+	const queries = 200_000 // take many ticks on any machine
+	begin, from := time.Now(), asker4
+	for range 20 {
+		from = netip.AddrPortFrom(from.Addr().Next(), from.Port())
+		run(t, p, queryTo(node4, from, []byte(ping)).frame(t))
+	}
+	ticks := 2 + uint64(time.Since(begin)/time.Millisecond)
+	if got := counts(t, p)["event/sighting"]; got < 3 || got > 3*ticks {
+		t.Errorf("%d of 20 askers were looked at in %d ticks of a millisecond at most", got, ticks)
+	}
+	for range queries {
+		from = netip.AddrPortFrom(from.Addr().Next(), from.Port())
+		run(t, p, queryTo(node4, from, []byte(ping)).frame(t))
+		if counts(t, p)["event/sighting"] > 20 {
+			return
+		}
+	}
+	t.Errorf("%d of %d askers were looked at", counts(t, p)["event/sighting"], queries)
+}
+
 // TestSightingsOfAnotherID checks that a sender is reported again soon when its ID has changed, and that whoever changes
 // IDs at will cannot have many reports.
 func TestSightingsOfAnotherID(t *testing.T) {
-	p := private(t, bpf.Config{})
+	p := private(t, bpf.Config{Looks: math.MaxUint32})
 	ready(t, p, nil, &bpf.Snapshot{})
 	events := func() uint64 { return counts(t, p)["event/sighting"] }
 	payload := func(id int, odd bool) []byte {

@@ -35,12 +35,16 @@ type Config struct {
 	// of kernel memory for each key that it could know (rounded up to a power of two), and about 100 more for each
 	// that is held.
 	MaxHeld uint32
+	// Looks is how many askers a CPU looks at in a tick of the kernel's timer (1 to 10 ms) to see whether they are to be
+	// reported; zero means 16. Those that come after them are answered, but reported another time.
+	Looks uint32
 }
 
 // Program is a loaded kernel half. Its methods are safe for concurrent use.
 type Program struct {
 	version [4]byte
 	maxHeld uint32
+	looks   uint32
 	pins    pins
 	labels  labels
 
@@ -63,7 +67,7 @@ type Program struct {
 // attached to interfaces stays the old one until [Program.Attach], so that the new one can be given all it needs
 // before it takes over.
 func Load(c Config) (*Program, error) {
-	p := &Program{version: c.Version, maxHeld: c.MaxHeld, links: map[int]*attachment{}, done: make(chan struct{})}
+	p := &Program{version: c.Version, maxHeld: c.MaxHeld, looks: c.Looks, links: map[int]*attachment{}, done: make(chan struct{})}
 	if p.version == [4]byte{} {
 		p.version = DefaultVersion
 	}
@@ -77,7 +81,9 @@ func Load(c Config) (*Program, error) {
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return nil, classify("raise the limit for locked memory", err)
 	}
-	p.configure(spec)
+	if err := p.configure(spec); err != nil {
+		return nil, err
+	}
 	if p.pins, err = openPins(c.PinDir); err != nil {
 		return nil, err
 	}

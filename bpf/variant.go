@@ -7,10 +7,16 @@ import (
 )
 
 // configure gives the specification what the configuration says.
-func (p *Program) configure(spec *ebpf.CollectionSpec) {
+func (p *Program) configure(spec *ebpf.CollectionSpec) error {
 	if p.maxHeld > 0 {
 		spec.Maps[kdhtMapHeld].MaxEntries = p.maxHeld
 	}
+	if p.looks > 0 {
+		if err := spec.Variables[kdhtVarLooksPerTick].Set(p.looks); err != nil {
+			return fmt.Errorf("set how many askers are looked at: %w", err)
+		}
+	}
+	return nil
 }
 
 // variant returns the program for a mode. In generic mode, the socket buffer around a frame may say that its checksum is
@@ -27,7 +33,9 @@ func (p *Program) variant(mode Mode) (*ebpf.Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.configure(spec)
+	if err := p.configure(spec); err != nil {
+		return nil, err
+	}
 	if err := spec.Variables[kdhtVarGeneric].Set(uint32(1)); err != nil {
 		return nil, fmt.Errorf("choose the variant for generic mode: %w", err)
 	}

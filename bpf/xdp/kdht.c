@@ -41,6 +41,7 @@ INLINE int lease_runs(struct scratch *s, const struct settings *live)
 
 	if (UNLIKELY(tick != s->tick)) {
 		s->tick = tick;
+		s->looks = 0;
 		s->time = ktime_coarse();
 	}
 	return s->time < live->lease;
@@ -62,26 +63,19 @@ INLINE int read_query(struct xdp_md *ctx, const struct packet *pk, struct scratc
 	return parse_query(s);
 }
 
-INLINE int handle(struct xdp_md *ctx)
+/* Answers the datagram that pk describes, or says why not. */
+INLINE int answer(struct xdp_md *ctx, const struct settings *settings, struct scratch *s,
+		  const struct packet *pk)
 {
 	u32 zero = 0;
-	const struct settings *settings = map_lookup(&live, &zero);
-	struct scratch *s = map_lookup(&scratch, &zero);
-	struct packet pk;
 
-	if (!settings || !s)
-		return REASON_NO_LEASE;
-	int reason = read_packet(ctx, settings, &pk);
-	if (reason != GO_ON)
-		return reason;
 	if (!lease_runs(s, settings))
 		return REASON_NO_LEASE;
-
-	const void *end = (void *)(long)ctx->data_end, *udp = (void *)(long)ctx->data + pk.l4;
-	reason = read_query(ctx, &pk, s, udp + UDP_LEN, end);
+	const void *end = (void *)(long)ctx->data_end, *udp = (void *)(long)ctx->data + pk->l4;
+	int reason = read_query(ctx, pk, s, udp + UDP_LEN, end);
 	if (reason != GO_ON)
 		return reason;
-	reason = check_sum(&pk, udp, end);
+	reason = check_sum(pk, udp, end);
 	if (reason != GO_ON)
 		return reason;
 
@@ -96,9 +90,47 @@ INLINE int handle(struct xdp_md *ctx)
 		if (reason != GO_ON)
 			return reason;
 	}
-	if (!s->query.read_only)
-		note_sighting(ctx, &pk, settings, s);
-	return put_reply(ctx, &pk, s, snap);
+	if (s->looks < looks_per_tick && !s->query.read_only) {
+		s->looks++;
+		note_sighting(ctx, pk, settings, s);
+	}
+	return put_reply(ctx, pk, s, snap);
+}
+
+/* Frames that are not IPv4 right behind the Ethernet header. */
+static __attribute__((noinline)) int handle_other(struct xdp_md *ctx)
+{
+	u32 zero = 0;
+	const struct settings *settings = map_lookup(&live, &zero);
+	struct scratch *s = map_lookup(&scratch, &zero);
+	const void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct packet pk;
+
+	if (!settings || !s)
+		return REASON_NO_LEASE;
+	if (data + ETH_LEN + VLAN_LEN > end)
+		return REASON_TRUNCATED;
+	int reason = read_other(&pk, s, settings, data, end);
+	return reason == GO_ON ? answer(ctx, settings, s, &pk) : reason;
+}
+
+/* IPv4 without a tag is compiled on its own, because there the offset of every header is a constant. */
+INLINE int handle(struct xdp_md *ctx)
+{
+	u32 zero = 0;
+	const void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct packet pk;
+
+	if (data + ETH_LEN + VLAN_LEN > end)
+		return REASON_TRUNCATED;
+	if (UNLIKELY(AT16(data + 12) != be16(ETH_P_IP)))
+		return handle_other(ctx);
+	const struct settings *settings = map_lookup(&live, &zero);
+	struct scratch *s = map_lookup(&scratch, &zero);
+	if (!settings || !s)
+		return REASON_NO_LEASE;
+	int reason = read_usual(&pk, s, settings, data, end);
+	return reason == GO_ON ? answer(ctx, settings, s, &pk) : reason;
 }
 
 SEC("xdp") int kdht(struct xdp_md *ctx)

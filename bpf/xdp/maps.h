@@ -26,30 +26,31 @@ struct bucket {
 	u8 pad[5];
 };
 
-/* One family's routing table, and the parts of replies that depend on it alone. */
+/* One family's routing table, and the parts of replies that depend on it alone. What every reply needs comes
+ * first. */
 struct family {
-	u64 self[3];   /* our ID as numbers, most significant first, padded with zeros */
-	u64 full[3];   /* the non-empty buckets, bucket 0 in the most significant bit */
 	u8 prefix[64]; /* the reply to an asker of this family up to and with our ID, its address being zero
 			*/
-	u8 key[16];    /* the key of the contacts and the length of their string */
 	u32 prefix_sum;
 	u32 key_sum;
 	u32 key_len;
-	u32 count; /* contacts in a reply: BUCKET_SIZE, or all there are */
+	u32 count;   /* contacts in a reply: BUCKET_SIZE, or all there are */
+	u8 key[16];  /* the key of the contacts and the length of their string */
+	u64 self[3]; /* our ID as numbers, most significant first, padded with zeros */
+	u64 full[3]; /* the non-empty buckets, bucket 0 in the most significant bit */
 	struct bucket buckets[BUCKETS];
 };
 
 /* All that replies are made from: published as one value, so that a reply comes from one state of the table.
  */
 struct snapshot {
-	struct family families[FAMILIES];
-	u8 nodes[BUCKETS][BUCKET_SIZE * NODE_LEN];
-	u8 nodes6[BUCKETS][BUCKET_SIZE * NODE6_LEN];
 	u64 siphash[4]; /* its state after taking in the key */
 	u8 tail[16];	/* the reply after the transaction ID */
 	u32 tail_sum;
 	u32 pad;
+	struct family families[FAMILIES];
+	u8 nodes[BUCKETS][BUCKET_SIZE * NODE_LEN];
+	u8 nodes6[BUCKETS][BUCKET_SIZE * NODE6_LEN];
 };
 
 struct snapshot_map {

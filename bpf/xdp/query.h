@@ -39,9 +39,18 @@ struct level {
 struct scratch {
 	u64 tick;	  /* when the clock was last read, in jiffies */
 	u64 time;	  /* what it said: CLOCK_MONOTONIC in ns */
+	u64 looks;	  /* at stamps of askers in this tick, see sighting.h */
 	u32 changes;	  /* of IDs that were reported in one unit of time, see sighting.h */
 	u32 changes_unit; /* which */
 	struct query query;
+	/* What is better here than on the stack, which is short: where the query was sent, its Ethernet
+	 * header, and its target as it is on the wire. */
+	struct endpoint dest;
+	u64 mac;      /* destination and first 2 bytes of the source */
+	u32 mac_rest; /* last 4 bytes of the source */
+	u32 vlan;     /* the tag, if there is one */
+	struct id held_key;
+	u32 pad_key;
 	u16 chosen[2 * BUCKET_SIZE]; /* contacts for the reply: bucket * BUCKET_SIZE + place in it */
 	/* The parser's state, see bencode.h. */
 	u32 pos;

@@ -39,18 +39,18 @@ INLINE int resize(struct xdp_md *ctx, int by)
 	return 0;
 }
 
-INLINE void put_ethernet(void *data, const struct packet *pk)
+INLINE void put_ethernet(void *data, const struct packet *pk, const struct scratch *s)
 {
-	u64 dest = pk->mac & 0xffffffffffff, source = pk->mac >> 48 | (u64)pk->mac_rest << 16;
+	u64 dest = s->mac & 0xffffffffffff, source = s->mac >> 48 | (u64)s->mac_rest << 16;
 
 	AT64(data) = source | dest << 48;
 	AT32(data + 8) = dest >> 16;
 	if (pk->l2 != ETH_LEN)
-		AT32(data + 12) = pk->vlan;
+		AT32(data + 12) = s->vlan;
 	AT16(data + pk->l2 - 2) = pk->v6 ? be16(ETH_P_IPV6) : be16(ETH_P_IP);
 }
 
-INLINE void put_ipv4(void *ip, const struct packet *pk, u32 len)
+INLINE void put_ipv4(void *ip, const struct packet *pk, const struct scratch *s, u32 len)
 {
 	u32 first = 0x45 | be16(len + IP_LEN) << 16;
 	u32 second = be16(IP_DONT_FRAGMENT) << 16; /* atomic, so its identification may be 0 (RFC 6864) */
@@ -59,16 +59,16 @@ INLINE void put_ipv4(void *ip, const struct packet *pk, u32 len)
 	AT32(ip) = first;
 	AT32(ip + 4) = second;
 	AT32(ip + 8) = third | (~sum_fold(pk->addr_sum + first + second + third) & 0xffff) << 16;
-	AT32(ip + 12) = pk->dest[1] >> 32;
+	AT32(ip + 12) = s->dest.addr[1] >> 32;
 	AT32(ip + 16) = pk->source[1] >> 32;
 }
 
-INLINE void put_ipv6(void *ip, const struct packet *pk, u32 len)
+INLINE void put_ipv6(void *ip, const struct packet *pk, const struct scratch *s, u32 len)
 {
 	AT32(ip) = 0x60;
 	AT32(ip + 4) = be16(len) | IP_PROTO_UDP << 16 | HOP_LIMIT << 24;
-	AT64(ip + 8) = pk->dest[0];
-	AT64(ip + 16) = pk->dest[1];
+	AT64(ip + 8) = s->dest.addr[0];
+	AT64(ip + 16) = s->dest.addr[1];
 	AT64(ip + 24) = pk->source[0];
 	AT64(ip + 32) = pk->source[1];
 }
@@ -220,12 +220,12 @@ INLINE int put_reply(struct xdp_md *ctx, const struct packet *pk, struct scratch
 	p = data + pk->l2;
 	if (data + ETH_LEN + VLAN_LEN > end || p + IP6_LEN + UDP_LEN > end)
 		return IMPOSSIBLE;
-	put_ethernet(data, pk);
+	put_ethernet(data, pk, s);
 	if (pk->v6) {
-		put_ipv6(p, pk, len);
+		put_ipv6(p, pk, s, len);
 		p += IP6_LEN;
 	} else {
-		put_ipv4(p, pk, len);
+		put_ipv4(p, pk, s, len);
 		p += IP_LEN;
 	}
 	AT32(p) = pk->ports >> 16 | pk->ports << 16;
