@@ -184,7 +184,7 @@ func TestHeldOverflowLeft(t *testing.T) {
 // held until it is released, no get for it may be answered.
 func TestHeldRace(t *testing.T) {
 	const workers, each = 4, 20
-	p := private(t, bpf.Config{MaxHeld: workers * each / 2})
+	p := private(t, bpf.Config{MaxHeld: workers * each * 2 / 5}) // half of all are held at a time
 	ready(t, p, nil, &bpf.Snapshot{})
 	var mu sync.Mutex // of what is stored, which is before it is held and until it is released
 	stored := map[id]bool{}
@@ -205,7 +205,8 @@ func TestHeldRace(t *testing.T) {
 		}
 	}
 	rounds := pairs(t, 20_000) / 10
-	var work, others sync.WaitGroup
+	var work, others, held sync.WaitGroup
+	held.Add(workers)
 	done := make(chan struct{})
 	for i, step := range []func() error{p.HoldMissing, func() error { return p.HoldAll(list) }} {
 		others.Go(func() {
@@ -228,11 +229,11 @@ func TestHeldRace(t *testing.T) {
 			for i := range mine {
 				mine[i] = randomID(r)
 			}
-			held := map[id]bool{}
+			holds := map[id]bool{}
 			for range rounds {
 				k := mine[r.IntN(each)]
 				var err error
-				if held[k] {
+				if holds[k] {
 					store(k, false)
 					err = p.Release(k)
 				} else {
@@ -242,17 +243,19 @@ func TestHeldRace(t *testing.T) {
 				if err != nil {
 					t.Error(err)
 				}
-				held[k] = !held[k]
+				holds[k] = !holds[k]
 				k = mine[r.IntN(each)]
 				verdict, _, err := p.Run(ask(t, "get", "6:target", k))
 				if err != nil {
 					t.Error(err)
 				}
-				if held[k] && verdict != xdpPass {
+				if holds[k] && verdict != xdpPass {
 					t.Errorf("a get for a key held here: verdict %d", verdict)
 				}
 			}
-			for k := range held {
+			held.Done()
+			held.Wait() // also where one after the other runs, all are there at once
+			for k := range holds {
 				store(k, false)
 				if err := p.Release(k); err != nil {
 					t.Error(err)
