@@ -13,6 +13,8 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
+
+	interfaces "kdht/appliance/link"
 )
 
 // subject is something that answers at [nodeAddr].
@@ -49,7 +51,7 @@ func (r *rig) kernel() (*turns, error) {
 	if err != nil {
 		return t, err
 	}
-	l, prog, err := linkOf(r.nodeDev.Index)
+	l, prog, err := r.linkOf()
 	if err != nil {
 		return t, err
 	}
@@ -59,26 +61,36 @@ func (r *rig) kernel() (*turns, error) {
 	return t, nil
 }
 
-// linkOf finds the XDP link of an interface, and its program.
-func linkOf(ifindex int) (link.Link, *ebpf.Program, error) {
+// linkOf finds the XDP link of the node's interface, and its program.
+func (r *rig) linkOf() (link.Link, *ebpf.Program, error) {
+	// An interface's number is another's in another namespace; the number of a program is not.
+	var id uint32
+	err := r.node.Do(func() error {
+		all, err := interfaces.List()
+		for _, l := range all {
+			if l.Index == r.nodeDev.Index {
+				id = l.XDPProgID
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
 	var it link.Iterator
 	defer it.Close()
 	for it.Next() {
 		info, err := it.Link.Info()
-		if err != nil || info.XDP() == nil || info.XDP().Ifindex != uint32(ifindex) {
+		if err != nil || id == 0 || uint32(info.Program) != id || info.XDP() == nil {
 			continue
 		}
 		prog, err := ebpf.NewProgramFromID(info.Program)
 		if err != nil {
 			return nil, nil, err
 		}
-		if p, err := prog.Info(); err != nil || p.Name != "kdht" {
-			_ = prog.Close() // of another namespace
-			continue
-		}
 		return it.Take(), prog, nil
 	}
-	return nil, nil, errors.Join(fmt.Errorf("interface %d has no program of kdht", ifindex), it.Err())
+	return nil, nil, errors.Join(errors.New("the node has no program at "+nodeIf), it.Err())
 }
 
 // besides lets the reflector take its turns before a process that answers from a socket.
