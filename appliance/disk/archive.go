@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
 	"hash/crc32"
 	"io"
 	"time"
@@ -105,11 +106,7 @@ func notePlace(size int64) int64 { return size/noteSize*noteSize - noteSize }
 type stream struct {
 	w       io.WriterAt
 	at, end int64
-	sum     [sha256.Size]byte
-	hash    interface {
-		io.Writer
-		Sum([]byte) []byte
-	}
+	hash    hash.Hash
 }
 
 var errNoRoom = errors.New("no more room for what is saved")

@@ -103,7 +103,7 @@ func (b *box) run(fn func(p disk.Place) error) {
 			t.Fatal(err)
 		}
 		disktest.OwnMounts(t, func() error {
-			defer unix.Unmount(dir, 0) // the device is busy until then
+			defer func() { _ = unix.Unmount(dir, 0) }() // the device is busy until then
 			return fn(disk.Place{Disk: device, Partition: device + "p4", Number: 4, Mountpoint: dir})
 		})
 	})

@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"errors"
 	"io"
 	"io/fs"
 	"path"
@@ -33,7 +34,7 @@ func (l lenient) ReadAt(b []byte, off int64) (int, error) {
 	for done := 0; done < len(b); {
 		part := b[done : done+min(len(b)-done, int(block-(off+int64(done))%block))]
 		n, err := l.f.ReadAt(part, off+int64(done))
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return done + n, io.EOF
 		} else if err != nil {
 			clear(part)

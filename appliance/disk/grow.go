@@ -3,6 +3,7 @@ package disk
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -94,7 +95,7 @@ func (j *job) growFiles() error {
 
 // liveSuperblock reads the superblock of a mounted file system. The kernel may be changing
 // it: until its checksum fits, it is read again.
-func liveSuperblock(partition *os.File) (s *ext4.Superblock, err error) {
+func liveSuperblock(partition io.ReaderAt) (s *ext4.Superblock, err error) {
 	for range 20 {
 		if s, err = ext4.ReadSuperblock(partition, 0); !errors.Is(err, ext4.ErrChecksum) {
 			return s, err

@@ -30,7 +30,7 @@ func (j *job) heal(ctx context.Context) error {
 	var beyond *beyondRepair
 	err := j.mend(ctx)
 	if err == nil {
-		if err = j.Place.Mount(); err == nil {
+		if err = j.Mount(); err == nil {
 			return nil
 		}
 		// The checks found nothing, and still the kernel does not take it.

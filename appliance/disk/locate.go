@@ -95,7 +95,7 @@ func bootDisk(cmdline string) (string, error) {
 	if m := rootDev.FindStringSubmatch(cmdline); m != nil {
 		return diskOf("/sys/class/block/" + m[1])
 	}
-	matches := func([]byte) bool { return false }
+	var matches func(sectors []byte) bool
 	if m := rootGPT.FindStringSubmatch(cmdline); m != nil {
 		matches = func(b []byte) bool {
 			for n := range 4 {

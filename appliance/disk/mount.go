@@ -32,7 +32,8 @@ func mounted(path string) (m mount, ok bool, err error) {
 		if !cut || len(a) < 6 || len(b) < 3 || unescape(a[4]) != path {
 			continue
 		}
-		m, ok = mount{kind: b[0], readOnly: hasOption(a[5], "ro") || hasOption(b[2], "ro")}, true
+		// Kernels from 6.15 on call it emergency_ro when they refuse to write after an error.
+		m, ok = mount{kind: b[0], readOnly: hasOption(a[5], "ro") || hasOption(b[2], "ro") || hasOption(b[2], "emergency_ro")}, true
 	}
 	return m, ok, lines.Err()
 }

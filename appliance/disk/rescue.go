@@ -45,7 +45,7 @@ func (j *job) setAside(ctx context.Context, reason string) error {
 	}
 	if tiny {
 		j.say("The partition is too small to save anything of it.")
-		return j.Place.Mount()
+		return j.Mount()
 	}
 	return j.finishRescue(ctx)
 }
@@ -93,7 +93,7 @@ func (j *job) finishRescue(ctx context.Context) error {
 		}
 	}
 	if !isMounted {
-		if err := j.Place.Mount(); err != nil {
+		if err := j.Mount(); err != nil {
 			return err
 		}
 	}
@@ -116,15 +116,20 @@ func (j *job) note() (*note, error) {
 	return readNote(f, room)
 }
 
-// isMade says whether the new file system of a note is there.
+// isMade says whether the new file system is there.
 func (j *job) isMade(n *note) (bool, error) {
 	f, err := os.Open(j.Partition)
 	if err != nil {
 		return false, err
 	}
 	defer f.Close()
-	s, err := liveSuperblock(f)
-	return err == nil && s.UUID == n.UUID, nil
+	return n.isMade(f), nil
+}
+
+// isMade says whether d holds the new file system: its superblock is written last.
+func (n *note) isMade(d io.ReaderAt) bool {
+	s, err := liveSuperblock(d)
+	return err == nil && s.UUID == n.UUID
 }
 
 // format makes the new file system, which ends where the saved files begin.

@@ -174,7 +174,7 @@ func (n *note) lift(files []*ext4.File, end int64) (map[*ext4.File][]byte, error
 			continue
 		}
 		b := make([]byte, f.Size)
-		if _, err := f.ReadAt(b, 0); err != nil && err != io.EOF {
+		if _, err := f.ReadAt(b, 0); err != nil && !errors.Is(err, io.EOF) {
 			n.lose("/" + f.Path + ": " + err.Error())
 			continue
 		}
@@ -189,8 +189,7 @@ func (n *note) lift(files []*ext4.File, end int64) (map[*ext4.File][]byte, error
 func (n *note) add(w *tar.Writer, f *ext4.File, contents []byte) error {
 	h, err := tar.FileInfoHeader(info{f}, f.Link)
 	if err != nil {
-		n.lose("/" + f.Path + ": " + err.Error())
-		return nil
+		return fmt.Errorf("save %s: %w", f.Path, err)
 	}
 	h.Name, h.Uid, h.Gid, h.Format = f.Path, f.UID, f.GID, tar.FormatPAX
 	var r io.Reader = io.NewSectionReader(f, 0, f.Size)

@@ -37,6 +37,8 @@ type Guest struct {
 	Dir       string
 	// MemoryMiB is the guest's memory in MiB.
 	MemoryMiB int
+	// Disks are images, which the guest sees as virtio disks /dev/vda, /dev/vdb and so on.
+	Disks []string
 	// Append is added to the kernel's command line.
 	Append string
 }
@@ -82,6 +84,9 @@ func (g Guest) Run(ctx context.Context, scratch string, w io.Writer) (code int, 
 		"-display", "none", "-serial", "stdio", "-monitor", "none", "-nodefaults", "-no-reboot",
 		"-kernel", g.Image, "-initrd", archive,
 		"-append", strings.TrimSpace("console="+g.Kernel.console+" panic=-1 rdinit=/init loglevel=4 "+g.Append))
+	for _, d := range g.Disks {
+		args = append(args, "-drive", "if=virtio,format=raw,file="+d)
+	}
 	cmd := exec.CommandContext(ctx, g.Kernel.qemu, args...)
 	cmd.WaitDelay = 5 * time.Second
 	out := &lockedWriter{w: w}

@@ -3,6 +3,7 @@
 package disktest
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -60,7 +61,7 @@ func attach(file string) (string, error) {
 		config := unix.LoopConfig{Fd: uint32(backing.Fd()), Info: unix.LoopInfo64{Flags: unix.LO_FLAGS_PARTSCAN}}
 		err = unix.IoctlLoopConfigure(int(f.Fd()), &config)
 		f.Close()
-		if err == unix.EBUSY { // another test was faster
+		if errors.Is(err, unix.EBUSY) { // another test was faster
 			continue
 		}
 		return device, err

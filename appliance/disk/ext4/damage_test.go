@@ -181,13 +181,9 @@ func TestBeyondRepair(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := clone(t, whole)
 			damage(t, f, c.off, c.n)
-			before := contents(t, f)
 			var damaged *ext4.DamagedError
-			if err := ext4.RebuildGroups(t.Context(), f); !errors.As(err, &damaged) || damaged.Problems.Worst() != ext4.Files {
+			if err := ext4.RebuildGroups(t.Context(), readOnly{f, t}); !errors.As(err, &damaged) || damaged.Problems.Worst() != ext4.Files {
 				t.Errorf("error %v, want a DamagedError", err)
-			}
-			if !bytes.Equal(before, contents(t, f)) {
-				t.Error("something was written")
 			}
 			files, lost := tree(t, f)
 			if len(files) < c.keep || len(lost) == 0 {
@@ -197,11 +193,13 @@ func TestBeyondRepair(t *testing.T) {
 	}
 }
 
-func contents(t testing.TB, f *os.File) []byte {
-	t.Helper()
-	h := sha256.New()
-	if _, err := io.Copy(h, io.NewSectionReader(f, 0, 1<<40)); err != nil {
-		t.Fatal(err)
-	}
-	return h.Sum(nil)
+// readOnly fails the test when it is written to.
+type readOnly struct {
+	*os.File
+	t *testing.T
+}
+
+func (r readOnly) WriteAt(b []byte, off int64) (int, error) {
+	r.t.Errorf("%d bytes written at %d", len(b), off)
+	return len(b), nil
 }

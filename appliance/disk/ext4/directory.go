@@ -41,7 +41,7 @@ func (v *volume) directoryBlock(b []byte, seed uint32, indexed bool) ([]dirEntry
 	// An index block that was a leaf before still has the look of a leaf's tail.
 	leaf := le.Uint32(b[end:]) == 0 && le.Uint16(b[end+4:]) == dirTailSize && b[end+7] == dirTailKind &&
 		le.Uint32(b[end+8:]) == crc(seed, b[:end])
-	if !leaf && !(indexed && indexSum(b, seed)) {
+	if !leaf && (!indexed || !indexSum(b, seed)) {
 		return nil, ErrChecksum
 	}
 	var list []dirEntry

@@ -38,7 +38,7 @@ func (c *checker) names() {
 			continue // has no name
 		}
 		// A directory with more than 65,000 subdirectories says 1.
-		if u.seen != int(u.links) && !(u.mode&modeType == modeDir && u.links == 1) {
+		if u.seen != int(u.links) && (u.mode&modeType != modeDir || u.links != 1) {
 			c.report(Files, "inode %d has %d names and says %d", number, u.seen, u.links)
 		}
 	}

@@ -50,7 +50,11 @@ func (f *File) ReadAt(b []byte, off int64) (int, error) {
 			continue
 		}
 		lo, hi := max(from, off), min(to, off+int64(n))
-		if _, err := f.v.r.ReadAt(b[lo-off:hi-off], int64(x.start)*blockSize+lo-from); err != nil {
+		_, err := f.v.r.ReadAt(b[lo-off:hi-off], int64(x.start)*blockSize+lo-from)
+		if errors.Is(err, io.EOF) { // of the device
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
 			return 0, fmt.Errorf("%s: %w", f.Path, err)
 		}
 	}
