@@ -38,7 +38,7 @@ func main() {
 		say("no guard is needed: " + err.Error())
 		return
 	}
-	target, ok := place.RunningTrial()
+	target, ok := place.RunningTrial(bootdisk.CommandLine(), bootdisk.ThisPlatform())
 	if !ok {
 		return
 	}

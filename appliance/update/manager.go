@@ -24,17 +24,18 @@ type Log interface {
 
 // Options are what a Manager works with.
 type Options struct {
-	Root      string            // directory at which the root file system is mounted
-	State     string            // directory for the records
-	Platform  bootdisk.Platform // what starts the machine
-	Gokrazy   string            // Unix socket of gokrazy's own interface
-	Socket    string            // our own Unix socket, for the guard and for clients on the box; empty: none
-	Passwords []string          // files with the password, the first that exists counts
-	Config    config.Config
-	Log       *slog.Logger
-	History   Log
-	Machine   Machine
-	Report    func() status.Report
+	Root        string            // directory at which the root file system is mounted
+	State       string            // directory for the records
+	Platform    bootdisk.Platform // what starts the machine
+	CommandLine string            // of the running kernel
+	Gokrazy     string            // Unix socket of gokrazy's own interface
+	Socket      string            // our own Unix socket, for the guard and for clients on the box; empty: none
+	Passwords   []string          // files with the password, the first that exists counts
+	Config      config.Config
+	Log         *slog.Logger
+	History     Log
+	Machine     Machine
+	Report      func() status.Report
 	// Stop ends the node cleanly and then calls last.
 	Stop func(last func())
 	// Ask sends a query to this node and waits for the answer.
@@ -118,7 +119,7 @@ func (m *Manager) settle() error {
 		selected, err = d.Selected()
 		return err
 	})
-	target, tried := m.place.RunningTrial()
+	target, tried := m.place.RunningTrial(m.o.CommandLine, m.o.Platform)
 	if tried && (err != nil || selected.Slot != m.place.Running) {
 		m.tried = &target
 		m.o.Log.Warn("this version is on trial", "slot", target.To, "from", target.From)

@@ -15,6 +15,8 @@ type Status struct {
 	Version string        `json:"version"` // what runs
 	Serial  uint64        `json:"serial"`  // highest that was committed
 	Slot    bootdisk.Slot `json:"slot"`
+	// Instance is the kind of box, as releases name it.
+	Instance string `json:"instance"`
 	// Trial says that what runs is not committed; Armed that the next restart begins a trial, of what.
 	Trial    bool      `json:"trial"`
 	Armed    string    `json:"armed,omitempty"`
@@ -43,7 +45,7 @@ func (m *Manager) Status() Status {
 	if err != nil {
 		m.o.Log.Debug("history of updates not read", "err", err)
 	}
-	s := Status{Version: m.version(), Slot: m.place.Running, Platform: m.o.Platform.String(), History: history}
+	s := Status{Version: m.version(), Slot: m.place.Running, Instance: instance(), Platform: m.o.Platform.String(), History: history}
 	if s.History == nil {
 		s.History = []store.Update{}
 	}

@@ -47,6 +47,7 @@ type bench struct {
 	line     string
 	loadErr  error
 	platform bootdisk.Platform
+	cmdline  string
 	gokrazy  []string // requests that came to gokrazy's socket
 	left     chan struct{}
 }
@@ -110,7 +111,7 @@ func (b *bench) start(root string) {
 	go func() { _ = gokrazy.Serve(l) }()
 	t.Cleanup(func() { _ = gokrazy.Close() })
 	b.m, err = update.New(update.Options{
-		Root: root, State: filepath.Join(b.state, "update"), Platform: b.platform, Gokrazy: socket,
+		Root: root, State: filepath.Join(b.state, "update"), Platform: b.platform, CommandLine: b.cmdline, Gokrazy: socket,
 		Passwords: []string{filepath.Join(b.state, "none"), filepath.Join(b.state, "gokr-pw.txt")},
 		Config:    b.cfg, Log: slog.New(slog.DiscardHandler), History: b.store, Machine: b,
 		Report: func() status.Report { return b.report },

@@ -105,7 +105,7 @@ func (p Place) OpenSlot(s Slot) (interface {
 
 // ThisPlatform tells what started this machine.
 func ThisPlatform() Platform {
-	if t, ok := FindMarker(commandLine()); ok {
+	if t, ok := FindMarker(CommandLine()); ok {
 		return t.Platform // a kernel that was loaded by another one may not know
 	}
 	if _, err := os.Stat("/sys/firmware/efi"); err == nil {
@@ -117,8 +117,8 @@ func ThisPlatform() Platform {
 	return Firmware
 }
 
-// commandLine is the command line of the running kernel.
-func commandLine() string {
+// CommandLine is the command line of the running kernel; "" if that cannot be read.
+func CommandLine() string {
 	b, err := os.ReadFile("/proc/cmdline")
 	if err != nil {
 		return ""
@@ -126,19 +126,15 @@ func commandLine() string {
 	return strings.TrimSpace(string(b))
 }
 
-// RunningTrial tells whether the root file system that is mounted is there on trial, and which one: the kernel's command
-// line has the marker of a trial, or names the other slot, because init has left it.
-func (p Place) RunningTrial() (Target, bool) {
-	return trialOf(commandLine(), p.Running, ThisPlatform())
-}
-
-func trialOf(line string, running Slot, platform Platform) (Target, bool) {
+// RunningTrial tells whether the root file system that is mounted is there on trial, and which one: the command line of
+// the running kernel has the marker of a trial, or names the other slot, because init has left it.
+func (p Place) RunningTrial(line string, platform Platform) (Target, bool) {
 	if t, ok := FindMarker(line); ok {
-		return t, t.To == running
+		return t, t.To == p.Running
 	}
 	named, err := RootSlot(line)
-	if err != nil || named == running {
+	if err != nil || named == p.Running {
 		return Target{}, false
 	}
-	return Target{From: named, To: running, Platform: platform}, true
+	return Target{From: named, To: p.Running, Platform: platform}, true
 }

@@ -22,7 +22,7 @@ func TestLoopDevice(t *testing.T) {
 	if place.Disk != device || place.Running != bootdisk.Slot2 || place.Start != testdisk.BootStart || place.Parts[3] != device+"p3" {
 		t.Fatalf("%+v", place)
 	}
-	if _, trial := place.RunningTrial(); trial {
+	if _, trial := place.RunningTrial(bootdisk.CommandLine(), bootdisk.ThisPlatform()); trial {
 		t.Error("this machine's command line has a trial")
 	}
 	if s, err := place.OpenSlot(bootdisk.Slot2); !errors.Is(err, bootdisk.ErrBusy) {

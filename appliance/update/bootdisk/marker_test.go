@@ -16,8 +16,8 @@ func TestMarker(t *testing.T) {
 	}
 }
 
-// TestTrialOf tells a trial from what is none, on all that kernel and init may have done.
-func TestTrialOf(t *testing.T) {
+// TestRunningTrial tells a trial from what is none, on all that kernel and init may have done.
+func TestRunningTrial(t *testing.T) {
 	for _, c := range []struct {
 		line    string
 		running Slot
@@ -31,7 +31,7 @@ func TestTrialOf(t *testing.T) {
 		{"root=/dev/mmcblk0p3 kdht.trial=2-3-0-b", Slot2, false},
 		{"something else", Slot2, false},
 	} {
-		if got, trial := trialOf(c.line, c.running, UEFI); trial != c.trial || trial && (got.To != c.running || got.From != c.running.Other()) {
+		if got, trial := (Place{Running: c.running}).RunningTrial(c.line, UEFI); trial != c.trial || trial && (got.To != c.running || got.From != c.running.Other()) {
 			t.Errorf("%q on slot %d: %+v, %v", c.line, c.running, got, trial)
 		}
 	}

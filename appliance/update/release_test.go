@@ -1,0 +1,231 @@
+package update_test
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"kdht/appliance/status"
+	"kdht/appliance/update/bootdisk"
+	"kdht/appliance/update/internal/testdisk"
+	"kdht/appliance/update/manifest"
+	"kdht/appliance/update/trial"
+)
+
+var releaseKey = ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, 32))
+
+func publicKey() string { return hex.EncodeToString(releaseKey.Public().(ed25519.PublicKey)) }
+
+// release makes a release folder of v2.
+func release(t *testing.T, serial uint64, key ed25519.PrivateKey) (dir string, doc []byte) {
+	t.Helper()
+	dir = t.TempDir()
+	image := manifest.Image{Instance: runtime.GOARCH, Arch: runtime.GOARCH}
+	for f, name := range map[*manifest.File]string{&image.Root: "v2.squashfs", &image.Boot: "v2.fat", &image.MBR: "v2.mbr"} {
+		b := testdisk.File(t, name)
+		sum := sha256.Sum256(b)
+		*f = manifest.File{Name: name, Size: int64(len(b)), SHA256: hex.EncodeToString(sum[:])}
+		if err := os.WriteFile(filepath.Join(dir, name), b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m := manifest.Manifest{Product: manifest.Product, Version: fmt.Sprintf("v2.%d", serial), Serial: serial, Images: []manifest.Image{image}}
+	doc, err := manifest.Sign(&m, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, manifest.Name), doc, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return dir, doc
+}
+
+// TestSigned refuses everything that no signed manifest describes, before any write.
+func TestSigned(t *testing.T) {
+	b := newBench(t, func(b *bench) { b.cfg.Update.Key = publicKey() })
+	_, good := release(t, 5, releaseKey)
+	_, foreign := release(t, 5, ed25519.NewKeyFromSeed(make([]byte, 32)))
+	_, old := release(t, 1, releaseKey) // v1, which runs, has serial 1
+	root := testdisk.File(t, "v2.squashfs")
+	for _, c := range []struct {
+		name, path string
+		body       []byte
+		code       int
+		want       string
+	}{
+		{"plain gok", "update/root", root, 403, "signed releases only"},
+		{"plain boot", "update/boot", testdisk.File(t, "v2.fat"), 403, "signed releases only"},
+		{"plain mbr", "update/mbr", testdisk.File(t, "v2.mbr"), 403, "signed releases only"},
+		{"foreign key", "update/manifest", foreign, 403, "not signed with the release key"},
+		{"changed", "update/manifest", bytes.Replace(good, []byte("v2.5"), []byte("v2.6"), 1), 403, "wrong signature"},
+		{"old", "update/manifest", old, 403, "not newer"},
+		{"garbage", "update/manifest", []byte("garbage"), 422, "invalid manifest"},
+		{"uploadtemp", "uploadtemp/x", []byte("program"), 403, "signed releases only"},
+		{"root after all that", "update/root", root, 403, "signed releases only"},
+	} {
+		code, text := b.request(http.MethodPut, c.path, bytes.NewReader(c.body))
+		if code != c.code || !strings.Contains(text, c.want) {
+			t.Errorf("%s: %d %s", c.name, code, text)
+		}
+		if !bytes.Equal(begin(t, b.place.Parts[3], 1<<20), make([]byte, 1<<20)) {
+			t.Fatalf("%s: something was written", c.name)
+		}
+	}
+	if code, text := b.request(http.MethodPost, "update/switch", nil); code != http.StatusForbidden {
+		t.Errorf("switch: %d %s", code, text)
+	}
+	if code, text := b.request(http.MethodPut, "update/manifest", bytes.NewReader(good)); code != http.StatusOK {
+		t.Fatalf("%d %s", code, text)
+	}
+	if code, text := b.request(http.MethodPut, "update/root", bytes.NewReader(testdisk.File(t, "v1.squashfs"))); code != 422 || !strings.Contains(text, "not the file that the manifest describes") {
+		t.Errorf("another root: %d %s", code, text)
+	}
+	// With the manifest first, the stock client's requests are taken.
+	if code, text := b.request(http.MethodPut, "update/manifest", bytes.NewReader(good)); code != http.StatusOK {
+		t.Fatalf("%d %s", code, text)
+	}
+	if err := b.gok(root, testdisk.File(t, "v2.fat"), testdisk.File(t, "v2.mbr")); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := bootdisk.FindMarker(b.line); !ok {
+		t.Errorf("command line %q", b.line)
+	}
+	// An old one by force.
+	if code, text := b.request(http.MethodPut, "update/manifest?force=1", bytes.NewReader(old)); code != http.StatusOK {
+		t.Errorf("force: %d %s", code, text)
+	}
+}
+
+// flaky serves a folder, and breaks every connection after some bytes.
+func flaky(dir string, each int64) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		path := filepath.Join(dir, filepath.Base(r.URL.Path))
+		if filepath.Base(path) == manifest.Name {
+			http.ServeFile(w, r, path)
+			return
+		}
+		w.Header().Set("ETag", `"`+filepath.Base(path)+`"`)
+		http.ServeFile(&breaking{ResponseWriter: w, left: each}, r, path)
+	})
+}
+
+type breaking struct {
+	http.ResponseWriter
+	left int64
+}
+
+func (b *breaking) Write(p []byte) (int, error) {
+	if b.left -= int64(len(p)); b.left < 0 {
+		panic(http.ErrAbortHandler)
+	}
+	return b.ResponseWriter.Write(p)
+}
+
+// TestPull takes a release by itself from a server that breaks connections, and tries it; not again after it was reverted.
+func TestPull(t *testing.T) {
+	dir, _ := release(t, 5, releaseKey)
+	server := httptest.NewServer(flaky(dir, 6<<20))
+	defer server.Close()
+	b := newBench(t, func(b *bench) { b.cfg.Update.Key, b.cfg.Update.URL = publicKey(), server.URL+"/kdht" })
+	if v, err := b.m.Check(t.Context()); v != "v2.5" || err != nil {
+		t.Fatalf("%q, %v", v, err)
+	}
+	if code, text := b.request(http.MethodPost, "update/check", nil); code != http.StatusOK || text != "v2.5\n" {
+		t.Errorf("check: %d %q", code, text)
+	}
+	if code, text := b.request(http.MethodPost, "update/apply", nil); code != http.StatusAccepted {
+		t.Fatalf("apply: %d %s", code, text)
+	}
+	select {
+	case <-b.left:
+	case <-time.After(time.Minute):
+		t.Fatalf("%+v", b.m.Status())
+	}
+	target, ok := bootdisk.FindMarker(b.line)
+	if !ok || target.Boot == 0 || !bytes.Equal(b.kernel, testdisk.Kernel(t, "v2.fat")) {
+		t.Errorf("command line %q", b.line)
+	}
+	b.start(b.mount(bootdisk.Slot2)) // it crashed
+	if u := b.last(); u.Result != "reverted" || u.To != "v2.5 (slot 3)" {
+		t.Errorf("%+v", u)
+	}
+	if v, err := b.m.Check(t.Context()); v != "v2.5" || err != nil { // offered, for whoever insists
+		t.Errorf("%q, %v", v, err)
+	}
+	var slots struct{ Rejected uint64 }
+	raw, err := os.ReadFile(filepath.Join(b.state, "update", "slots.json"))
+	if err == nil {
+		err = json.Unmarshal(raw, &slots)
+	}
+	if err != nil || slots.Rejected != 5 {
+		t.Errorf("%s, %v", raw, err)
+	}
+	server.Close()
+	if _, err := b.m.Check(t.Context()); err == nil || b.m.Status().CheckError == "" {
+		t.Errorf("%v, %+v", err, b.m.Status())
+	}
+}
+
+// TestDuringTrial answers 409 to whatever would change something, and checks health against what was before.
+func TestDuringTrial(t *testing.T) {
+	b := newBench(t)
+	if err := b.gok(testdisk.File(t, "v2.squashfs"), testdisk.File(t, "v1.fat"), testdisk.File(t, "v1.mbr")); err != nil {
+		t.Fatal(err)
+	}
+	b.cmdline = b.line
+	target, _ := bootdisk.FindMarker(b.line)
+	testdisk.Unmount(t, b.place.Parts[2])
+	b.start(b.mount(bootdisk.Slot3))
+	if s := b.m.Status(); !s.Trial || s.Version != "v2" {
+		t.Fatalf("%+v", s)
+	}
+	for path, method := range map[string]string{
+		"update/root": "PUT", "update/boot": "PUT", "update/mbr": "PUT", "update/manifest": "PUT", "update/switch": "POST", "update/testboot": "POST", "update/rollback": "POST", "update/apply": "POST",
+	} {
+		if code, text := b.request(method, path, strings.NewReader("x")); code != http.StatusConflict || !strings.Contains(text, "on trial") {
+			t.Errorf("%s: %d %s", path, code, text)
+		}
+	}
+	good := b.report
+	for name, change := range map[string]func(*status.Report){
+		"":         func(*status.Report) {},
+		"kernel":   func(r *status.Report) { r.XDP.Active, r.XDP.Reason = false, "no permission" },
+		"answered": func(r *status.Report) { r.Families = []status.Family{{Good: 0}} },
+		"store":    func(r *status.Report) { r.Store.Failure = "no space left on device" },
+		"tasks":    func(r *status.Report) { r.Tasks = []status.Task{{Name: "status page", Error: "address in use"}} },
+	} {
+		b.report = good
+		change(&b.report)
+		h := b.m.Health()
+		for _, c := range h.Checks {
+			if c.Name == "link" || c.Name == "address" { // this machine's own
+				continue
+			}
+			if c.OK != (c.Name != name) {
+				t.Errorf("without %s: %+v", strconv.Quote(name), c)
+			}
+		}
+		if len(h.Checks) != len(trial.Required) {
+			t.Errorf("%+v", h)
+		}
+	}
+	b.report = good
+	// The same start again, after the guard has committed.
+	b.disk(func(d *bootdisk.Disk) error { return d.Commit(target) })
+	b.start(b.mount(bootdisk.Slot3))
+	if s := b.m.Status(); s.Trial || b.last().Result != "committed" {
+		t.Errorf("%+v", s)
+	}
+}
