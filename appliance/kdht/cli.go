@@ -40,6 +40,7 @@ type commands struct {
 	Serve    serveCmd    `cmd:"" group:"node" help:"Run a node until it is told to stop."`
 	Status   statusCmd   `cmd:"" group:"node" help:"Show what a running node does."`
 	Config   configCmd   `cmd:"" group:"node" help:"Show or check the configuration."`
+	Update   updateCmd   `cmd:"" group:"node" help:"Update a box that runs the appliance."`
 	Get      getCmd      `cmd:"" group:"client" help:"Get an item from the DHT."`
 	Put      putCmd      `cmd:"" group:"client" help:"Put an item into the DHT."`
 	Announce announceCmd `cmd:"" group:"client" help:"Announce this machine as a peer."`

@@ -19,8 +19,8 @@ import (
 
 	"kdht/appliance/status"
 	"kdht/appliance/update/bootdisk"
-	"kdht/appliance/update/internal/testdisk"
 	"kdht/appliance/update/manifest"
+	"kdht/appliance/update/testdisk"
 	"kdht/appliance/update/trial"
 )
 

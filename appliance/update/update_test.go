@@ -22,7 +22,7 @@ import (
 	"kdht/appliance/status"
 	"kdht/appliance/update"
 	"kdht/appliance/update/bootdisk"
-	"kdht/appliance/update/internal/testdisk"
+	"kdht/appliance/update/testdisk"
 	"kdht/appliance/update/trial"
 	"kdht/config"
 	"kdht/store"

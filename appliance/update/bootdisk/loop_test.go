@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"kdht/appliance/update/bootdisk"
-	"kdht/appliance/update/internal/testdisk"
+	"kdht/appliance/update/testdisk"
 )
 
 // TestLoopDevice works on a block device with gokrazy's tables, from which a root file system is mounted.

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"testing"
 
-	"kdht/appliance/update/internal/testdisk"
+	"kdht/appliance/update/testdisk"
 )
 
 // medium is a disk in memory that remembers every sector written to it, and when it was told to sync.

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"testing"
 
-	"kdht/appliance/update/internal/testdisk"
+	"kdht/appliance/update/testdisk"
 )
 
 var platforms = []Platform{BIOS, UEFI, Firmware}
