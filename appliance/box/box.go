@@ -96,7 +96,8 @@ func Boot(ctx context.Context, l Layout, log *slog.Logger) *Box {
 		b.problem("The boot partition cannot be read, so nothing is taken from it: %v.", err)
 	}
 	b.reset(&found)
-	b.takeKey(&found)
+	b.takeSecret(found.key, keyFile, "auth key")
+	b.takeSecret(found.password, PasswordFile, "password")
 	b.takeConfig(&found)
 	b.tidy(&found)
 	return b

@@ -6,7 +6,7 @@
 //   - has /perm mended, grown and mounted (appliance/disk);
 //   - decides where the state lives: in /perm/kdht, or in memory, loudly, where that cannot be written (state.go);
 //   - does what files on the FAT boot partition ask for, the one place that whoever flashed the box can write to on any
-//     machine: factory-reset (reset.go), kdht.hujson and tailnet.key (takeover.go);
+//     machine: factory-reset (reset.go), kdht.hujson, tailnet.key and gokr-pw.txt (takeover.go);
 //   - gives the machine a name of its own (hostname.go).
 //
 // None of that may keep the box from serving. What goes wrong is a sentence on the status page, in the log and on the

@@ -17,6 +17,7 @@ import (
 const (
 	configFile    = "kdht.hujson"
 	keyFile       = "tailnet.key"
+	passwordFile  = "gokr-pw" // its name is gokr-pw.txt, as gokrazy has it
 	resetFile     = "factory-reset"
 	resetFileToo  = "factory-reset-identity" // the identity, too
 	maxConfigFile = 256 << 10                // more than package config accepts
@@ -26,6 +27,7 @@ const (
 // inbox is what was found on the boot partition.
 type inbox struct {
 	config, key     *letter
+	password        *letter
 	reset, resetToo *letter
 	odd             []string // names that look as if they were meant for us
 }
@@ -60,6 +62,8 @@ func look(dir string) (in inbox, err error) {
 			place, limit = &in.config, maxConfigFile
 		case keyFile:
 			place, limit = &in.key, maxKeyFile
+		case passwordFile:
+			place, limit = &in.password, maxKeyFile
 		case resetFile:
 			place = &in.reset
 		case resetFileToo:
@@ -127,7 +131,7 @@ func (b *Box) tidy(in *inbox) {
 	for _, odd := range in.odd {
 		b.problem("On the boot partition, %s; it is not read.", odd)
 	}
-	for _, l := range []*letter{in.config, in.key} {
+	for _, l := range []*letter{in.config, in.key, in.password} {
 		if l != nil && l.done != keep {
 			if err := b.discard(l); err != nil {
 				b.problem("%s was taken over, but cannot be removed from the boot partition: %v.", l.name, err)

@@ -11,14 +11,17 @@ import (
 	"kdht/config"
 )
 
-// takeKey keeps the auth key of the tailnet that lies on the boot partition, for the admin plane to join with. The key
-// is removed from there, since anybody who gets hold of the card could read it. It is never shown.
-func (b *Box) takeKey(in *inbox) {
-	l := in.key
+// PasswordFile is the name of the file in the state directory with the password for updates over the network.
+const PasswordFile = "gokr-pw.txt"
+
+// takeSecret keeps a secret that lies on the boot partition: the auth key of the tailnet, for the admin plane to join with,
+// or the password for updates over the network. It is removed from there, since anybody who gets hold of the card could
+// read it. It is never shown.
+func (b *Box) takeSecret(l *letter, name, what string) {
 	if l == nil {
 		return
 	}
-	saved := filepath.Join(b.state, keyFile)
+	saved := filepath.Join(b.state, name)
 	if burnt(l.content) {
 		if _, err := os.Stat(saved); err == nil {
 			l.done = take
@@ -26,7 +29,7 @@ func (b *Box) takeKey(in *inbox) {
 		}
 	}
 	key := bytes.TrimSpace(bytes.TrimPrefix(text(l.content), []byte("\ufeff")))
-	if fault := faultOfKey(key, len(l.content)); fault != "" {
+	if fault := faultOfSecret(key, len(l.content), what); fault != "" {
 		b.problem("%s on the boot partition is not used: %s.", l.name, fault)
 		return
 	}
@@ -34,23 +37,23 @@ func (b *Box) takeKey(in *inbox) {
 		b.problem("%s on the boot partition cannot be taken over: %v.", l.name, err)
 		return
 	}
-	b.log.Info("tailnet auth key taken over", "from", l.name)
+	b.log.Info(what+" taken over", "from", l.name)
 	if b.permanent { // else it is needed there at the next start
 		l.done = burn
 	}
 }
 
-// faultOfKey says what is wrong with an auth key, without saying anything of it.
-func faultOfKey(key []byte, size int) string {
+// faultOfSecret says what is wrong with a secret, without saying anything of it.
+func faultOfSecret(secret []byte, size int, what string) string {
 	switch {
 	case size > maxKeyFile:
-		return fmt.Sprintf("it is larger than %d bytes; it should hold one auth key", maxKeyFile)
-	case len(key) == 0:
-		return "it is empty; it should hold one auth key"
+		return fmt.Sprintf("it is larger than %d bytes; it should hold one %s", maxKeyFile, what)
+	case len(secret) == 0:
+		return "it is empty; it should hold one " + what
 	}
-	for _, c := range key {
+	for _, c := range secret {
 		if c <= ' ' || c > '~' {
-			return "it should hold one auth key and nothing else"
+			return "it should hold one " + what + " and nothing else"
 		}
 	}
 	return ""

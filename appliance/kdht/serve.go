@@ -103,6 +103,7 @@ With --appliance, as the image runs it under gokrazy, the program also does what
 in the root of its boot partition, which any computer can write, tell it what to do at the next start:
   kdht.hujson             the configuration; "kdht config check" finds its faults beforehand
   tailnet.key             an auth key to join the tailnet with; it is removed once it is kept
+  gokr-pw.txt             the password for updates over the network; it is removed once it is kept
   factory-reset           forgets everything but the node's identity
   factory-reset-identity  forgets that, too
 The status page is then on port 80, the state in /perm/kdht, or in memory while /perm cannot be used; the name of the

@@ -10,6 +10,9 @@ import (
 	"time"
 )
 
+// passwordFile is the name of the file in the state directory to which the password is taken from the boot partition.
+const passwordFile = "gokr-pw.txt"
+
 // PasswordFiles are where gokrazy looks for its password.
 var PasswordFiles = []string{"/perm/gokr-pw.txt", "/etc/gokr-pw.txt"}
 

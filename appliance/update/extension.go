@@ -31,7 +31,7 @@ func Extension(h *appliance.Host) error {
 	m, err := New(Options{
 		Root: "/", State: filepath.Join(h.Config.State, "update"), Platform: bootdisk.ThisPlatform(),
 		CommandLine: bootdisk.CommandLine(), Gokrazy: gokrazySocket, Socket: Socket,
-		Passwords: PasswordFiles, Config: h.Config, Log: h.Log, History: h.Store, Machine: Linux{}, Report: h.Report, Stop: h.Stop,
+		Passwords: append([]string{filepath.Join(h.Config.State, passwordFile)}, PasswordFiles...), Config: h.Config, Log: h.Log, History: h.Store, Machine: Linux{}, Report: h.Report, Stop: h.Stop,
 		Ask: func() error { return ask(h) },
 	})
 	if err != nil {

@@ -101,15 +101,20 @@ func New(o Options) (*Manager, error) {
 			o.Log.Warn("the record of the slots is lost", "err", err)
 		}
 	}
-	if m.place, m.noDisk = bootdisk.Find(o.Root); m.noDisk != nil {
-		o.Log.Info("no updates here", "reason", m.noDisk)
-		return m, nil
+	m.find()
+	return m, nil
+}
+
+// find finds the disk, and out what state it is in.
+func (m *Manager) find() {
+	if m.place, m.noDisk = bootdisk.Find(m.o.Root); m.noDisk != nil {
+		m.o.Log.Info("no updates here", "reason", m.noDisk)
+		return
 	}
 	if err := m.settle(); err != nil {
 		m.problem = fmt.Sprintf("Tidying up after the last update failed: %v.", err)
-		o.Log.Error("tidying up after an update failed", "err", err)
+		m.o.Log.Error("tidying up after an update failed", "err", err)
 	}
-	return m, nil
 }
 
 // settle finds out what state the disk is in.

@@ -30,7 +30,7 @@ func Find(root string) (Place, error) {
 	if err := unix.Stat(root, &st); err != nil {
 		return Place{}, fmt.Errorf("%w: %w", ErrNoDisk, err)
 	}
-	link := fmt.Sprintf("/sys/dev/block/%d:%d", unix.Major(uint64(st.Dev)), unix.Minor(uint64(st.Dev)))
+	link := fmt.Sprintf("/sys/dev/block/%d:%d", unix.Major(st.Dev), unix.Minor(st.Dev))
 	dir, err := filepath.EvalSymlinks(link)
 	if err != nil {
 		return Place{}, fmt.Errorf("%w: %s is not on a block device", ErrNoDisk, root)
