@@ -438,7 +438,7 @@ func (r *rig) lookReset(id store.Identity, kept bool, files ...string) (err erro
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	if got, err := s.Identity(true); kept && (err != nil || got != id) || !kept && !errors.Is(err, store.ErrNotFound) {
-		return fmt.Errorf("identity %+v, %v; kept: %v", got, err, kept)
+		return fmt.Errorf("identity %+v, %w; kept: %v", got, err, kept)
 	}
 	if n := s.Stats().Items; n != 0 {
 		return fmt.Errorf("%d items are left", n)
