@@ -14,7 +14,8 @@ import (
 // A mount is what is mounted on the mount point.
 type mount struct {
 	kind     string
-	readOnly bool // by its own options or those of its file system
+	device   string // its number, as major:minor
+	readOnly bool   // by its own options or those of its file system
 }
 
 // mounted gives what is mounted on path, the topmost; ok is false if nothing is.
@@ -33,9 +34,18 @@ func mounted(path string) (m mount, ok bool, err error) {
 			continue
 		}
 		// Kernels from 6.15 on call it emergency_ro when they refuse to write after an error.
-		m, ok = mount{kind: b[0], readOnly: hasOption(a[5], "ro") || hasOption(b[2], "ro") || hasOption(b[2], "emergency_ro")}, true
+		m, ok = mount{kind: b[0], device: a[2], readOnly: hasOption(a[5], "ro") || hasOption(b[2], "ro") || hasOption(b[2], "emergency_ro")}, true
 	}
 	return m, ok, lines.Err()
+}
+
+// isPartition says whether it is the partition that is mounted there.
+func (m mount) isPartition(path string) (bool, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return false, fmt.Errorf("%s: %w", path, err)
+	}
+	return m.device == fmt.Sprintf("%d:%d", unix.Major(st.Rdev), unix.Minor(st.Rdev)), nil
 }
 
 // unescape undoes the kernel's octal escapes of blanks.

@@ -54,6 +54,12 @@ func (j *job) prepare(ctx context.Context) error {
 		return nil
 	}
 	if ok {
+		if ours, err := m.isPartition(j.Partition); err != nil {
+			return err
+		} else if !ours {
+			j.say("What is mounted at %s is not the persistent partition: it is not checked and does not grow.", j.Mountpoint)
+			return nil
+		}
 		suspect, err := j.suspect(m)
 		if err != nil {
 			return err

@@ -245,6 +245,23 @@ func TestPrepareForeign(t *testing.T) {
 	})
 }
 
+// TestPrepareElsewhere leaves alone what is mounted from another device.
+func TestPrepareElsewhere(t *testing.T) {
+	b, other := newBox(t, 2*gib), newBox(t, 2*gib)
+	device := disktest.Loop(t, other.file.Name())
+	disktest.Partition(t, device, disktest.PermStart, other.perm)
+	b.run(func(p disk.Place) error {
+		if err := (disk.Place{Partition: device + "p4", Mountpoint: p.Mountpoint}).Mount(); err != nil {
+			return err
+		}
+		r, err := p.Prepare(t.Context(), slog.New(slog.NewTextHandler(t.Output(), nil)))
+		if !r.Mounted || len(r.Sentences) != 1 || !strings.Contains(r.Sentences[0], "is not the persistent partition") {
+			t.Errorf("%+v", r)
+		}
+		return err
+	})
+}
+
 // TestPrepareNoDevice says what is missing.
 func TestPrepareNoDevice(t *testing.T) {
 	p := disk.Place{Disk: "/dev/null", Partition: "/dev/no-such-disk", Number: 4, Mountpoint: t.TempDir()}

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"slices"
 	"time"
 
@@ -78,6 +79,9 @@ func (n *note) lose(what string) {
 // come before the database, and all before what somebody else put there.
 func readable(ctx context.Context, d device) (files []*ext4.File, lost []string, err error) {
 	lost, err = ext4.Walk(ctx, d, func(f *ext4.File) error {
+		if old, _ := path.Match("set-aside/*/metadata.img", f.Path); old {
+			return nil // of an earlier rescue: the new one brings its own
+		}
 		if len(files) < maxCount {
 			files = append(files, f)
 		} else {

@@ -63,7 +63,7 @@ func unpackOne(dir *os.Root, h *tar.Header, r io.Reader) error {
 		}
 		_, err = io.Copy(f, r)
 		if err := errors.Join(err, f.Close()); err != nil {
-			return err
+			return errors.Join(err, dir.Remove(name)) // half a file helps nobody
 		}
 	}
 	return errors.Join(dir.Lchown(name, h.Uid, h.Gid), dir.Chmod(name, mode), dir.Chtimes(name, h.ModTime, h.ModTime))
