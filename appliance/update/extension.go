@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"kdht/appliance"
+	"kdht/appliance/buildinfo"
 	"kdht/appliance/status"
 	"kdht/appliance/update/bootdisk"
 	"kdht/router/krpc"
@@ -31,7 +32,7 @@ func Extension(h *appliance.Host) error {
 	m, err := New(Options{
 		Root: "/", State: filepath.Join(h.Config.State, "update"), Platform: bootdisk.ThisPlatform(),
 		CommandLine: bootdisk.CommandLine(), Gokrazy: gokrazySocket, Socket: Socket,
-		Passwords: append([]string{filepath.Join(h.Config.State, passwordFile)}, PasswordFiles...), Config: h.Config, Log: h.Log, History: h.Store, Machine: Linux{}, Report: h.Report, Stop: h.Stop,
+		Passwords: append([]string{filepath.Join(h.Config.State, passwordFile)}, PasswordFiles...), Config: h.Config, Log: h.Log, History: h.Store, Machine: Linux{}, Version: buildinfo.Read().String(), Report: h.Report, Stop: h.Stop,
 		Ask: func() error { return ask(h) },
 	})
 	if err != nil {

@@ -35,7 +35,9 @@ type Options struct {
 	Log         *slog.Logger
 	History     Log
 	Machine     Machine
-	Report      func() status.Report
+	Version     string // of this program, for a root file system that does not name its own
+	// Report is never called for a report: that is asked for Section and Problems.
+	Report func() status.Report
 	// Stop ends the node cleanly and then calls last.
 	Stop func(last func())
 	// Ask sends a query to this node and waits for the answer.
@@ -192,7 +194,7 @@ func (m *Manager) version() string {
 	if m.running.Version != "" {
 		return m.running.Version
 	}
-	return m.o.Report().Version
+	return m.o.Version
 }
 
 // disk does something with the disk. Whoever has the boot partition mounted for a moment is waited for.

@@ -114,9 +114,17 @@ func (b *bench) start(root string) {
 		Root: root, State: filepath.Join(b.state, "update"), Platform: b.platform, CommandLine: b.cmdline, Gokrazy: socket,
 		Passwords: []string{filepath.Join(b.state, "none"), filepath.Join(b.state, "gokr-pw.txt")},
 		Config:    b.cfg, Log: slog.New(slog.DiscardHandler), History: b.store, Machine: b,
-		Report: func() status.Report { return b.report },
-		Stop:   func(last func()) { last(); b.left <- struct{}{} },
-		Ask:    func() error { return nil },
+		Version: "built by hand",
+		Report: func() status.Report { // as the process makes it
+			r := b.report
+			if b.m != nil {
+				r.Sections = append(r.Sections, b.m.Section())
+				r.Problems = append(r.Problems, b.m.Problems()...)
+			}
+			return r
+		},
+		Stop: func(last func()) { last(); b.left <- struct{}{} },
+		Ask:  func() error { return nil },
 	})
 	if err != nil {
 		t.Fatal(err)
