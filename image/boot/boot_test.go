@@ -2,52 +2,194 @@ package boot
 
 import (
 	"context"
-	"path/filepath"
+	"crypto/sha1"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 
+	"kdht/appliance/fleet"
+	"kdht/appliance/fleet/foreign"
+	"kdht/appliance/status"
+	"kdht/bpf/testenv"
 	"kdht/image/vm"
+	"kdht/router/krpc"
 )
 
-func TestBoot(t *testing.T) {
+const (
+	neighbours  = 4  // nodes that a box has on its LAN
+	compactNode = 26 // bytes of a contact in a message
+)
+
+// TestBox boots every kind of machine from a fresh disk, has libtorrent store and find an item through it, cuts the power,
+// boots again, presses the power button, and boots once more.
+func TestBox(t *testing.T) {
 	for _, m := range []vm.Machine{vm.BIOS(), vm.UEFI(), vm.ARM64(), vm.Pi()} {
-		t.Run(m.Name, func(t *testing.T) {
-			need(t, m)
-			dir := t.TempDir()
-			disk, err := vm.NewDisk(filepath.Join(dir, "disk.img"), image(t, m.Instance).Path, 2<<30)
-			if err != nil {
-				t.Fatal(err)
-			}
-			lan, err := vm.NewLAN("boot", dir)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { lan.Close() })
-			const mac = "52:54:00:00:00:01"
-			nic, err := lan.NIC(mac)
-			if err != nil {
-				t.Fatal(err)
-			}
-			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-			defer cancel()
-			box, err := vm.Start(ctx, vm.Config{Machine: m, Disk: disk, NICs: []vm.NIC{nic}, Log: logFile(t, "1")})
-			if err != nil {
-				t.Fatal(err)
-			}
-			addr, err := lan.Lease(ctx, mac)
-			if err != nil {
-				t.Error(lan.Log())
-				t.Fatal(err)
-			}
-			t.Logf("%v: lease %v", time.Since(box.Started()), addr)
-			body, err := vm.WaitHTTP(ctx, box, lan.HTTP(), "http://"+addr.String()+"/status", func(code int, _ []byte) bool { return code == 200 })
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Logf("%v: %s", time.Since(box.Started()), body[:3000])
-			if err := box.PowerCut(vm.LoseAll()); err != nil {
-				t.Fatal(err)
-			}
-		})
+		t.Run(m.Name, func(t *testing.T) { testBox(t, newBox(t, m, 2<<30)) })
 	}
 }
+
+func testBox(t *testing.T, b *box) {
+	python := testenv.NeedPython(t, "libtorrent")
+	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
+	defer cancel()
+
+	r := b.on(ctx)
+	t.Logf("status page after %.1f s, kernel %s", time.Since(b.Started()).Seconds(), r.Host.Kernel)
+	r = b.wait(ctx, func(r status.Report) bool { return r.XDP.Active })
+	t.Logf("kernel half attached after %.1f s", time.Since(b.Started()).Seconds())
+	b.checkXDP(r)
+	b.populate(ctx)
+	b.checkKernel(ctx)
+
+	t.Run("libtorrent", func(t *testing.T) {
+		put := b.libtorrent(ctx, python, "put", netip.MustParseAddr("198.18.0.11"))
+		value := []byte("from libtorrent through the box")
+		target, stored, err := put.PutImmutable(ctx, value)
+		must(t, err)
+		t.Logf("libtorrent stored %s on %d nodes", target, stored)
+		b.wait(ctx, func(r status.Report) bool { return r.Store.Items > 0 })
+		get := b.libtorrent(ctx, python, "get", netip.MustParseAddr("198.18.0.12"))
+		found, err := get.GetImmutable(ctx, target)
+		must(t, err)
+		if want := hex.EncodeToString(bencode(value)); found != want {
+			t.Fatalf("libtorrent found %s, want %s", found, want)
+		}
+		b.holds(target, value)
+	})
+
+	value := []byte("stored right before the power went")
+	target := b.put(value)
+	must(t, b.PowerCut(vm.LoseAll()))
+	b.on(ctx)
+	b.holds(target, value)
+	b.wait(ctx, func(r status.Report) bool { return contacts(r) >= neighbours })
+
+	must(t, b.PowerButton(ctx))
+	must(t, b.Wait(ctx))
+	b.quick(ctx)
+}
+
+// checkXDP checks that the kernel half runs as well as this kernel can.
+func (b *box) checkXDP(r status.Report) {
+	b.t.Helper()
+	for _, n := range r.XDP.NICs {
+		if n.Driver == "virtio_net" && (n.Mode != "native" || n.Reason != "") {
+			b.t.Errorf("%s: XDP mode %s, reason %q", n.Name, n.Mode, n.Reason)
+		}
+	}
+	want := map[string]string{"amd64": "interpreter", "arm64": "JIT"}[r.Host.Arch]
+	if r.XDP.Execution != want {
+		b.t.Errorf("BPF is run by %s, want %s", r.XDP.Execution, want)
+	}
+}
+
+// populate starts the neighbours and waits until the box knows them.
+func (b *box) populate(ctx context.Context) {
+	b.t.Helper()
+	binary, err := fleet.Build(ctx, b.dir)
+	must(b.t, err)
+	for i := range neighbours {
+		addr := netip.AddrFrom4([4]byte{198, 18, 0, byte(21 + i)})
+		must(b.t, b.lan.NS.IP("addr", "add", addr.String()+"/16", "dev", "br0"))
+		name := fmt.Sprintf("neighbour%d", i)
+		p, err := fleet.Start(b.lan.NS, b.dir, name, nil, nil, binary, "serve", "--state", b.dir+"/"+name, "--http", "off", "--xdp", "off",
+			"--listen", addr.String()+":6881", "--bootstrap", b.port().String(), "--set", "external="+addr.String())
+		must(b.t, err)
+		b.t.Cleanup(func() { must(b.t, p.Stop(10*time.Second)) })
+	}
+	b.wait(ctx, func(r status.Report) bool { return r.Ready && contacts(r) >= neighbours })
+}
+
+// checkKernel checks that it is the kernel half that answers pings and find_nodes, from many addresses.
+func (b *box) checkKernel(ctx context.Context) {
+	b.t.Helper()
+	before := b.wait(ctx, func(status.Report) bool { return true })
+	const askers = 16
+	for i := range askers {
+		from := netip.AddrFrom4([4]byte{198, 18, 2, byte(1 + i)})
+		must(b.t, b.lan.NS.IP("addr", "add", from.String()+"/16", "dev", "br0"))
+		if _, err := ask(b.lan, from, b.port(), krpc.Message{Method: krpc.MethodPing}, 5*time.Second); err != nil {
+			b.t.Fatal(err)
+		}
+		m, err := ask(b.lan, from, b.port(), krpc.Message{Method: krpc.MethodFindNode, Target: krpc.ID{byte(i)}, HasTarget: true}, 5*time.Second)
+		must(b.t, err)
+		if n := len(m.Nodes) / compactNode; n < neighbours {
+			b.t.Errorf("find_node: %d contacts, want at least %d", n, neighbours)
+		}
+	}
+	after := b.wait(ctx, func(status.Report) bool { return true })
+	for _, query := range []string{"ping", "find_node"} {
+		kernel := answered(after, query) - answered(before, query)
+		user := received(after, query) - received(before, query)
+		if kernel < askers || user > 0 {
+			b.t.Errorf("%s: %d asked, %d answered by the kernel, %d came to user space", query, askers, kernel, user)
+		}
+	}
+}
+
+// libtorrent starts a session at an address of the LAN, which knows of the box alone.
+func (b *box) libtorrent(ctx context.Context, python, name string, addr netip.Addr) *foreign.Libtorrent {
+	b.t.Helper()
+	must(b.t, b.lan.NS.IP("addr", "add", addr.String()+"/16", "dev", "br0"))
+	l, err := foreign.StartLibtorrent(ctx, &fleet.Host{NS: b.lan.NS, IPv4: addr}, b.dir, name, python, b.port(), addr)
+	must(b.t, err)
+	b.t.Cleanup(func() { must(b.t, l.Close()) })
+	_, err = l.WaitNodes(ctx, 1)
+	must(b.t, err)
+	return l
+}
+
+// put stores an item on the box itself and returns its target when the box has said that it is stored.
+func (b *box) put(value []byte) string {
+	b.t.Helper()
+	target := sha1.Sum(bencode(value))
+	m, err := ask(b.lan, vm.LANHost, b.port(), krpc.Message{Method: krpc.MethodGet, Target: target, HasTarget: true}, 10*time.Second)
+	must(b.t, err)
+	m, err = ask(b.lan, vm.LANHost, b.port(), krpc.Message{Method: krpc.MethodPut, V: bencode(value), Token: m.Token}, 10*time.Second)
+	must(b.t, err)
+	if m.Type != krpc.TypeResponse {
+		b.t.Fatalf("put: %+v", m.Err)
+	}
+	return hex.EncodeToString(target[:])
+}
+
+// holds checks that the box itself has an item.
+func (b *box) holds(target string, value []byte) {
+	b.t.Helper()
+	id, err := krpc.ParseID(target)
+	must(b.t, err)
+	m, err := ask(b.lan, vm.LANHost, b.port(), krpc.Message{Method: krpc.MethodGet, Target: id, HasTarget: true}, 10*time.Second)
+	must(b.t, err)
+	if string(m.V) != string(bencode(value)) {
+		b.t.Errorf("the box answers %q for %s, want %q", m.V, target, value)
+	}
+}
+
+// quick switches the box on and measures how long after its start the program is of use: it answers with contacts, which
+// it knows from last time, since its bootstrap nodes cannot be reached.
+func (b *box) quick(ctx context.Context) {
+	b.t.Helper()
+	var err error
+	b.VM, err = vm.Start(ctx, vm.Config{Machine: b.machine, Disk: b.disk, NICs: []vm.NIC{b.nic}, Log: logFile(b.t, "quick")})
+	must(b.t, err)
+	q := krpc.Message{Method: krpc.MethodFindNode, Target: krpc.ID{1}, HasTarget: true}
+	n, first := 0, time.Time{}
+	for n < neighbours {
+		m, err := ask(b.lan, vm.LANHost, b.port(), q, time.Minute)
+		must(b.t, err)
+		must(b.t, ctx.Err())
+		if n = len(m.Nodes) / compactNode; first.IsZero() {
+			first = time.Now()
+		}
+	}
+	useful := time.Now()
+	r := b.wait(ctx, func(status.Report) bool { return true })
+	start := startedAt(r, time.Now())
+	b.t.Logf("after the program's start: an answer %.2f s, %d contacts %.2f s; that is %.1f s after power on",
+		first.Sub(start).Seconds(), n, useful.Sub(start).Seconds(), useful.Sub(b.Started()).Seconds())
+}
+
+// bencode makes a byte string.
+func bencode(b []byte) []byte { return fmt.Appendf(nil, "%d:%s", len(b), b) }

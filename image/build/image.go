@@ -33,13 +33,23 @@ func (c *imageCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.Instance == "" {
-		if c.Instance = pack.HostInstance(); c.Instance == "" {
-			return errors.New("there is no instance for this machine's architecture: name one of " + strings.Join(pack.Instances(), ", "))
-		}
+	instance, err := hostInstance(c.Instance)
+	if err != nil {
+		return err
 	}
-	_, err = build(ctx, src, c.Instance, pack.Options{Dir: c.Dir, Version: c.Version})
+	_, err = build(ctx, src, instance, pack.Options{Dir: c.Dir, Version: c.Version})
 	return err
+}
+
+// hostInstance is the named instance, or the one for this machine.
+func hostInstance(name string) (string, error) {
+	if name == "" {
+		name = pack.HostInstance()
+	}
+	if name == "" {
+		return "", errors.New("there is no instance for this machine's architecture: name one of " + strings.Join(pack.Instances(), ", "))
+	}
+	return name, nil
 }
 
 // build builds an image and says so.

@@ -13,7 +13,11 @@ import (
 )
 
 type commands struct {
-	Image imageCmd `cmd:"" help:"Build the disk image of an instance."`
+	Image   imageCmd   `cmd:"" help:"Build the disk image of an instance."`
+	Flash   flashCmd   `cmd:"" help:"Build an image and write it to a disk or card."`
+	VM      vmCmd      `cmd:"" name:"vm" help:"Run the appliance in QEMU."`
+	Update  updateCmd  `cmd:"" help:"Build an instance and update a box with it."`
+	Release releaseCmd `cmd:"" help:"Make a signed release."`
 }
 
 const description = "Builds disk images of the appliance, writes them to disks, runs them in a virtual machine, and sends updates."
@@ -23,7 +27,7 @@ func main() {
 	parser := kong.Parse(&cli,
 		kong.Name("build"), kong.Description(description),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 100}))
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
+	ctx, stop := interrupted()
 	defer stop()
 	parser.BindTo(ctx, (*context.Context)(nil))
 	err := parser.Run()
@@ -35,4 +39,9 @@ func main() {
 		stop()
 		os.Exit(1)
 	}
+}
+
+// interrupted returns a context that ends with the next SIGINT or SIGTERM.
+func interrupted() (context.Context, context.CancelFunc) {
+	return signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 }

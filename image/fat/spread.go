@@ -46,3 +46,15 @@ func Spread(compact FS, size int) (spread FS, moved int, err error) {
 	})
 	return spread, l.dataStart() - old.dataStart(), err
 }
+
+// Trim returns the file system without what lies behind its last sector.
+func (fs FS) Trim() (FS, error) {
+	l, err := fs.layout()
+	if err != nil {
+		return nil, err
+	}
+	if len(fs) < l.total*sector {
+		return nil, fmt.Errorf("%w: %d sectors in %d bytes", ErrFormat, l.total, len(fs))
+	}
+	return fs[:l.total*sector], nil
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,8 +19,13 @@ import (
 // Image is a built image and its parts.
 type Image struct {
 	Instance, Version string
-	// Path is the whole disk; Boot, Root and MBR hold the parts that an update sends; Log is what gok said.
+	// Arch is its GOARCH, Kernel the version of its kernel's module.
+	Arch, Kernel string
+	// Path is the whole disk; Boot, Root and MBR are what an update sends, the first as small as its contents; Log is what
+	// gok said.
 	Path, Boot, Root, MBR, Log string
+	// SBOM lists what went into it, if that was asked for.
+	SBOM string
 	// RootSize is the size of the root file system in bytes, RootSHA256 its hash in hexadecimal digits.
 	RootSize   int64
 	RootSHA256 string
@@ -31,6 +37,8 @@ type Options struct {
 	Dir string
 	// Version is what the appliance calls itself; empty means that of the sources.
 	Version string
+	// SBOM asks for the software bill of materials, too.
+	SBOM bool
 }
 
 // ErrTooBig means that the root file system is larger than [MaxRoot].
@@ -56,25 +64,50 @@ func Build(ctx context.Context, src Source, name string, o Options) (Image, erro
 		Instance: name, Version: o.Version,
 		Path: base + ".img", Boot: base + ".boot.fat", Root: base + ".root.squashfs", MBR: base + ".mbr", Log: base + ".log",
 	}
-	in, err := openInstance(ctx, src, name, img.Log, func(config map[string]any) { setVersion(config, o.Version) })
+	in, err := openInstance(ctx, src, name, img.Log, func(config map[string]any) error { return setVersion(config, src, name, o.Version) })
 	if err != nil {
 		return Image{}, err
 	}
 	defer in.Close()
-	if err := in.run(ctx, true, "overwrite", "--full", img.Path, "--target_storage_bytes", fmt.Sprint(ImageSize)); err != nil {
+	if err := in.reproducible(ctx, in.log, "overwrite", "--full", img.Path, "--target_storage_bytes", fmt.Sprint(ImageSize)); err != nil {
+		return Image{}, err
+	}
+	if o.SBOM {
+		img.SBOM = base + ".sbom.json"
+		out, err := os.Create(img.SBOM)
+		if err != nil {
+			return Image{}, err
+		}
+		if err := errors.Join(in.reproducible(ctx, out, "sbom"), out.Close()); err != nil {
+			return Image{}, err
+		}
+	}
+	img.Arch = in.env("GOARCH")
+	if img.Kernel, err = in.kernel(ctx); err != nil {
 		return Image{}, err
 	}
 	return img, img.finish(src.Time)
 }
 
-// setVersion has the linker tell our programs their version.
-func setVersion(config map[string]any, version string) {
+// setVersion has the linker tell our programs their version, and adds the file by which a root file system says what it is:
+// package update reads that of a new one before the box tries it.
+func setVersion(config map[string]any, src Source, instance, version string) error {
+	about, err := json.Marshal(map[string]any{"version": version, "serial": src.Serial(), "instance": instance})
+	if err != nil {
+		return err
+	}
 	packages, _ := config["PackageConfig"].(map[string]any)
+	kdht, ok := packages["kdht/appliance/kdht"].(map[string]any)
+	if !ok {
+		return errors.New("config.json: PackageConfig has no kdht/appliance/kdht")
+	}
+	kdht["ExtraFileContents"] = map[string]string{"/etc/kdht/release.json": string(about) + "\n"}
 	for _, pkg := range packages {
 		if pkg, ok := pkg.(map[string]any); ok {
 			pkg["GoBuildFlags"] = []string{"-ldflags=-s -w -X=kdht/appliance/buildinfo.release=" + version}
 		}
 	}
+	return nil
 }
 
 // finish does to gok's image what the package documentation lists, and writes its parts to files.
@@ -85,20 +118,27 @@ func (img *Image) finish(t time.Time) (err error) {
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 
-	compact := make(fat.FS, BootSize)
-	if _, err := f.ReadAt(compact, BootOffset); err != nil {
+	boot, mbr := make(fat.FS, BootSize), make([]byte, 446)
+	if _, err := f.ReadAt(boot, BootOffset); err != nil {
 		return err
 	}
-	boot, moved, err := fat.Spread(compact, BootSize)
+	if _, err := f.ReadAt(mbr, 0); err != nil {
+		return err
+	}
+	err = boot.SetTimes(t)
 	if err == nil {
-		err = boot.SetTimes(t)
+		boot, err = boot.Trim()
 	}
 	if err != nil {
 		return fmt.Errorf("boot file system: %w", err)
 	}
-	mbr := make([]byte, 446)
-	if _, err := f.ReadAt(mbr, 0); err != nil {
+	// Updates get what gok would send.
+	if err := errors.Join(os.WriteFile(img.Boot, boot, 0o644), os.WriteFile(img.MBR, mbr, 0o644)); err != nil {
 		return err
+	}
+	spread, moved, err := fat.Spread(boot, BootSize)
+	if err != nil {
+		return fmt.Errorf("boot file system: %w", err)
 	}
 	if err := moveMBR(mbr, moved); err != nil {
 		return err
@@ -123,17 +163,10 @@ func (img *Image) finish(t time.Time) (err error) {
 	if err := ext4.Format(f, perm); err != nil {
 		return err
 	}
-	for _, p := range []struct {
-		path string
-		at   int64
-		b    []byte
-	}{{img.MBR, 0, mbr}, {img.Boot, BootOffset, boot}, {img.Root, RootOffset, root}} {
-		if _, err := f.WriteAt(p.b, p.at); err != nil {
-			return err
-		}
-		if err := os.WriteFile(p.path, p.b, 0o644); err != nil {
+	for at, b := range map[int64][]byte{0: mbr, BootOffset: spread, RootOffset: root} {
+		if _, err := f.WriteAt(b, at); err != nil {
 			return err
 		}
 	}
-	return nil
+	return os.WriteFile(img.Root, root, 0o644)
 }

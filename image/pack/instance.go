@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,13 +33,15 @@ const work = "image/.work"
 type instance struct {
 	src    Source
 	name   string
+	config map[string]any
 	gok    string // the built packer
 	log    *os.File
+	tee    io.Writer // gets what goes to the log instead, if set
 	unlock func()
 }
 
 // openInstance makes the copy of an instance, whose config.json change may change; only one process at a time has it.
-func openInstance(ctx context.Context, src Source, name string, logPath string, change func(config map[string]any)) (*instance, error) {
+func openInstance(ctx context.Context, src Source, name string, logPath string, change func(config map[string]any) error) (*instance, error) {
 	if !slices.Contains(Instances(), name) {
 		return nil, fmt.Errorf("there is no instance %q; there are %s", name, strings.Join(Instances(), ", "))
 	}
@@ -58,20 +61,21 @@ func openInstance(ctx context.Context, src Source, name string, logPath string, 
 	return in, nil
 }
 
-func (in *instance) prepare(ctx context.Context, dir, logPath string, change func(map[string]any)) (err error) {
+func (in *instance) prepare(ctx context.Context, dir, logPath string, change func(map[string]any) error) (err error) {
 	b, err := os.ReadFile(filepath.Join(in.src.Dir, "image", in.name, "config.json"))
 	if err != nil {
 		return err
 	}
-	var config map[string]any
-	if err := json.Unmarshal(b, &config); err != nil {
+	if err := json.Unmarshal(b, &in.config); err != nil {
 		return fmt.Errorf("image/%s/config.json: %w", in.name, err)
 	}
-	change(config)
-	if b, err = json.MarshalIndent(config, "", "    "); err != nil {
+	if err := change(in.config); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, "config.json"), b, 0o600); err != nil { // it may hold a password
+	if b, err = json.MarshalIndent(in.config, "", "    "); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), b, 0o600); err != nil {
 		return err
 	}
 	if err := os.Symlink("../../builddir", filepath.Join(dir, "builddir")); err != nil && !os.IsExist(err) {
@@ -96,39 +100,75 @@ func (in *instance) Close() {
 	if in.log != nil {
 		_ = in.log.Close()
 	}
+	_ = os.Remove(filepath.Join(in.src.Dir, work, in.name, "config.json")) // it may hold a password
 	in.unlock()
+}
+
+// run runs gok; its output goes to stdout and the log.
+func (in *instance) run(ctx context.Context, stdout io.Writer, env []string, args ...string) error {
+	cmd := exec.CommandContext(ctx, in.gok, append([]string{"-i", in.name, "--parent_dir", work}, args...)...)
+	cmd.Dir = in.src.Dir
+	cmd.Env = append(append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-trimpath -buildvcs=false '-ldflags=-s -w'"), env...)
+	cmd.Stdout, cmd.Stderr = stdout, in.log
+	if in.tee != nil {
+		cmd.Stderr = in.tee
+	}
+	cmd.WaitDelay = 5 * time.Second
+	if err := cmd.Run(); err != nil {
+		if in.tee != nil { // it was seen
+			return fmt.Errorf("gok %s: %w", args[0], err)
+		}
+		return in.failed("gok "+args[0], err)
+	}
+	return nil
 }
 
 //go:embed go.sh
 var goWrapper []byte
 
-// run runs gok; its output goes to the log. With fixed, what it builds depends neither on the place nor on the time.
-func (in *instance) run(ctx context.Context, fixed bool, args ...string) error {
-	cmd := exec.CommandContext(ctx, in.gok, append([]string{"-i", in.name, "--parent_dir", work}, args...)...)
-	cmd.Dir = in.src.Dir
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-trimpath -buildvcs=false '-ldflags=-s -w'")
-	if fixed {
-		dir, err := os.MkdirTemp("", "kdht-go-")
-		if err != nil {
-			return err
-		}
-		defer os.RemoveAll(dir)
-		if err := os.WriteFile(filepath.Join(dir, "go"), goWrapper, 0o755); err != nil {
-			return err
-		}
-		realGo, err := exec.LookPath("go")
-		if err != nil {
-			return err
-		}
-		cmd.Env = append(cmd.Env, "PATH="+dir+string(os.PathListSeparator)+os.Getenv("PATH"),
-			"KDHT_GO="+realGo, "KDHT_TIMESTAMP="+in.src.Time.Format(time.RFC3339))
+// reproducible runs gok so that what it builds depends neither on the place nor on the time.
+func (in *instance) reproducible(ctx context.Context, stdout io.Writer, args ...string) error {
+	dir, err := os.MkdirTemp("", "kdht-go-")
+	if err != nil {
+		return err
 	}
-	cmd.Stdout, cmd.Stderr = in.log, in.log
-	cmd.WaitDelay = 5 * time.Second
-	if err := cmd.Run(); err != nil {
-		return in.failed("gok "+args[0], err)
+	defer os.RemoveAll(dir)
+	if err := os.WriteFile(filepath.Join(dir, "go"), goWrapper, 0o755); err != nil {
+		return err
 	}
-	return nil
+	realGo, err := exec.LookPath("go")
+	if err != nil {
+		return err
+	}
+	return in.run(ctx, stdout, []string{
+		"PATH=" + dir + string(os.PathListSeparator) + os.Getenv("PATH"),
+		"KDHT_GO=" + realGo, "KDHT_TIMESTAMP=" + in.src.Time.Format(time.RFC3339),
+	}, args...)
+}
+
+// env returns a variable that the configuration sets for the build.
+func (in *instance) env(name string) string {
+	list, _ := in.config["Environment"].([]any)
+	for _, kv := range list {
+		if kv, ok := kv.(string); ok {
+			if v, found := strings.CutPrefix(kv, name+"="); found {
+				return v
+			}
+		}
+	}
+	return ""
+}
+
+// kernel returns the version of the kernel's module.
+func (in *instance) kernel(ctx context.Context) (string, error) {
+	module, _ := in.config["KernelPackage"].(string)
+	cmd := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Version}}", module)
+	cmd.Dir = filepath.Join(in.src.Dir, "image", "builddir", filepath.FromSlash(module))
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("version of the kernel: %w", withStderr(err))
+	}
+	return strings.TrimSpace(string(out)), nil
 }
 
 // failed adds the end of the log to an error.

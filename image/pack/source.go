@@ -24,6 +24,9 @@ type Source struct {
 	Time time.Time
 }
 
+// Serial is the number by which boxes tell newer versions from older ones: the time in seconds since 1970.
+func (s Source) Serial() uint64 { return uint64(s.Time.Unix()) }
+
 // OpenSource describes the checkout that dir lies in. Without git, the version is "unknown".
 func OpenSource(ctx context.Context, dir string) (Source, error) {
 	root, err := filepath.Abs(dir)

@@ -75,7 +75,7 @@ func (v *VM) start(ctx context.Context) error {
 		return err
 	}
 	args = append(args, "-accel", v.cfg.Accel, "-smp", strconv.Itoa(v.cfg.CPUs), "-m", strconv.Itoa(v.cfg.MemoryMiB),
-		"-nodefaults", "-display", "none", "-monitor", "none", "-serial", "stdio",
+		"-nodefaults", "-display", "none", "-monitor", "none", "-serial", "stdio", "-qmp", "unix:"+v.monitor()+",server=on,wait=off",
 		"-blockdev", v.cfg.Disk.drive()+",node-name=disk", "-device", "virtio-blk-pci,drive=disk,write-cache=on")
 	if v.cfg.StayOff {
 		args = append(args, "-no-reboot")
