@@ -16,6 +16,9 @@
 // start. The order is always: first durable in /perm, then changed on the boot partition, which is mounted for writing
 // only while something is taken away from it.
 //
+// No key of the configuration is a secret, so kdht.hujson stays where it is, to be changed there. Secrets have files of
+// their own, which are overwritten and removed.
+//
 // A button for the factory reset is not supported: boxes of five kinds have no GPIO line in common, one without a
 // button floats, and the file works on all of them.
 //
