@@ -211,6 +211,10 @@ func (n *Node) resolve(ctx context.Context, patience time.Duration) (roots []Con
 		}
 		for _, a := range addrs {
 			c := Contact{Addr: netip.AddrPortFrom(a.Unmap(), uint16(port))}
+			if !Usable(c.Addr, n.config.Private) {
+				n.log.Warn("bootstrap node not asked: no node of this network can have its address", "node", b, "address", c.Addr, "private", n.config.Private)
+				continue
+			}
 			if !slices.Contains(roots, c) {
 				roots = append(roots, c)
 			}

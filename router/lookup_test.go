@@ -1,11 +1,14 @@
 package router_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -100,7 +103,12 @@ func TestBootstrapFromHostNames(t *testing.T) {
 		}
 		n.stop()
 
-		lost := s.start(t, router.Config{Bootstrap: []string{"gone.example:6881"}, Resolver: names{}}, newMemStore(), simAddr(router.IPv4, 101))
+		var log bytes.Buffer
+		lost := s.start(t, router.Config{
+			Bootstrap: []string{"gone.example:6881", "lan.example:6881"},
+			Resolver:  names{"lan.example": {netip.MustParseAddr("192.168.1.1")}}, // nodes of the public network live elsewhere
+			Logger:    slog.New(slog.NewTextHandler(&log, nil)),
+		}, newMemStore(), simAddr(router.IPv4, 101))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		select {
@@ -112,6 +120,11 @@ func TestBootstrapFromHostNames(t *testing.T) {
 			t.Error(ctx.Err())
 		}
 		lost.stop()
+		for _, want := range []string{"node=gone.example:6881", "address=192.168.1.1:6881"} {
+			if !strings.Contains(log.String(), want) {
+				t.Errorf("%s is missing in the log:\n%s", want, log.String())
+			}
+		}
 		stopAll(fleet)
 	})
 }

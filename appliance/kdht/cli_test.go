@@ -147,6 +147,8 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"get", id40, "--salt", "x"}, "kdht: --salt and --seq are for mutable items\n  leave them out, or give the public key with --key instead of the target\n"},
 		{[]string{"get", "--key", key64, "--salt", long[:65]}, "kdht: the salt has 65 bytes, and at most 64 are allowed (BEP 44)\n  shorten it\n"},
 		{[]string{"get", "--network", "private", id40}, "kdht: a private network has no nodes that everybody knows\n  name any node of it with --bootstrap HOST:PORT\n"},
+		{[]string{"get", "--bootstrap", "127.0.0.1:6881", id40}, "kdht: 127.0.0.1:6881 is no address of the public network\n  to ask a node at a private address, also one of the public network, add --network private\n"},
+		{[]string{"get", "--network", "private", "--bootstrap", "[fe80::1]:6881", id40}, "kdht: no node can be at [fe80::1]:6881\n  name a node by an address that others reach it at\n"},
 		{[]string{"get", "--network", "lan", id40}, "kdht: --network must be one of \"public\",\"private\" but got \"lan\"\n  \"kdht get --help\" shows how to write it, with examples\n"},
 		{[]string{"get", "--bootstrap", "10.0.0.1", id40}, "kdht: get: --bootstrap: \"10.0.0.1\" has no port; write \"10.0.0.1:6881\"\n  \"kdht get --help\" shows how to write it, with examples\n"},
 		{[]string{"get", "--bootstrap", "none", id40}, "kdht: get: --bootstrap: \"none\" is for the first node of a network; to ask one, name a node of it as HOST:PORT\n  \"kdht get --help\" shows how to write it, with examples\n"},

@@ -67,6 +67,9 @@ func (f *clientFlags) with(s *system, ask func(context.Context, *router.Node) er
 	if s.ctx.Err() != nil {
 		return s.ctx.Err()
 	}
+	if err == nil {
+		addrs, err = f.usable(addrs)
+	}
 	if err != nil {
 		return err
 	}
@@ -96,6 +99,22 @@ func (f *clientFlags) with(s *system, ask func(context.Context, *router.Node) er
 		return &failure{code: exitUnreachable, msg: fmt.Sprintf("no result within %s", f.Timeout), hint: "wait longer with --timeout"}
 	}
 	return err
+}
+
+// usable leaves out addresses that are not asked, since no node of the network can have them.
+func (f *clientFlags) usable(addrs []string) ([]string, error) {
+	kept := slices.DeleteFunc(slices.Clone(addrs), func(s string) bool {
+		a, err := netip.ParseAddrPort(s)
+		return err != nil || !router.Usable(a, f.Network == string(config.Private))
+	})
+	switch {
+	case len(kept) > 0:
+		return kept, nil
+	case f.Network == string(config.Private):
+		return nil, usage("name a node by an address that others reach it at", "no node can be at %s", addrs[0])
+	}
+	return nil, usage("to ask a node at a private address, also one of the public network, add --network private",
+		"%s is no address of the public network", addrs[0])
 }
 
 // node runs ask with a node that knows these others. ctx is that of ask.

@@ -83,7 +83,7 @@ func (c *getCmd) print(s *system, got *router.ItemResult) error {
 		}{toJSON(&got.Item), got.Copies, costJSON(got.Stats)})
 	}
 	if got.Item.Mutable {
-		s.say("sequence number %d, the same at %d nodes", got.Item.Seq, got.Copies)
+		s.say("sequence number %d, the same at %d %s", got.Item.Seq, got.Copies, plural(got.Copies, "node"))
 	}
 	out := got.Item.V
 	if text, ok := stringOf(out); ok && !c.Bencoded {
