@@ -39,12 +39,13 @@ func (p *process) report() status.Report {
 		host = ""
 	}
 	n := p.node.Stats()
+	memory, available := hostMemory()
 	r := status.Report{
 		Version:  buildinfo.Read().String(),
 		Time:     time.Now(),
 		Started:  p.started,
 		PID:      os.Getpid(),
-		Host:     status.Host{Name: host, Kernel: p.release, Arch: runtime.GOARCH},
+		Host:     status.Host{Name: host, Kernel: p.release, Arch: runtime.GOARCH, Memory: memory, MemoryAvailable: available},
 		Ready:    n.Ready && p.connected(n),
 		Tasks:    p.taskReport(),
 		Network:  string(p.cfg.Network),

@@ -80,6 +80,10 @@ type Host struct {
 	Name   string `json:"name"`
 	Kernel string `json:"kernel"` // release, as uname -r has it
 	Arch   string `json:"arch"`
+	// Memory is all that the kernel manages, MemoryAvailable what programs could still have of it, both in bytes
+	// (MemTotal and MemAvailable of /proc/meminfo); 0 if unknown.
+	Memory          int64 `json:"memory"`
+	MemoryAvailable int64 `json:"memoryAvailable"`
 }
 
 // Task is a part of the process.

@@ -59,6 +59,7 @@ func testBox(t *testing.T, b *box) {
 		b.holds(target, value)
 	})
 
+	b.checkMemory(ctx)
 	value := []byte("stored right before the power went")
 	target := b.put(value)
 	must(t, b.PowerCut(vm.LoseAll()))
@@ -82,6 +83,20 @@ func (b *box) checkXDP(r status.Report) {
 	want := map[string]string{"amd64": "interpreter", "arm64": "JIT"}[r.Host.Arch]
 	if r.XDP.Execution != want {
 		b.t.Errorf("BPF is run by %s, want %s", r.XDP.Execution, want)
+	}
+}
+
+// maxMemory bounds the memory of the whole system in use, in bytes.
+const maxMemory = 120 << 20
+
+// checkMemory checks what kernel and programs have taken of the memory.
+func (b *box) checkMemory(ctx context.Context) {
+	b.t.Helper()
+	h := b.wait(ctx, func(status.Report) bool { return true }).Host
+	used := h.Memory - h.MemoryAvailable
+	b.t.Logf("memory in use: %.0f MiB of %.0f", float64(used)/(1<<20), float64(h.Memory)/(1<<20))
+	if h.Memory == 0 || used > maxMemory {
+		b.t.Errorf("memory in use: %d MiB of %d, want at most %d", used>>20, h.Memory>>20, maxMemory>>20)
 	}
 }
 

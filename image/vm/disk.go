@@ -137,7 +137,7 @@ func (d *Disk) Close() error {
 }
 
 // CutAt has the power cut when f says so of a command, before the command is carried out: it may be lost, too, like all that
-// was not flushed. Nil ends that. The machine notices through [Disk.Cut].
+// was not flushed. It may be called before or while a machine runs; nil ends it. The machine notices through [Disk.Cut].
 func (d *Disk) CutAt(f func(Write) bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -172,7 +172,7 @@ func (d *Disk) powerOff(loss Loss) error {
 func (d *Disk) powerOn() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.off, d.cutAt, d.cut = false, nil, make(chan struct{})
+	d.off, d.cut = false, make(chan struct{})
 }
 
 // Loss says what of the data that a machine wrote and did not flush is on the disk after a power cut.
