@@ -60,7 +60,7 @@ flash: ## build an image, write it to DEVICE=/dev/sdX and read it back (INSTANCE
 	@go run ./image/build flash $(or $(DEVICE),$(error say which disk: make flash DEVICE=/dev/sdX)) $(if $(INSTANCE),--instance $(INSTANCE)) $(ARGS)
 
 .PHONY: vm
-vm: ## run the appliance in QEMU, its disk kept in bin/vm: page on :8080, DHT on 6881 (INSTANCE=, ARGS=--new)
+vm: ## run the appliance in QEMU, its disk kept in var/vm: page on :8080, DHT on 6881 (INSTANCE=, ARGS=--new)
 	@go run ./image/build vm $(INSTANCE) $(ARGS)
 
 .PHONY: update

@@ -37,7 +37,7 @@ func image(t *testing.T, instance string) pack.Image {
 		if err != nil {
 			return pack.Image{}, err
 		}
-		return pack.Build(context.Background(), src, instance, pack.Options{Dir: filepath.Join(src.Dir, "bin", "test-image")})
+		return pack.Build(context.Background(), src, instance, pack.Options{Dir: filepath.Join(src.Dir, "bin", "test-image"), SBOM: true})
 	}))
 	img, err := once.(func() (pack.Image, error))()
 	if err != nil {

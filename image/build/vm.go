@@ -14,7 +14,7 @@ import (
 
 type vmCmd struct {
 	Instance string `arg:"" optional:"" help:"amd64, arm64 or rpi; the one for this machine's architecture if not given."`
-	Disk     string `placeholder:"FILE" help:"The machine's disk, made when it is not there (bin/vm/INSTANCE.img)."`
+	Disk     string `placeholder:"FILE" help:"The machine's disk, made when it is not there (var/vm/INSTANCE.img)."`
 	Size     int64  `default:"4" placeholder:"GIB" help:"Size of a new disk."`
 	New      bool   `help:"Begin with a new disk, from a new image."`
 	BIOS     bool   `name:"bios" help:"Boot amd64 with a BIOS instead of UEFI."`
@@ -56,7 +56,7 @@ func (c *vmCmd) Run(ctx context.Context) error {
 		return err
 	}
 	if c.Disk == "" {
-		c.Disk = filepath.Join(src.Dir, "bin", "vm", instance+".img")
+		c.Disk = filepath.Join(src.Dir, "var", "vm", instance+".img")
 	}
 	disk, err := c.disk(ctx, src, instance)
 	if err != nil {

@@ -15,6 +15,19 @@
 // What still differs between two machines is what gok takes from the machine it runs on: the certificate bundle
 // (/etc/ssl/certs/ca-certificates.crt and the like) and the time zone (/etc/localtime).
 //
+// # Names and passwords
+//
+// The host name in config.json is the same for all boxes, since gokrazy derives the IDs of the partitions from it, and an update
+// has to name them; the box takes a name of its own when it runs (package appliance/box).
+//
+// Images hold no password, and gokrazy's own listener stays on its Unix socket ("NoPassword"): the appliance serves the update
+// interface, and refuses every change until its owner has given it a password, in a file gokr-pw.txt on the boot partition
+// (packages appliance/box, appliance/update). For gok this means that it would send an empty password. [Update] therefore
+// gives it the box as a URL with the password in it; by hand, that is the same setting in config.json:
+//
+//	"InternalCompatibilityFlags": {"Update": "http://gokrazy:PASSWORD@HOST/"}
+//	gok -i amd64 --parent_dir image update
+//
 // # Disk layout
 //
 // It is gokrazy's, in a GPT with a hybrid MBR:
