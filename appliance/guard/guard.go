@@ -52,7 +52,7 @@ func (g *guard) run(t bootdisk.Target) error {
 		}
 		if g.now() >= deadline {
 			g.say("the time is up, going back: " + last)
-			g.record(trial.Outcome{Reason: last})
+			bounded(func() { g.record(trial.Outcome{Reason: last}) })
 			return fmt.Errorf("the machine does not restart: %w", g.restart())
 		}
 		g.sleep(every)

@@ -34,6 +34,12 @@ func main() {
 	root := flag.String("root", "/", "root file system that is on trial")
 	flag.Parse()
 	place, err := bootdisk.Find(*root)
+	if t, ok := bootdisk.FindMarker(bootdisk.CommandLine()); err != nil && ok {
+		// A trial that cannot be committed. It must end all the same.
+		g.commit = func(bootdisk.Target) error { return err }
+		say("guard: " + g.run(t).Error())
+		os.Exit(1)
+	}
 	if err != nil {
 		say("no guard is needed: " + err.Error())
 		return
@@ -88,8 +94,18 @@ func say(line string) {
 
 // restart restarts the machine by its firmware.
 func restart() error {
-	unix.Sync()
+	bounded(unix.Sync)
 	return unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
+}
+
+// bounded waits for something that a disk which does not answer may hold for ever, but not for long.
+func bounded(do func()) {
+	done := make(chan struct{})
+	go func() { defer close(done); do() }()
+	select {
+	case <-done:
+	case <-time.After(patience):
+	}
 }
 
 // sinceStart is how long the kernel runs.

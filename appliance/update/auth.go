@@ -13,8 +13,9 @@ import (
 // passwordFile is the name of the file in the state directory to which the password is taken from the boot partition.
 const passwordFile = "gokr-pw.txt"
 
-// PasswordFiles are where gokrazy looks for its password.
-var PasswordFiles = []string{"/perm/gokr-pw.txt", "/etc/gokr-pw.txt"}
+// PasswordFiles are where else a password may be: the usual state directory, if the configuration has another one, and
+// where gokrazy looks.
+var PasswordFiles = []string{"/perm/kdht/" + passwordFile, "/perm/gokr-pw.txt", "/etc/gokr-pw.txt"}
 
 const noPassword = "this box has no password, so nothing can be changed over the network: put one into a file gokr-pw.txt on the boot partition and restart, or write it to /perm/gokr-pw.txt"
 

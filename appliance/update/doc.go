@@ -16,6 +16,8 @@
 //
 // With a release key configured nothing is written that a signed manifest does not describe: it comes first, as PUT
 // /update/manifest, or with the files of a release that the box pulls by itself (pull.go). Its serial must not go back.
+// A root file system that is refused after it was written is made unmountable in its slot, and a rollback goes only to what
+// ran before or was signed. From a request to restart on nothing begins any more: what is tried is what was checked.
 //
 // # States
 //

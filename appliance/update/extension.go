@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"kdht/appliance"
 	"kdht/appliance/buildinfo"
 	"kdht/appliance/status"
@@ -33,13 +35,20 @@ func Extension(h *appliance.Host) error {
 		Root: "/", State: filepath.Join(h.Config.State, "update"), Platform: bootdisk.ThisPlatform(),
 		CommandLine: bootdisk.CommandLine(), Gokrazy: gokrazySocket, Socket: Socket,
 		Passwords: append([]string{filepath.Join(h.Config.State, passwordFile)}, PasswordFiles...), Config: h.Config, Log: h.Log, History: h.Store, Machine: Linux{}, Version: buildinfo.Read().String(), Report: h.Report, Stop: h.Stop,
-		Ask: func() error { return ask(h) },
+		Memory: inMemory(h.Config.State),
+		Ask:    func() error { return ask(h) },
 	})
 	if err != nil {
 		return err
 	}
 	m.Join(h)
 	return nil
+}
+
+// inMemory says whether a directory is in memory.
+func inMemory(dir string) bool {
+	var st unix.Statfs_t
+	return unix.Statfs(dir, &st) == nil && st.Type == unix.TMPFS_MAGIC
 }
 
 // Join adds a Manager to a node.

@@ -106,7 +106,14 @@ func refuseAll(sentence string) http.HandlerFunc {
 // unsigned hands programs that somebody uploads on to gokrazy, unless only what is signed may run.
 func (m *Manager) unsigned(next http.Handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if m.key != nil {
+		m.mu.Lock()
+		tried := m.tried != nil
+		m.mu.Unlock()
+		switch {
+		case tried: // what proves well must be what was uploaded
+			fail(w, ErrTrial)
+			return
+		case m.key != nil:
 			fail(w, ErrUnsigned)
 			return
 		}
@@ -123,11 +130,8 @@ func (m *Manager) depart(off bool, words string) http.HandlerFunc {
 		if !method(w, r, http.MethodPost) {
 			return
 		}
-		m.mu.Lock()
-		busy := m.busy
-		m.mu.Unlock()
-		if busy != "" {
-			fail(w, fmt.Errorf("%w (%s)", ErrBusy, busy))
+		if err := m.close(); err != nil {
+			fail(w, err)
 			return
 		}
 		_, _ = fmt.Fprintf(w, "%s...\n", words)

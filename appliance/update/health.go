@@ -1,19 +1,27 @@
 package update
 
 import (
+	"cmp"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 
+	"kdht/appliance/status"
 	"kdht/appliance/update/trial"
 )
 
 // before is what the box does now.
 func (m *Manager) before() trial.Before {
 	r := m.o.Report()
-	b := trial.Before{Kernel: r.XDP.Active, State: m.o.Config.State}
+	b := trial.Before{Kernel: r.XDP.Active, Memory: m.o.Memory, Failing: r.Store.Failure != ""}
 	for _, f := range r.Families {
 		b.Good += f.Good
+	}
+	for _, t := range r.Tasks {
+		if !t.Running {
+			b.Tasks = append(b.Tasks, t.Name)
+		}
 	}
 	return b
 }
@@ -21,7 +29,7 @@ func (m *Manager) before() trial.Before {
 // Health checks what a version must do to be committed.
 func (m *Manager) Health() trial.Health {
 	r, now := m.o.Report(), m.before()
-	var was trial.Before
+	was, _ := trial.FindBefore(m.o.CommandLine)
 	var t trial.Trial
 	if ok, err := trial.Read(m.dir, trial.TrialFile, &t); err == nil && ok {
 		was = t.Before
@@ -34,10 +42,11 @@ func (m *Manager) Health() trial.Health {
 		}
 		h.Checks = append(h.Checks, c)
 	}
-	check("store", r.Store.Failure == "" && (was.State == "" || was.State == now.State), "%s; the state is in %s, and was in %s", r.Store.Failure, now.State, was.State)
+	check("store", (!now.Failing || was.Failing) && (!now.Memory || was.Memory), "%s", cmp.Or(r.Store.Failure, "the state is in memory, and was not before"))
 	link, address := network()
 	check("link", link, "no interface is up")
 	check("address", address, "no interface has an address")
+	r.Tasks = slices.DeleteFunc(r.Tasks, func(x status.Task) bool { return slices.Contains(was.Tasks, x.Name) })
 	unhealthy := r.Unhealthy()
 	check("tasks", len(unhealthy) == 0, "%s", strings.Join(unhealthy, ", "))
 	check("kernel", r.XDP.Active || !was.Kernel, "the kernel half is not attached: %s", r.XDP.Reason)

@@ -42,12 +42,25 @@ func (Linux) PowerOff() error { return leave(unix.LINUX_REBOOT_CMD_POWER_OFF) }
 
 // leave ends the run of the kernel with everything written. /perm becomes read-only first, so that its journal is clean;
 // where a program keeps it from that, the journal is there for it.
+//
+// A disk that does not answer is not waited for.
 func leave(command int) error {
-	unix.Sync()
-	_ = unix.Mount("", "/perm", "", unix.MS_REMOUNT|unix.MS_RDONLY, "")
-	unix.Sync()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		unix.Sync()
+		_ = unix.Mount("", "/perm", "", unix.MS_REMOUNT|unix.MS_RDONLY, "")
+		unix.Sync()
+	}()
+	select {
+	case <-done:
+	case <-time.After(flushing):
+	}
 	return unix.Reboot(command)
 }
+
+// flushing is how long a disk may take for what was not written yet.
+const flushing = time.Minute
 
 // instance is the kind of box that this is, as releases name them.
 func instance() string {

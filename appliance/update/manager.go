@@ -31,6 +31,7 @@ type Options struct {
 	Gokrazy     string            // Unix socket of gokrazy's own interface
 	Socket      string            // our own Unix socket, for the guard and for clients on the box; empty: none
 	Passwords   []string          // files with the password, the first that exists counts
+	Memory      bool              // the state is in memory, because it could not be kept elsewhere
 	Config      config.Config
 	Log         *slog.Logger
 	History     Log
@@ -160,25 +161,27 @@ func (m *Manager) conclude(selected bootdisk.Selection) error {
 		}
 	}
 	m.o.Log.Info("update", "result", u.Result, "from", u.From, "to", u.To, "by", u.By, "reason", u.Reason)
-	if err := m.o.History.AddUpdate(u); err != nil {
+	// What was learnt holds for this process also where it cannot be written.
+	if err := errors.Join(m.learn(&t, selected, u), m.o.History.AddUpdate(u)); err != nil {
 		return err
 	}
+	return trial.Remove(m.dir, trial.TrialFile, trial.OutcomeFile)
+}
+
+// learn notes what a trial has shown of a release and of the slots.
+func (m *Manager) learn(t *trial.Trial, selected bootdisk.Selection, u store.Update) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if u.Result != "committed" {
 		m.slots.Rejected = max(m.slots.Rejected, t.Serial)
 		m.problem = fmt.Sprintf("The last update, to %s, was taken back: %s.", u.To, u.Reason)
-		if err := trial.Write(m.dir, slotsFile, m.slots); err != nil {
-			return err
-		}
 	} else {
 		m.slots.Serial = max(m.slots.Serial, t.Serial)
 		if r := m.slots.Slots[t.Target.To]; r != nil {
 			r.Boot = selected.Boot
 		}
-		if err := trial.Write(m.dir, slotsFile, m.slots); err != nil {
-			return err
-		}
 	}
-	return trial.Remove(m.dir, trial.TrialFile, trial.OutcomeFile)
+	return trial.Write(m.dir, slotsFile, m.slots)
 }
 
 // named names a version and its slot.

@@ -92,6 +92,13 @@ func TestSigned(t *testing.T) {
 	if code, text := b.request(http.MethodPut, "update/root", bytes.NewReader(testdisk.File(t, "v1.squashfs"))); code != 422 || !strings.Contains(text, "not the file that the manifest describes") {
 		t.Errorf("another root: %d %s", code, text)
 	}
+	// It is in the slot, but no way leads to it.
+	if code, text := b.request(http.MethodPost, "update/rollback", nil); code != http.StatusConflict || !strings.Contains(text, "nothing vouches for") {
+		t.Errorf("rollback to another root: %d %s", code, text)
+	}
+	if !bytes.Equal(begin(t, b.place.Parts[3], 512), make([]byte, 512)) {
+		t.Error("what was refused could be mounted")
+	}
 	// With the manifest first, the stock client's requests are taken.
 	if code, text := b.request(http.MethodPut, "update/manifest", bytes.NewReader(good)); code != http.StatusOK {
 		t.Fatalf("%d %s", code, text)
@@ -178,6 +185,50 @@ func TestPull(t *testing.T) {
 	}
 }
 
+// checkState checks that a version that loses /perm is not well, although it finds no record there either, and that one
+// on a box which had none before, or a full one, is.
+func checkState(t *testing.T, b *bench) {
+	t.Helper()
+	record := filepath.Join(b.state, "update", trial.TrialFile)
+	kept, err := os.ReadFile(record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(record); err != nil {
+		t.Fatal(err)
+	}
+	was, ok := trial.FindBefore(b.line)
+	if !ok || !was.Kernel || was.Good == 0 || was.Memory || was.Failing {
+		t.Errorf("before: %+v, of %q", was, b.line)
+	}
+	good, line := b.report, b.cmdline
+	for _, c := range []struct {
+		before  trial.Before
+		memory  bool
+		failure string
+		store   bool
+	}{
+		{before: was, store: true},
+		{before: was, memory: true},
+		{before: was, failure: "no space left on device"},
+		{before: trial.Before{Memory: true}, memory: true, store: true},
+		{before: trial.Before{Failing: true}, failure: "no space left on device", store: true},
+	} {
+		b.cmdline = strings.ReplaceAll(line, was.Word(), c.before.Word())
+		b.memory, b.report.Store.Failure = c.memory, c.failure
+		b.start(b.mount(bootdisk.Slot3))
+		for _, x := range b.m.Health().Checks {
+			if x.Name == "store" && x.OK != c.store {
+				t.Errorf("%+v: %+v", c, x)
+			}
+		}
+	}
+	b.report, b.cmdline, b.memory = good, line, false
+	if err := os.WriteFile(record, kept, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestDuringTrial answers 409 to whatever would change something, and checks health against what was before.
 func TestDuringTrial(t *testing.T) {
 	b := newBench(t)
@@ -193,6 +244,7 @@ func TestDuringTrial(t *testing.T) {
 	}
 	for path, method := range map[string]string{
 		"update/root": "PUT", "update/boot": "PUT", "update/mbr": "PUT", "update/manifest": "PUT", "update/switch": "POST", "update/testboot": "POST", "update/rollback": "POST", "update/apply": "POST",
+		"uploadtemp/x": "PUT", "divert": "POST",
 	} {
 		if code, text := b.request(method, path, strings.NewReader("x")); code != http.StatusConflict || !strings.Contains(text, "on trial") {
 			t.Errorf("%s: %d %s", path, code, text)
@@ -222,6 +274,7 @@ func TestDuringTrial(t *testing.T) {
 		}
 	}
 	b.report = good
+	checkState(t, b)
 	// The same start again, after the guard has committed.
 	b.disk(func(d *bootdisk.Disk) error { return d.Commit(target) })
 	b.start(b.mount(bootdisk.Slot3))

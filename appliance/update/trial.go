@@ -63,6 +63,9 @@ func (m *Manager) Rollback(by string) error {
 		record = &r
 	}
 	m.mu.Unlock()
+	if record == nil && m.key != nil {
+		return fmt.Errorf("%w: nothing vouches for what is in slot %d, and this box takes signed releases only", ErrNoRollback, to)
+	}
 	slot, err := m.place.OpenSlot(to)
 	if err != nil {
 		return err
@@ -131,7 +134,7 @@ func (m *Manager) arm(r *slotRecord, boot int, note, by string) error {
 		if !canKexec(m.o.Platform) {
 			return nil
 		}
-		err = m.load(d, t.Target)
+		err = m.load(d, t)
 		if err == nil {
 			t.Method = byKexec
 			return nil
@@ -171,12 +174,13 @@ func (m *Manager) remember(boot int) {
 }
 
 // load loads the kernel of a trial.
-func (m *Manager) load(d *bootdisk.Disk, t bootdisk.Target) (err error) {
-	line, err := d.TrialLine(t)
+func (m *Manager) load(d *bootdisk.Disk, t *trial.Trial) (err error) {
+	line, err := d.TrialLine(t.Target)
 	if err != nil {
 		return err
 	}
-	r, err := d.Kernel(t.Boot)
+	line += " " + t.Before.Word()
+	r, err := d.Kernel(t.Target.Boot)
 	if err != nil {
 		return err
 	}
@@ -199,22 +203,44 @@ func (m *Manager) load(d *bootdisk.Disk, t bootdisk.Target) (err error) {
 	return m.o.Machine.LoadKernel(k, line)
 }
 
+// departing is what is under way from the moment on that the machine is to restart: nothing begins any more, so that what
+// is tried is what was checked.
+const departing = "restarting"
+
+// close keeps everything from beginning. It fails while something is under way.
+func (m *Manager) close() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.busy != "" && m.busy != departing {
+		return fmt.Errorf("%w (%s)", ErrBusy, m.busy)
+	}
+	m.busy, m.progress = departing, Progress{What: departing}
+	return nil
+}
+
 // Depart stops the node and restarts the machine, into the trial if one is armed, or switches it off.
 func (m *Manager) Depart(off bool, by string) {
+	_ = m.close() // an upload that is under way ends with the node, and nothing is tried
 	m.mu.Lock()
-	t, tried := m.armed, m.tried
+	armed, tried := m.armed != nil, m.tried != nil
 	m.mu.Unlock()
-	if tried != nil {
+	if tried {
 		m.outcome(fmt.Sprintf("ended by a restart that %s asked for", by))
 	}
-	last := func() { m.leaving.Do(func() { m.leave(off, t) }) }
-	m.o.Log.Warn("stopping for a restart of the machine", "by", by, "trial", t != nil, "off", off)
+	last := func() { m.leaving.Do(func() { m.leave(off) }) }
+	m.o.Log.Warn("stopping for a restart of the machine", "by", by, "trial", armed, "off", off)
 	time.AfterFunc(departure, last) // whatever the node does
 	m.o.Stop(last)
 }
 
 // leave does the last calls.
-func (m *Manager) leave(off bool, t *trial.Trial) {
+func (m *Manager) leave(off bool) {
+	m.mu.Lock()
+	t := m.armed
+	if m.busy != departing { // the slot is being written
+		t = nil
+	}
+	m.mu.Unlock()
 	var err error
 	switch {
 	case off:
@@ -232,6 +258,11 @@ func (m *Manager) leave(off bool, t *trial.Trial) {
 		err = m.o.Machine.Restart()
 	}
 	m.o.Log.Error("the machine does not restart", "err", err)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.busy == departing {
+		m.busy, m.progress = "", Progress{}
+	}
 }
 
 // outcome writes why the trial under way ends without a commit.
@@ -263,10 +294,11 @@ func (m *Manager) watch(ctx context.Context) error {
 		if ok, err := trial.Read(m.dir, trial.OutcomeFile, &out); (ok && err == nil && out.Committed) || sinceStart() > limit+guardGrace {
 			var s bootdisk.Selection
 			if err := m.disk(func(d *bootdisk.Disk) (err error) { s, err = d.Selected(); return err }); err == nil && s.Slot == m.place.Running {
-				m.mu.Lock()
+				err := m.conclude(s)
+				m.mu.Lock() // only now may anything else change the records
 				m.tried = nil
 				m.mu.Unlock()
-				return m.conclude(s)
+				return err
 			}
 		}
 		if sinceStart() > limit+guardGrace {

@@ -50,6 +50,8 @@ type bench struct {
 	cmdline  string
 	gokrazy  []string // requests that came to gokrazy's socket
 	left     chan struct{}
+	memory   bool   // the state is there
+	stopping func() // called while the node stops
 }
 
 const password = "open sesame"
@@ -123,8 +125,15 @@ func (b *bench) start(root string) {
 			}
 			return r
 		},
-		Stop: func(last func()) { last(); b.left <- struct{}{} },
-		Ask:  func() error { return nil },
+		Stop: func(last func()) {
+			if b.stopping != nil {
+				b.stopping()
+			}
+			last()
+			b.left <- struct{}{}
+		},
+		Memory: b.memory,
+		Ask:    func() error { return nil },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -299,6 +308,28 @@ func (b *bench) mount(s bootdisk.Slot) string {
 		b.t.Fatal(err)
 	}
 	return dir
+}
+
+// TestNothingAfterTheRestart takes nothing any more once the machine is to restart, so that what was checked is tried.
+func TestNothingAfterTheRestart(t *testing.T) {
+	b := newBench(t)
+	b.stopping = func() {
+		for path, method := range map[string]string{"update/root": "PUT", "update/boot": "PUT", "update/switch": "POST", "update/rollback": "POST"} {
+			if code, text := b.request(method, path, strings.NewReader("garbage")); code != http.StatusConflict || !strings.Contains(text, "restarting") {
+				t.Errorf("%s: %d %s", path, code, text)
+			}
+		}
+	}
+	root := testdisk.File(t, "v2.squashfs")
+	if err := b.gok(root, testdisk.File(t, "v1.fat"), testdisk.File(t, "v1.mbr")); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(b.calls, " "); !strings.HasPrefix(got, "load kexec") {
+		t.Errorf("calls: %s", got)
+	}
+	if !bytes.Equal(begin(t, b.place.Parts[3], len(root)), root) {
+		t.Error("the slot was written to")
+	}
 }
 
 // TestUnchangedBoot leaves the boot file system alone when nothing in it is new.

@@ -11,7 +11,6 @@ import (
 	"hash/crc32"
 	"io"
 	"os"
-	"path/filepath"
 
 	"kdht/appliance/update/bootdisk"
 	"kdht/appliance/update/manifest"
@@ -128,17 +127,8 @@ func (m *Manager) root(r io.Reader, length int64) (sums, error) {
 	if err != nil {
 		return sums{}, err
 	}
-	open := true
-	done := func() error {
-		if !open {
-			return nil
-		}
-		open = false
-		return slot.Close()
-	}
-	defer func() { _ = done() }() // after an error, which says more
 	if length > slot.Size() {
-		return sums{}, fmt.Errorf("%w of %d bytes", bootdisk.ErrTooLarge, slot.Size())
+		return sums{}, errors.Join(fmt.Errorf("%w of %d bytes", bootdisk.ErrTooLarge, slot.Size()), slot.Close())
 	}
 	m.mu.Lock()
 	m.staged.root, m.armed = nil, nil
@@ -148,32 +138,13 @@ func (m *Manager) root(r io.Reader, length int64) (sums, error) {
 	if err != nil {
 		m.o.Log.Warn("the record of the slots is not written", "err", err)
 	}
-	n, sum, err := bootdisk.WriteRoot(slot, counter{m, r})
-	switch {
-	case errors.Is(err, io.ErrUnexpectedEOF), err == nil && length >= 0 && n != length:
-		return sums{}, fmt.Errorf("%w after %d bytes", ErrTruncated, n)
-	case err != nil:
-		return sums{}, err
+	n, back, err := fill(slot, counter{m, r}, length, want)
+	var release Release
+	if err = errors.Join(err, slot.Close()); err == nil {
+		release, err = inspect(m.place.Parts[int(to)])
 	}
-	if err := matches(want, n, hex.EncodeToString(sum[:])); err != nil {
-		return sums{}, err
-	}
-	back := newSums()
-	if err := bootdisk.ReadRoot(slot, n, back); err != nil {
-		return sums{}, err
-	}
-	if !bytes.Equal(back.sha.Sum(nil), sum[:]) {
-		return sums{}, bootdisk.ErrReadBack
-	}
-	if _, err := bootdisk.CheckRoot(slot, n); err != nil {
-		return sums{}, err
-	}
-	if err := done(); err != nil {
-		return sums{}, err
-	}
-	release, err := inspect(m.place.Parts[int(to)])
 	if err != nil {
-		return sums{}, err
+		return sums{}, errors.Join(err, m.erase(to))
 	}
 	record := &slotRecord{Version: release.Version, Serial: release.Serial, Size: n, SHA256: back.hex()}
 	m.mu.Lock()
@@ -189,6 +160,38 @@ func (m *Manager) root(r io.Reader, length int64) (sums, error) {
 		m.o.Log.Warn("the record of the slots is not written", "err", err)
 	}
 	return back, nil
+}
+
+// fill writes a root file system to a slot, and checks what the medium gives back.
+func fill(slot bootdisk.Device, r io.Reader, length int64, want *manifest.File) (n int64, back sums, err error) {
+	n, sum, err := bootdisk.WriteRoot(slot, r)
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF), err == nil && length >= 0 && n != length:
+		return n, back, fmt.Errorf("%w after %d bytes", ErrTruncated, n)
+	case err != nil:
+		return n, back, err
+	}
+	if err := matches(want, n, hex.EncodeToString(sum[:])); err != nil {
+		return n, back, err
+	}
+	back = newSums()
+	if err := bootdisk.ReadRoot(slot, n, back); err != nil {
+		return n, back, err
+	}
+	if !bytes.Equal(back.sha.Sum(nil), sum[:]) {
+		return n, back, bootdisk.ErrReadBack
+	}
+	_, err = bootdisk.CheckRoot(slot, n)
+	return n, back, err
+}
+
+// erase makes a slot with what was refused one that no rollback can try.
+func (m *Manager) erase(s bootdisk.Slot) error {
+	slot, err := m.place.OpenSlot(s)
+	if err != nil {
+		return err
+	}
+	return errors.Join(bootdisk.EraseRoot(slot), slot.Close())
 }
 
 // stagedName names what is being uploaded.
@@ -273,10 +276,7 @@ func (m *Manager) boot(r io.Reader, length int64) (sums, error) {
 
 // compare tells which files of a boot image are new, by way of a temporary file.
 func (m *Manager) compare(r io.Reader) (changed []string, err error) {
-	if err := os.MkdirAll(m.dir, 0o700); err != nil {
-		return nil, err
-	}
-	f, err := os.Create(filepath.Join(m.dir, "boot.tmp"))
+	f, err := os.CreateTemp("", "boot") // in memory: /perm may be full, and no update could help then
 	if err != nil {
 		return nil, err
 	}

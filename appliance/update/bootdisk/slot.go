@@ -32,6 +32,12 @@ func WriteRoot(slot Device, r io.Reader) (n int64, sum [32]byte, err error) {
 	return n, [32]byte(h.Sum(nil)), err
 }
 
+// EraseRoot makes a slot one that has no root file system.
+func EraseRoot(slot Device) error {
+	_, err := slot.WriteAt(make([]byte, 8*sector), 0)
+	return errors.Join(err, slot.Sync())
+}
+
 // ReadRoot reads back the first n bytes of a slot, from the medium, into w.
 func ReadRoot(slot Device, n int64, w io.Writer) error {
 	end := (n + sector - 1) / sector * sector

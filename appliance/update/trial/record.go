@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"kdht/appliance/update/bootdisk"
@@ -45,9 +46,45 @@ type Trial struct {
 
 // Before is what the box did before a trial, and must do in it.
 type Before struct {
-	Kernel bool   `json:"kernel"` // the kernel half was attached
-	Good   int    `json:"good"`   // contacts
-	State  string `json:"state"`  // directory
+	Kernel bool `json:"kernel"` // the kernel half was attached
+	Good   int  `json:"good"`   // contacts
+	// Memory says that the state was in memory, and Failing that nothing could be stored: what was so before cannot be
+	// held against a new version, which may be what mends it.
+	Memory  bool `json:"memory,omitempty"`
+	Failing bool `json:"failing,omitempty"`
+	// Tasks are those that did not run.
+	Tasks []string `json:"tasks,omitempty"`
+}
+
+// beforeKey begins the word that tells [Before] on the kernel's command line, for a trial that finds no record.
+const beforeKey = "kdht.before="
+
+// Word is the word for the kernel's command line.
+func (b Before) Word() string {
+	s := beforeKey
+	for _, x := range []struct {
+		yes    bool
+		letter string
+	}{{b.Kernel, "k"}, {b.Good > 0, "g"}, {b.Memory, "m"}, {b.Failing, "f"}} {
+		if x.yes {
+			s += x.letter
+		}
+	}
+	return s
+}
+
+// FindBefore reads the word from a command line; ok says whether there is one.
+func FindBefore(line string) (b Before, ok bool) {
+	for _, w := range strings.Fields(line) {
+		if s, found := strings.CutPrefix(w, beforeKey); found {
+			b = Before{Kernel: strings.Contains(s, "k"), Memory: strings.Contains(s, "m"), Failing: strings.Contains(s, "f")}
+			if strings.Contains(s, "g") {
+				b.Good = 1
+			}
+			return b, true
+		}
+	}
+	return b, false
 }
 
 // Outcome is what the guard leaves behind.
