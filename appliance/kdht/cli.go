@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/alecthomas/kong"
 
@@ -92,10 +93,36 @@ func run(s *system) (code int) {
 		return s.complain(parseFailure(err))
 	}
 	ctx.BindTo(s.ctx, (*context.Context)(nil))
-	if err := ctx.Run(s); err != nil {
+	command := func() error { return ctx.Run(s) }
+	if ctx.Command() == "serve" { // it takes the time it needs to stop cleanly
+		err = command()
+	} else {
+		err = s.unlessInterrupted(command)
+	}
+	if err != nil {
 		return s.complain(classify(err))
 	}
 	return exitOK
+}
+
+// grace is for how long after a signal a command may go on: what waits for a pipe or a terminal does not notice it.
+const grace = time.Second
+
+// unlessInterrupted runs f, and leaves it alone when it has not ended some time after a signal.
+func (s *system) unlessInterrupted(f func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	select {
+	case err := <-done:
+		return err
+	case <-s.ctx.Done():
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(grace):
+		return s.ctx.Err()
+	}
 }
 
 // usual gives the command line that people mean who write it as other programs have it.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -178,5 +179,21 @@ func TestUsageErrors(t *testing.T) {
 		if diff := cmp.Diff(c.want, r.stderr); diff != "" {
 			t.Errorf("%.60q:\n%s", c.args, diff)
 		}
+	}
+}
+
+// A signal ends also a command that waits for a pipe to which nobody writes.
+func TestInterruptedReading(t *testing.T) {
+	for _, args := range [][]string{{"decode", "-"}, {"put", "--file", "-", "--network", "private", "--bootstrap", "127.0.0.1:1"}} {
+		t.Run(args[0], func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			stdin, nobody := io.Pipe()
+			t.Cleanup(func() { _ = nobody.Close() })
+			if r := kdhtWith(t, &system{ctx: ctx, args: args, stdin: stdin}); r.code != exitInterrupted || r.stdout != "" || r.stderr != "kdht: interrupted\n" {
+				t.Errorf("%+v", r)
+			}
+		})
 	}
 }
