@@ -8,9 +8,17 @@ import (
 // rootEntries is how many directory entries the root of a spread file system has.
 const rootEntries = 512
 
-// Spread returns the file system with size bytes of space instead of none that is free, room for more files in its root,
-// and a label: its part in use, up to which the rest of the partition may hold anything. moved is by how many sectors the
-// contents of the files have moved.
+// reach is where a spread file system ends at most, in bytes, if its files leave [spare] in it: behind it an update places
+// another one with another kernel, and a FAT can begin up to sector 65535 of its partition. See package
+// appliance/update/bootdisk.
+const (
+	reach = 31 << 20
+	spare = 4 << 20
+)
+
+// Spread returns the file system with space for more files instead of none that is free, and a label: its part in use, up to
+// which the rest of the partition of size bytes may hold anything. It takes the whole partition only if its files are too
+// large for an update to place another one behind it. moved is by how many sectors the contents of the files have moved.
 func Spread(compact FS, size int) (spread FS, moved int, err error) {
 	old, err := compact.layout()
 	if err != nil {
@@ -18,6 +26,9 @@ func Spread(compact FS, size int) (spread FS, moved int, err error) {
 	}
 	if len(compact) < old.total*sector {
 		return nil, 0, fmt.Errorf("%w: %d sectors in %d bytes", ErrFormat, old.total, len(compact))
+	}
+	if old.total*sector+spare <= reach {
+		size = min(size, reach)
 	}
 	clusters := min((size/sector-old.reserved)/old.perCluster, maxCluster)
 	l := old

@@ -6,8 +6,8 @@
 //
 // What [Build] adds to what gok makes:
 //
-//   - The boot file system, which gok makes as small as its contents, is spread over its partition, so that a person
-//     can put a file there.
+//   - The boot file system, which gok makes as small as its contents, gets free space, so that a person can put
+//     a file there; where two such file systems fit into the partition, it leaves the room that an update needs for another one.
 //   - The persistent partition is formatted.
 //   - Everything that depends on when and where the build ran is set to fixed values, so that the same commit gives the
 //     same bytes: times of files, the build timestamp, paths.

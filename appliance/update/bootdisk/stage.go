@@ -48,18 +48,26 @@ func (d *Disk) Stage(image io.Reader) (reserved int, err error) {
 	if f.wide || f.tables != 1 || f.reserved > 64 {
 		return 0, fmt.Errorf("%w: it is no FAT16 with one table", ErrBootImage)
 	}
-	// The file system moves as it is, but for a longer table and root directory.
+	// The file system moves as it is, but for a longer table and root directory, where there is room for that.
 	old := *f
-	clusters := int64(f.clusters) + spareBytes/f.cluster
-	if clusters > 65500 {
-		clusters = max(65500, int64(f.clusters))
+	var need, rootSize, clusters int64
+	for _, more := range []int64{spareBytes, 0} {
+		*f = old
+		if clusters = int64(f.clusters) + more/f.cluster; clusters > 65500 {
+			clusters = max(65500, int64(f.clusters))
+		}
+		if more > 0 {
+			f.rootEntries += spareEntries
+		}
+		f.tableSize = max(f.tableSize, (2*(clusters+2)+sector-1)/sector*sector)
+		rootSize = int64((f.rootEntries*32 + sector - 1) / sector * sector)
+		f.rootEntries = int(rootSize / 32)
+		need = f.tableSize + rootSize + clusters*f.cluster
+		if f.reserved, err = place(now, need, d.Boot.Size()); err == nil {
+			break
+		}
 	}
-	f.rootEntries += spareEntries
-	f.tableSize = max(f.tableSize, (2*(clusters+2)+sector-1)/sector*sector)
-	rootSize := int64((f.rootEntries*32 + sector - 1) / sector * sector)
-	f.rootEntries = int(rootSize / 32)
-	need := f.tableSize + rootSize + clusters*f.cluster
-	if f.reserved, err = place(now, need, d.Boot.Size()); err != nil {
+	if err != nil {
 		return 0, err
 	}
 	f.data = f.rootDir() + rootSize
