@@ -143,7 +143,7 @@ var keys = []*key{
 	entry("update.window", hours{}, `""`,
 		func(c *Config) *Window { return &c.Update.Window },
 		"When it takes a release that it found and restarts."),
-	entry("update.trial", duration{time.Minute, 30 * time.Minute}, `"5m"`,
+	entry("update.trial", duration{30 * time.Second, 30 * time.Minute}, `"5m"`,
 		func(c *Config) *time.Duration { return &c.Update.Trial },
 		"A new version that has not proved well so long after the machine started is taken back."),
 

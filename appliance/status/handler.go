@@ -65,7 +65,7 @@ func servePage(w http.ResponseWriter, r *http.Request, report Report, log *slog.
 	h.Set("Vary", "Accept")
 	var err error
 	if wantsJSON(r) {
-		h.Set("Content-Type", "application/json; charset=utf-8")
+		h.Set("Content-Type", "application/json") // exactly that is what gok understands
 		e := json.NewEncoder(w)
 		e.SetIndent("", "  ")
 		err = e.Encode(report)
