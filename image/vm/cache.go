@@ -46,7 +46,9 @@ func (d *Disk) write(p []byte, off int64, fua bool) error {
 	if d.off {
 		return errCut
 	}
-	err := d.before(Write{Offset: off, Length: int64(len(p))})
+	w := Write{Offset: off, Length: int64(len(p))}
+	d.recording.add(recorded{Write: w, fua: fua, data: p})
+	err := d.before(w)
 	// A write that the power cut hits is as lost as the cache is: it goes there.
 	for i := 0; i+sectorSize <= len(p); i += sectorSize {
 		d.cache[(off+int64(i))/sectorSize] = append([]byte(nil), p[i:i+sectorSize]...)
@@ -69,6 +71,7 @@ func (d *Disk) write(p []byte, off int64, fua bool) error {
 func (d *Disk) flush() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.recording.add(recorded{Write: Write{Flush: true}})
 	if err := d.before(Write{Flush: true}); err != nil {
 		return err
 	}

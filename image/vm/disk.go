@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -34,6 +36,8 @@ type Disk struct {
 	cut    chan struct{} // closed when cutAt said so
 	off    bool
 	writes int
+
+	recording *Recording
 }
 
 // Write is a command that changes a disk, or makes changes durable, as given to the function of [Disk.CutAt].
@@ -106,9 +110,16 @@ func newDisk(f *os.File, size int64) (*Disk, error) {
 }
 
 // copySparse copies the parts of a file that are not zero.
-func copySparse(dst io.WriterAt, src io.ReaderAt, size int64) error {
+func copySparse(dst io.WriterAt, src *os.File, size int64) error {
 	buf, zero := make([]byte, 1<<20), make([]byte, 1<<20)
 	for off := int64(0); off < size; off += int64(len(buf)) {
+		data, err := unix.Seek(int(src.Fd()), off, unix.SEEK_DATA)
+		if errors.Is(err, unix.ENXIO) { // only a hole is left
+			return nil
+		}
+		if err == nil {
+			off = data / int64(len(buf)) * int64(len(buf))
+		}
 		n, err := src.ReadAt(buf, off)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return err

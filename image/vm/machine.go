@@ -50,6 +50,13 @@ func Pi() Machine {
 	return Machine{Name: "rpi-kernel", Instance: "rpi", qemu: "qemu-system-aarch64", args: arm, direct: true}
 }
 
+// Watched returns the machine with a hardware watchdog, which resets it when its system has fed it and ceases to. The stock
+// kernel for PCs has a driver for it.
+func (m Machine) Watched() Machine {
+	m.args = append(append([]string{}, m.args...), "-device", "i6300esb", "-action", "watchdog=reset")
+	return m
+}
+
 // QEMU is the name of the emulator.
 func (m Machine) QEMU() string { return m.qemu }
 
