@@ -54,6 +54,10 @@ func Gokrazy() (Layout, error) {
 		l.BootErr = err
 	} else {
 		l.Boot = FAT{Device: place.Parts[1]}
+		if _, tried := place.RunningTrial(bootdisk.CommandLine(), bootdisk.ThisPlatform()); tried {
+			// The version before must find what it left. If /perm is broken, that one mends it, and this one is not well.
+			l.Prepare = nil
+		}
 	}
 	return l, nil
 }

@@ -53,6 +53,13 @@ func (j *job) growPartition() error {
 	if known >= g.To {
 		return nil
 	}
+	// Of an earlier life of the disk, a note of a rescue may lie there, which is not about this file system.
+	if _, err := disk.WriteAt(make([]byte, noteSize), g.Start+notePlace(g.To)); err != nil {
+		return err
+	}
+	if err := disk.Sync(); err != nil {
+		return err
+	}
 	j.log.Info("disk: extending the partition", "table", g.Kind, "from", known, "to", g.To)
 	return resizePartition(disk, j.Number, g.Start, g.To)
 }

@@ -33,13 +33,25 @@ func (j *job) heal(ctx context.Context) error {
 		if err = j.Mount(); err == nil {
 			return nil
 		}
-		// The checks found nothing, and still the kernel does not take it.
-		err = &beyondRepair{err.Error()}
+		if !systems(err) { // the checks found nothing, and still the kernel does not take it
+			err = &beyondRepair{err.Error()}
+		}
 	}
 	if errors.As(err, &beyond) {
 		return j.setAside(ctx, beyond.reason)
 	}
 	return err
+}
+
+// systems says whether an error of a mount is one of the system, such as a kernel without ext4, and so says nothing about
+// the file system.
+func systems(err error) bool {
+	for _, e := range []unix.Errno{unix.ENODEV, unix.ENXIO, unix.ENOENT, unix.ENOTDIR, unix.ENOTBLK, unix.ENOMEM, unix.EBUSY, unix.EPERM, unix.EACCES} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // exclusively runs fn with the partition opened for it alone.
@@ -137,8 +149,8 @@ func (j *job) journal() error {
 		if !pending {
 			return nil
 		}
-		if err = j.replay(); err == nil {
-			return nil
+		if err = j.replay(); err == nil || systems(err) {
+			return err
 		}
 		j.log.Warn("disk: the journal was not replayed", "device", j.Device, "error", err)
 	}

@@ -230,6 +230,68 @@ func TestPrepareBlank(t *testing.T) {
 	b.tool("e2fsck", "-fn")
 }
 
+// TestPrepareNoMountPoint does not take a fault of the system for one of the file system.
+func TestPrepareNoMountPoint(t *testing.T) {
+	for name, cut := range map[string]bool{"clean": false, "after a power cut": true} {
+		t.Run(name, func(t *testing.T) {
+			b := newBox(t, 2*gib)
+			if cut {
+				b.cut()
+			} else {
+				b.put()
+			}
+			b.run(func(p disk.Place) error {
+				p.Mountpoint = filepath.Join(p.Mountpoint, "missing")
+				r, err := p.Prepare(t.Context(), slog.New(slog.NewTextHandler(t.Output(), nil)))
+				if !errors.Is(err, disk.ErrNotMounted) || r.SetAside || r.Repaired || len(r.Sentences) != 1 {
+					t.Errorf("%+v, %v", r, err)
+				}
+				return nil
+			})
+			if r := b.prepare(false); len(without(r)) != 0 || r.SetAside {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+}
+
+// TestPrepareFlashedAgain writes an image to a disk at whose end a rescue was once interrupted: it is not that of the
+// new file system, although that grows to there.
+func TestPrepareFlashedAgain(t *testing.T) {
+	b := newBox(t, 2*gib)
+	b.put()
+	if err := disk.Save(t.Context(), section{b.file}, b.perm); err != nil {
+		t.Fatal(err)
+	}
+	whole := b.perm
+	disktest.WriteGPT(t, b.file)
+	b.perm = disktest.ImageSize - disktest.PermStart - mib
+	b.format(b.perm)
+	for range 2 {
+		b.run(func(p disk.Place) error {
+			if err := p.Mount(); err != nil {
+				return err
+			}
+			r, err := p.Prepare(t.Context(), slog.New(slog.NewTextHandler(t.Output(), nil)))
+			if !r.Mounted || r.SetAside {
+				t.Errorf("%+v", r)
+			}
+			return err
+		})
+		b.perm = whole
+	}
+}
+
+// section is the partition of a box.
+type section struct{ *os.File }
+
+func (s section) ReadAt(p []byte, off int64) (int, error) {
+	return s.File.ReadAt(p, disktest.PermStart+off)
+}
+func (s section) WriteAt(p []byte, off int64) (int, error) {
+	return s.File.WriteAt(p, disktest.PermStart+off)
+}
+
 // TestPrepareForeign leaves a file system of another kind alone: gokrazy's init mounts FAT and bcachefs too.
 func TestPrepareForeign(t *testing.T) {
 	b := newBox(t, 2*gib)
