@@ -82,13 +82,35 @@ func (e *external) isSettled() bool {
 	return e.settled
 }
 
-// settle ends the wait for votes, and reports whether there was one.
-func (e *external) settle() bool {
+// settle ends the wait for votes, and reports whether there was one, and whether our address has changed by that: it is
+// the host's own unless more have told the one of last time.
+func (e *external) settle() (waited, changed bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	was := e.settled
+	if e.settled {
+		return false, false
+	}
 	e.settled = true
-	return !was
+	if !e.local.IsValid() || e.local == e.addr || e.votesFor(e.addr) > e.votesFor(e.local) {
+		return true, false
+	}
+	e.change(e.local)
+	return true, true
+}
+
+// begin takes notice of the host's own address at the start. If it is not that of last time, the host has another now, or
+// others have always seen us elsewhere, as behind a VPN: they will tell, and until then our ID stays.
+func (e *external) begin(local netip.Addr) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.allowed(local) {
+		return
+	}
+	e.local = local
+	if !e.addr.IsValid() {
+		e.addr = local
+	}
+	e.settled = e.addr == local
 }
 
 // heard records that somebody answered, and reports whether the wait for votes begins with that.

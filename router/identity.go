@@ -20,8 +20,8 @@ func newID(addr netip.Addr) ID {
 	return krpc.NodeIDFor(addr, random[len(random)-1], random)
 }
 
-// identify chooses our address and ID in a family: those of last time, unless the configuration or the host tells that
-// the address is another by now.
+// identify chooses our address and ID in a family: those of last time, or of the host at first, unless the configuration
+// tells another address.
 func (n *Node) identify(s *socket) (ID, *external) {
 	var saved store.Identity
 	if n.store != nil {
@@ -30,7 +30,7 @@ func (n *Node) identify(s *socket) (ID, *external) {
 	e := newExternal(saved.External, func(a netip.Addr) bool {
 		return a.IsValid() && FamilyOf(a) == s.family && Usable(netip.AddrPortFrom(a, 1), n.config.Private)
 	})
-	e.at(n.hostAddr(s))
+	e.begin(n.hostAddr(s))
 	if n.config.Private || n.config.ReadOnly || s.conn.LocalAddr().Addr().IsLoopback() {
 		e.settle() // IDs are not bound to addresses, or nobody comes to know ours
 	}
@@ -99,7 +99,14 @@ func (n *Node) awaitVotes(f Family) {
 		return
 	}
 	n.spawn(func() {
-		if n.sleep(context.Background(), settleTime) == nil && n.external[f].settle() {
+		if n.sleep(context.Background(), settleTime) != nil {
+			return
+		}
+		waited, changed := n.external[f].settle()
+		if changed {
+			n.readdressed(f, "this host has another address")
+		}
+		if waited {
 			n.log.Info("too few nodes have told our address", "family", f, "id", n.ID(f))
 			poke(n.moved)
 		}
