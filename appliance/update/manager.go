@@ -162,18 +162,21 @@ func (m *Manager) conclude(selected bootdisk.Selection) error {
 	}
 	m.o.Log.Info("update", "result", u.Result, "from", u.From, "to", u.To, "by", u.By, "reason", u.Reason)
 	// What was learnt holds for this process also where it cannot be written.
-	if err := errors.Join(m.learn(&t, selected, u), m.o.History.AddUpdate(u)); err != nil {
+	if err := errors.Join(m.learn(&t, selected, u, out.Reason != ""), m.o.History.AddUpdate(u)); err != nil {
 		return err
 	}
 	return trial.Remove(m.dir, trial.TrialFile, trial.OutcomeFile)
 }
 
-// learn notes what a trial has shown of a release and of the slots.
-func (m *Manager) learn(t *trial.Trial, selected bootdisk.Selection, u store.Update) error {
+// learn notes what a trial has shown of a release and of the slots; known says that there was a reason for a revert.
+func (m *Manager) learn(t *trial.Trial, selected bootdisk.Selection, u store.Update, known bool) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if u.Result != "committed" {
-		m.slots.Rejected = max(m.slots.Rejected, t.Serial)
+		if known || m.slots.CutOff == t.Serial {
+			m.slots.Rejected = max(m.slots.Rejected, t.Serial)
+		}
+		m.slots.CutOff = t.Serial
 		m.problem = fmt.Sprintf("The last update, to %s, was taken back: %s.", u.To, u.Reason)
 	} else {
 		m.slots.Serial = max(m.slots.Serial, t.Serial)

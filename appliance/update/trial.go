@@ -158,6 +158,17 @@ func (m *Manager) arm(r *slotRecord, boot int, note, by string) error {
 	return nil
 }
 
+// disarm gives up a trial that was armed and not begun, so that no restart counts as the end of it. m.mu is held.
+func (m *Manager) disarm() {
+	if m.armed == nil {
+		return
+	}
+	m.armed = nil
+	if err := trial.Remove(m.dir, trial.TrialFile); err != nil {
+		m.o.Log.Warn("the record of the trial is not removed", "err", err)
+	}
+}
+
 // remember notes with which boot file system the running slot runs, so that a rollback finds it.
 func (m *Manager) remember(boot int) {
 	m.mu.Lock()

@@ -332,6 +332,24 @@ func TestNothingAfterTheRestart(t *testing.T) {
 	}
 }
 
+// TestTrialGivenUp uploads once more instead of restarting: that is no trial that failed.
+func TestTrialGivenUp(t *testing.T) {
+	b := newBench(t)
+	if code, text := b.request(http.MethodPut, "update/root", bytes.NewReader(testdisk.File(t, "v2.squashfs"))); code != http.StatusOK {
+		t.Fatalf("%d %s", code, text)
+	}
+	if code, text := b.request(http.MethodPost, "update/switch", nil); code != http.StatusOK || b.m.Status().Armed == "" {
+		t.Fatalf("%d %s", code, text)
+	}
+	if code, text := b.request(http.MethodPut, "update/root", strings.NewReader("garbage")); code != 422 || b.m.Status().Armed != "" {
+		t.Fatalf("%d %s", code, text)
+	}
+	b.start(b.mount(bootdisk.Slot2))
+	if u := b.last(); u.Result != "refused" || b.m.Status().Problem != "" {
+		t.Errorf("%+v, %q", u, b.m.Status().Problem)
+	}
+}
+
 // TestUnchangedBoot leaves the boot file system alone when nothing in it is new.
 func TestUnchangedBoot(t *testing.T) {
 	b := newBench(t)

@@ -65,7 +65,7 @@ func (m *Manager) Announce(doc []byte, force bool, by string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.staged = staged{manifest: man, image: image, force: force}
-	m.armed = nil
+	m.disarm()
 	return nil
 }
 
@@ -131,7 +131,8 @@ func (m *Manager) root(r io.Reader, length int64) (sums, error) {
 		return sums{}, errors.Join(fmt.Errorf("%w of %d bytes", bootdisk.ErrTooLarge, slot.Size()), slot.Close())
 	}
 	m.mu.Lock()
-	m.staged.root, m.armed = nil, nil
+	m.disarm()
+	m.staged.root = nil
 	delete(m.slots.Slots, to) // what was there is gone
 	err = trial.Write(m.dir, slotsFile, m.slots)
 	m.mu.Unlock()
@@ -228,7 +229,8 @@ func (m *Manager) boot(r io.Reader, length int64) (sums, error) {
 		return sums{}, err
 	}
 	m.mu.Lock()
-	m.staged.boot, m.staged.note, m.armed = 0, "", nil
+	m.disarm()
+	m.staged.boot, m.staged.note = 0, ""
 	m.mu.Unlock()
 	sent := newSums()
 	var n count
