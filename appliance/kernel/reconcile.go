@@ -21,8 +21,10 @@ const (
 const (
 	modeNone = "none"
 	// vethReason: XDP_TX on veth hands the frame to a NAPI instance of the other end, which exists only where XDP or
-	// GRO is on; without one the driver drops it, and nobody is told.
-	vethReason = "native mode on veth loses every reply, silently, unless the other end has XDP or GRO on; --xdp native forces it"
+	// GRO is on; without one the driver drops it, and nobody is told. What this machine itself sends has no checksum yet, which
+	// the generic variant passes.
+	vethReason = "native mode on veth loses every reply, silently, unless the other end has XDP or GRO on; --xdp native forces it. " +
+		"In generic mode user space answers what was sent on this same machine (partial_checksum)"
 )
 
 // nic is an interface as the kernel half knows it.
