@@ -2,8 +2,8 @@
 // so that "gok update", programs built on github.com/gokrazy/updater and curl work unchanged, in front of gokrazy's Unix
 // socket, and makes it safe:
 //
-//   - root: written to the slot that is not mounted, read back past the page cache, checked to be a whole squashfs for
-//     this architecture;
+//   - root: written to the slot that is not mounted, read back past the page cache, checked to be a whole squashfs with
+//     gokrazy's init and the guard, for this architecture;
 //   - boot: placed beside the boot file system in force (bootdisk.Stage), and dropped if nothing in it is new;
 //   - mbr: answered, and not written: boot code is never replaced, because no trial can test it;
 //   - switch, testboot: arm a trial and change nothing that is booted;

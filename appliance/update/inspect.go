@@ -40,7 +40,27 @@ func readRelease(root string) (r Release, err error) {
 // machines is how ELF files name architectures.
 var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
 
-// inspect mounts a root file system and looks whether it is one of gokrazy, for this architecture.
+// required are the programs that a trial needs: what starts the others, and what ends the trial.
+var required = []string{"gokrazy/init", "user/guard"}
+
+// program looks whether a root file system has a program, for this architecture.
+func program(root, path string) error {
+	f, err := elf.Open(filepath.Join(root, path))
+	if err != nil {
+		var where *os.PathError
+		if errors.As(err, &where) { // the path is that of a temporary directory
+			err = where.Err
+		}
+		return fmt.Errorf("%w: no %s in it: %w", bootdisk.ErrNotRoot, path, err)
+	}
+	defer f.Close()
+	if want := machines[runtime.GOARCH]; f.Machine != want {
+		return fmt.Errorf("%w: it is for %s, and this machine needs %s", bootdisk.ErrNotRoot, f.Machine, want)
+	}
+	return nil
+}
+
+// inspect mounts a root file system and looks whether it is one that can be tried on this machine.
 func inspect(device string) (r Release, err error) {
 	dir, err := os.MkdirTemp("", "kdht-root")
 	if err != nil {
@@ -51,13 +71,10 @@ func inspect(device string) (r Release, err error) {
 		return r, fmt.Errorf("%w: it cannot be mounted: %w", bootdisk.ErrNotRoot, err)
 	}
 	defer func() { err = errors.Join(err, unix.Unmount(dir, unix.MNT_DETACH)) }()
-	f, err := elf.Open(filepath.Join(dir, "gokrazy/init"))
-	if err != nil {
-		return r, fmt.Errorf("%w: no gokrazy/init in it: %w", bootdisk.ErrNotRoot, errors.Unwrap(err))
-	}
-	defer f.Close()
-	if want := machines[runtime.GOARCH]; f.Machine != want {
-		return r, fmt.Errorf("%w: it is for %s, and this machine needs %s", bootdisk.ErrNotRoot, f.Machine, want)
+	for _, path := range required {
+		if err := program(dir, path); err != nil {
+			return r, err
+		}
 	}
 	if r, err = readRelease(dir); err != nil {
 		return r, fmt.Errorf("%w: %s: %w", bootdisk.ErrNotRoot, releasePath, err)

@@ -384,6 +384,7 @@ func TestBadRoots(t *testing.T) {
 		{"truncated", "are there", bytes.NewReader(good[:used-1]), 422},
 		{"garbage behind the superblock", "cannot be mounted", bytes.NewReader(broken), 422},
 		{"another architecture", "EM_AARCH64", bytes.NewReader(testdisk.File(t, "arm64.squashfs")), 422},
+		{"nothing that would end the trial", "no user/guard in it: no such file", bytes.NewReader(testdisk.File(t, "noguard.squashfs")), 422},
 		{"too large", "larger than the root partition", io.LimitReader(zeros{}, testdisk.RootSize+1), 413},
 	} {
 		code, text := b.request(http.MethodPut, "update/root", c.image)

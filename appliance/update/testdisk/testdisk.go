@@ -1,5 +1,5 @@
 // Package testdisk has the bytes of a disk as gokrazy's packer makes it, for tests: partition tables, two boot file
-// systems and three root file systems. data/generate.go.txt is the program that made them with gokrazy's own writers; it
+// systems and four root file systems. data/generate.go.txt is the program that made them with gokrazy's own writers; it
 // has to be built below the module path github.com/gokrazy, because they are internal there.
 package testdisk
 
@@ -27,8 +27,8 @@ const (
 	RootSize  = 500 << 20
 )
 
-// File gives one of the files: v1.fat and v2.fat, v1.mbr and v2.mbr, v1.squashfs, v2.squashfs, arm64.squashfs, gpt.head
-// and gpt.tail. v2.fat was made for another host name, has another kernel, other boot loaders and one more parameter.
+// File gives one of the files: v1.fat and v2.fat, v1.mbr and v2.mbr, v1.squashfs, v2.squashfs, arm64.squashfs,
+// noguard.squashfs (with no program that could end a trial), gpt.head and gpt.tail. v2.fat was made for another host name, has another kernel, other boot loaders and one more parameter.
 func File(t testing.TB, name string) []byte {
 	t.Helper()
 	f, err := data.Open("data/" + name + ".gz")
