@@ -16,8 +16,10 @@ const (
 	// joinWidth is alpha while joining: many of the nodes saved last time may be gone.
 	joinWidth = 16
 	// savedPings bounds how many saved nodes are pinged at the start, savedWait how long for the first answers.
+	// savedRetry is when they are pinged again if none has.
 	savedPings = 300
 	savedWait  = time.Second
+	savedRetry = time.Second / 2
 	// Bounds of the pause between attempts to join.
 	joinRetryMin = time.Second
 	joinRetryMax = time.Minute
@@ -89,10 +91,21 @@ func (n *Node) pingSaved(ctx context.Context) {
 		return
 	}
 	n.log.Info("trying the nodes known from last time", "nodes", len(all))
-	n.spawn(func() { n.pingAll(ctx, all) })
+	n.spawn(func() { n.pingUntilKnown(ctx, all) })
 	over := time.Now().Add(savedWait)
 	for time.Now().Before(over) && n.contacts() < min(len(all), 2*bucketSize) {
 		if n.sleep(ctx, savedWait/50) != nil {
+			return
+		}
+	}
+}
+
+// pingUntilKnown pings nodes again and again, ever more rarely, until the node knows anybody: a machine that has just been
+// switched on waits for its address or for its cable.
+func (n *Node) pingUntilKnown(ctx context.Context, all []Contact) {
+	for pause := savedRetry; ; pause = min(pause*9/8, joinRetryMax) {
+		n.pingAll(ctx, all)
+		if n.sleep(ctx, pause) != nil || n.contacts() > 0 {
 			return
 		}
 	}

@@ -124,6 +124,29 @@ func TestSavedContactsOutliveABadStart(t *testing.T) {
 	})
 }
 
+// A node whose host gets its address only after the node has started is of use a second after that, though its bootstrap
+// node is gone.
+func TestRestartBeforeTheNetwork(t *testing.T) {
+	sim(t, func(t *testing.T, s *simNet) {
+		fleet := s.startSim(t, 40, router.IPv4)
+		time.Sleep(time.Minute)
+		n := fleet[39]
+		n.stop()
+		fleet[0].stop()
+		link := &deadLink{simConn: s.listen(n.addr)}
+		link.down.Store(true)
+		n = s.startOn(t, router.Config{Bootstrap: []string{fleet[0].addr.String()}}, n.store, link)
+		time.Sleep(2600 * time.Millisecond) // as DHCP takes
+		link.down.Store(false)
+		time.Sleep(time.Second)
+		if got := n.Stats().Families[0].Good; got < 8 {
+			t.Errorf("%d contacts a second after the network came", got)
+		}
+		n.stop()
+		stopAll(fleet[1:])
+	})
+}
+
 // A host with an IPv6 socket but no IPv6 network does not look for it all the time.
 func TestFamilyWithoutNetwork(t *testing.T) {
 	sim(t, func(t *testing.T, s *simNet) {
