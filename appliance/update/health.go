@@ -42,7 +42,9 @@ func (m *Manager) Health() trial.Health {
 		}
 		h.Checks = append(h.Checks, c)
 	}
-	check("store", (!now.Failing || was.Failing) && (!now.Memory || was.Memory), "%s", cmp.Or(r.Store.Failure, "the state is in memory, and was not before"))
+	// A version that cannot read the database begins a new one, and would be well with that.
+	check("store", (!now.Failing || was.Failing) && (!now.Memory || was.Memory) && r.Store.SetAside == "", "%s",
+		cmp.Or(r.Store.Failure, r.Store.SetAsideReason, "the state is in memory, and was not before"))
 	link, address := network()
 	check("link", link, "no interface is up")
 	check("address", address, "no interface has an address")

@@ -213,16 +213,18 @@ func checkState(t *testing.T, b *bench) {
 		before  trial.Before
 		memory  bool
 		failure string
+		aside   string
 		store   bool
 	}{
 		{before: was, store: true},
 		{before: was, memory: true},
+		{before: was, aside: "kdht.db.damaged"},
 		{before: was, failure: "no space left on device"},
 		{before: trial.Before{Memory: true}, memory: true, store: true},
 		{before: trial.Before{Failing: true}, failure: "no space left on device", store: true},
 	} {
 		b.cmdline = strings.ReplaceAll(line, was.Word(), c.before.Word())
-		b.memory, b.report.Store.Failure = c.memory, c.failure
+		b.memory, b.report.Store.Failure, b.report.Store.SetAside = c.memory, c.failure, c.aside
 		b.start(b.mount(bootdisk.Slot3))
 		for _, x := range b.m.Health().Checks {
 			if x.Name == "store" && x.OK != c.store {

@@ -350,6 +350,26 @@ func TestTrialGivenUp(t *testing.T) {
 	}
 }
 
+// TestNewRootOldKernel does not try the kernel of an attempt that was given up with the root file system of the next one.
+func TestNewRootOldKernel(t *testing.T) {
+	b := newBench(t)
+	root := testdisk.File(t, "v2.squashfs")
+	for _, step := range []struct {
+		path string
+		body []byte
+	}{{"update/root", root}, {"update/boot", testdisk.File(t, "v2.fat")}, {"update/root", root}} {
+		if code, text := b.request(http.MethodPut, step.path, bytes.NewReader(step.body)); code != http.StatusOK {
+			t.Fatalf("%s: %d %s", step.path, code, text)
+		}
+	}
+	if code, text := b.request(http.MethodPost, "update/switch", nil); code != http.StatusOK {
+		t.Fatalf("%d %s", code, text)
+	}
+	if target, ok := bootdisk.FindMarker(b.line); !ok || target.Boot != 0 || !bytes.Equal(b.kernel, testdisk.Kernel(t, "v1.fat")) {
+		t.Errorf("command line %q", b.line)
+	}
+}
+
 // TestUnchangedBoot leaves the boot file system alone when nothing in it is new.
 func TestUnchangedBoot(t *testing.T) {
 	b := newBench(t)

@@ -133,6 +133,9 @@ func (m *Manager) root(r io.Reader, length int64) (sums, error) {
 	m.mu.Lock()
 	m.disarm()
 	m.staged.root = nil
+	if m.staged.boot != 0 { // of an attempt that was given up, or too early
+		m.staged.boot, m.staged.note = 0, "the kernel stays: it came before the root file system, and must come after it"
+	}
 	delete(m.slots.Slots, to) // what was there is gone
 	err = trial.Write(m.dir, slotsFile, m.slots)
 	m.mu.Unlock()
