@@ -60,8 +60,10 @@ func (s *Store) openFile() (*bbolt.DB, error) {
 	if f, err = openLocked(s.path, s.opt.LockTimeout); err != nil {
 		return nil, err
 	}
-	db, _, err = s.tryFile(f)
-	return db, err
+	if db, _, err = s.tryFile(f); err != nil {
+		return nil, fmt.Errorf("begin a new file, the %s one being kept as %s: %w", why, s.aside, err)
+	}
+	return db, nil
 }
 
 // tryFile opens a locked file. On an error the file is closed, and why tells what is
