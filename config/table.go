@@ -79,7 +79,7 @@ var keys = []*key{
 	entry("xdp.linger", duration{0, time.Hour}, `"0s"`,
 		func(c *Config) *time.Duration { return &c.XDP.Linger },
 		"How long the kernel half goes on answering after the program was stopped, so that a restart loses no query. "+
-			"0s: it is detached when the program stops."),
+			"0s: it is detached when the program stops. On the appliance the default is 30s."),
 	entry("xdp.lease", duration{5 * time.Second, 10 * time.Minute}, `"1m"`,
 		func(c *Config) *time.Duration { return &c.XDP.Lease },
 		"How long the kernel half goes on answering, from what it knew last, after the program crashed or hung."),

@@ -32,6 +32,9 @@ func (c *serveCmd) beAppliance(s *system) error {
 	return s.served(cfg, log, b.Serve(s.ctx, cfg, defaults, log, s.serve, append(extensions, update.Extension)...))
 }
 
+// applianceLinger lets the kernel half answer until gokrazy has started the program again.
+const applianceLinger = "30s"
+
 // applianceConfig is the configuration that a file, the flags and the appliance's own defaults give.
 func (c *serveCmd) applianceConfig(name string, file []byte, state string) (config.Config, error) {
 	b := config.New()
@@ -41,7 +44,7 @@ func (c *serveCmd) applianceConfig(name string, file []byte, state string) (conf
 	if err := c.override(b); err != nil {
 		return config.Config{}, err
 	}
-	for key, value := range map[string]string{"http": ":80", "state": state} {
+	for key, value := range map[string]string{"http": ":80", "state": state, "xdp.linger": applianceLinger} {
 		if b.Origin(key) == "" && value != "" {
 			if err := b.Set("--appliance", key, value); err != nil {
 				return config.Config{}, err
