@@ -22,7 +22,9 @@ func TestServeAppliance(t *testing.T) {
 		want func(config.Config) bool
 		word string // in a problem
 	}{
-		"nothing":            {"", nil, func(c config.Config) bool { return c.HTTP == ":80" && c.Network == config.Public && c.XDP.Linger == 30*time.Second }, ""},
+		"nothing": {"", nil, func(c config.Config) bool {
+			return c.HTTP == ":80" && c.Network == config.Public && c.XDP.Linger == 30*time.Second
+		}, ""},
 		"a file":             {`{"http": ":8080", "network": "private"}`, nil, func(c config.Config) bool { return c.HTTP == ":8080" && c.Network == config.Private }, ""},
 		"flags go first":     {`{"http": ":8080"}`, []string{"--http", "off"}, func(c config.Config) bool { return c.HTTP == "" }, ""},
 		"a wrong file":       {`{"htpp": 1}`, nil, func(c config.Config) bool { return c.HTTP == ":80" }, "kdht.hujson:1:2"},
