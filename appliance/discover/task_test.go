@@ -57,9 +57,10 @@ func TestFind(t *testing.T) {
 			shares(t, boxes[0], boxes[len(boxes)-1])
 			shares(t, boxes[len(boxes)-1], boxes[0])
 			for _, b := range boxes {
-				if r := b.status(); !r.Ready || r.XDP.Active != (c.xdp != "off") {
-					t.Errorf("%s is not ready: %q, or XDP is not as it should be: %+v", b.name, r.Problems, r.XDP)
-				}
+				until(t, b.name+" is ready, and its kernel half as it should be", func() bool {
+					r := b.status()
+					return r.Ready && r.XDP.Active == (c.xdp != "off")
+				})
 			}
 			sections := fmt.Sprint(boxes[0].status().Sections)
 			for _, n := range neighbours(boxes[0].report())["eth0"] {
