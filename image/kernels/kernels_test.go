@@ -19,6 +19,7 @@ import (
 func TestPrograms(t *testing.T) {
 	for _, kernel := range kernels.Stock() {
 		t.Run(kernel.Name, func(t *testing.T) {
+			t.Parallel() // an emulator uses one core
 			testenv.NeedTool(t, kernel.QEMU())
 			ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 			defer cancel()
