@@ -2,10 +2,12 @@ package bootdisk
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 )
 
 // A boot file system that this package placed or has replaced keeps, in the last sectors before its first table, a copy
@@ -32,6 +34,9 @@ var cardMagic = []byte("KDHT boot card 1")
 type card struct {
 	code [codeSize]byte // boot code; zero if there is none
 	prev int            // sectors reserved before the boot file system that was in force before this one; 0: none
+	// sum is the SHA-256 of the file system, from its first table to its last file, when it was last written to. What is in
+	// force does not know of the other one, and may put files where that lies.
+	sum [sha256.Size]byte
 }
 
 // ErrNoCard says that at a place there is no boot file system that could be put in force.
@@ -51,6 +56,7 @@ func header(boot Device, reserved int) (bpb []byte, c card, err error) {
 		return nil, card{}, ErrNoCard
 	}
 	c.prev = int(binary.LittleEndian.Uint16(b[20:]))
+	copy(c.sum[:], b[24:])
 	copy(c.code[:], b[64:])
 	f, err := parseBoot(bpb)
 	if err != nil {
@@ -62,6 +68,33 @@ func header(boot Device, reserved int) (bpb []byte, c card, err error) {
 	return bpb, c, nil
 }
 
+// sum gives the sum for a card.
+func (d *Disk) sum(f *fat) (sum [sha256.Size]byte, err error) {
+	h := sha256.New()
+	_, err = io.Copy(h, &sectorReader{dev: d.Boot, off: f.start(), end: f.end()})
+	return [sha256.Size]byte(h.Sum(nil)), err
+}
+
+// intact says whether a boot file system that is not in force is as it was: a kernel that proved well in a trial does not
+// show whether the boot loader beside it is still there.
+func (d *Disk) intact(reserved int) error {
+	_, c, err := header(d.Boot, reserved)
+	if err != nil {
+		return err
+	}
+	f, err := readFAT(d.Boot, int64(reserved+bootCopy)*sector)
+	if err != nil {
+		return err
+	}
+	switch sum, err := d.sum(f); {
+	case err != nil:
+		return err
+	case sum != c.sum:
+		return fmt.Errorf("%w: it was written over", ErrNoCard)
+	}
+	return nil
+}
+
 // writeHeader writes both.
 func writeHeader(boot Device, reserved int, bpb []byte, c card) error {
 	b := make([]byte, 2*sector)
@@ -69,6 +102,7 @@ func writeHeader(boot Device, reserved int, bpb []byte, c card) error {
 	k := b[sector:]
 	copy(k, cardMagic)
 	binary.LittleEndian.PutUint16(k[20:], uint16(c.prev)) // sectors reserved before a FAT are 16 bits
+	copy(k[24:], c.sum[:])
 	copy(k[64:], c.code[:])
 	binary.LittleEndian.PutUint32(k[16:], crc32.ChecksumIEEE(append(bytes.Clone(bpb), k[20:]...)))
 	_, err := boot.WriteAt(b, int64(reserved+bootCopy)*sector)

@@ -84,8 +84,14 @@ func (d *Disk) force(reserved int, platform Platform) error {
 	}
 	if now.reserved != reserved {
 		// Whoever finds the new boot sector with the old boot code must find the old boot sector, too.
+		if err := d.intact(reserved); err != nil {
+			return err
+		}
 		old := card{prev: reserved}
 		copy(old.code[:], mbr)
+		if old.sum, err = d.sum(now); err != nil {
+			return err
+		}
 		c.prev = now.reserved
 		if err := serial(
 			func() error { return writeHeader(d.Boot, now.reserved, now.boot, old) },

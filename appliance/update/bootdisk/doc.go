@@ -18,7 +18,8 @@
 //   - another kernel: a second, complete boot file system is written to a part of the boot partition that the one in force
 //     does not use ([Disk.Stage], [Disk.Seal]). UEFI and firmware are led to it by the boot sector of the partition, whose
 //     number of reserved sectors says where the tables begin; the BIOS by the boot code in sector 0 of the disk. The file
-//     system that was in force stays as it was, and can be put in force again in the same way.
+//     system that was in force stays as it was, and can be put in force again in the same way, unless files that somebody
+//     has put on the boot partition since lie over it, which a hash tells.
 //
 // No window remains in which a cut leaves a machine that does not boot, on a medium that keeps its promise about
 // sectors. There must be room for both file systems: for the kernels of gokrazy in a partition of 100 MiB there is on

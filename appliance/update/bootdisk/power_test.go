@@ -127,6 +127,47 @@ func TestKernelSurvivesPowerCuts(t *testing.T) {
 	}
 }
 
+// TestWrittenOver does not put a boot file system in force in which the one in force has put a file of somebody's since.
+func TestWrittenOver(t *testing.T) {
+	k := kernels(t)
+	for _, p := range platforms {
+		for _, path := range []string{"efi/boot/bootx64.efi", kernelFile} {
+			m := newMedium(t)
+			d := m.disk(p)
+			boot, err := d.Stage(bytes.NewReader(testdisk.File(t, "v2.fat")))
+			if err == nil {
+				err = d.Seal(boot, Slot3)
+			}
+			if err == nil {
+				err = d.Usable(boot, Slot3)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			f, err := readFAT(d.Boot, int64(boot+bootCopy)*sector)
+			if err != nil {
+				t.Fatal(err)
+			}
+			x, err := f.find(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := d.Boot.WriteAt(bytes.Repeat([]byte("photo..."), sector/8), f.offset(x.first)+sector); err != nil {
+				t.Fatal(err)
+			}
+			if err := d.Usable(boot, Slot3); !errors.Is(err, ErrNoCard) {
+				t.Errorf("%s, %s: usable: %v", p, path, err)
+			}
+			if err := d.Commit(Target{From: Slot2, To: Slot3, Boot: boot, Platform: p}); !errors.Is(err, ErrNoCard) {
+				t.Errorf("%s, %s: commit: %v", p, path, err)
+			}
+			if kernel, slot := m.boots(t, p, k); kernel != "v1" || slot != Slot2 {
+				t.Errorf("%s, %s: boots %s from %d", p, path, kernel, slot)
+			}
+		}
+	}
+}
+
 // TestArmSurvivesPowerCuts arms a trial by flag, lets gokrazy's init take it back, and tidies up.
 func TestArmSurvivesPowerCuts(t *testing.T) {
 	k := kernels(t)

@@ -174,6 +174,9 @@ func (d *Disk) Seal(reserved int, slot Slot) error {
 	if err := d.Boot.Sync(); err != nil {
 		return err
 	}
+	if c.sum, err = d.sum(next); err != nil {
+		return err
+	}
 	return errors.Join(writeHeader(d.Boot, reserved, next.boot, c), d.Boot.Sync())
 }
 

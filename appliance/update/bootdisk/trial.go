@@ -64,5 +64,8 @@ func (d *Disk) Usable(reserved int, slot Slot) error {
 	if s, err := RootSlot(text); err != nil || s != slot {
 		return ErrNoCard
 	}
-	return nil
+	if reserved == 0 {
+		return nil
+	}
+	return d.intact(reserved)
 }
