@@ -18,6 +18,7 @@
 //
 // No key of the configuration is a secret, so kdht.hujson stays where it is, to be changed there. Secrets have files of
 // their own, which are overwritten and removed.
+// An update with another kernel has a boot file system of its own (appliance/update/bootdisk), without that file.
 //
 // A button for the factory reset is not supported: boxes of five kinds have no GPIO line in common, one without a
 // button floats, and the file works on all of them.
