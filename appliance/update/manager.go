@@ -154,7 +154,11 @@ func (m *Manager) conclude(selected bootdisk.Selection) error {
 	if _, err := trial.Read(m.dir, trial.OutcomeFile, &out); err != nil {
 		m.o.Log.Warn("what the guard wrote cannot be read", "err", err)
 	}
-	u := store.Update{Time: time.Now(), From: named(t.From, t.Target.From), To: named(t.To, t.Target.To), By: t.By, Result: "committed", Reason: t.Note}
+	when := time.Now()
+	if when.Before(t.Armed) { // a machine without a clock that has just started
+		when = t.Armed
+	}
+	u := store.Update{Time: when, From: named(t.From, t.Target.From), To: named(t.To, t.Target.To), By: t.By, Result: "committed", Reason: t.Note}
 	if t.Target.To != m.place.Running {
 		if u.Result, u.Reason = "reverted", out.Reason; u.Reason == "" {
 			u.Reason = "the machine restarted before a commit: a crash, or the power"

@@ -503,8 +503,16 @@ func TestRevert(t *testing.T) {
 	if err := trial.Write(filepath.Join(b.state, "update"), trial.OutcomeFile, trial.Outcome{Reason: "kernel: not attached"}); err != nil {
 		t.Fatal(err)
 	}
+	var record trial.Trial
+	if _, err := trial.Read(filepath.Join(b.state, "update"), trial.TrialFile, &record); err != nil {
+		t.Fatal(err)
+	}
+	record.Armed = time.Now().Add(time.Hour) // this start knows no time yet
+	if err := trial.Write(filepath.Join(b.state, "update"), trial.TrialFile, record); err != nil {
+		t.Fatal(err)
+	}
 	b.start(b.mount(bootdisk.Slot2))
-	if u := b.last(); u.Result != "reverted" || u.Reason != "kernel: not attached" {
+	if u := b.last(); u.Result != "reverted" || u.Reason != "kernel: not attached" || u.Time.Before(record.Armed) {
 		t.Errorf("history %+v", u)
 	}
 	if p := strings.Join(b.m.Problems(), " "); !strings.Contains(p, "taken back: kernel: not attached") {
