@@ -34,7 +34,12 @@ test: setup ## run every test (as root: also namespaces, XDP, real clients, thre
 .PHONY: test-image
 test-image: setup ## boot the images in virtual machines and test them (root; logs of failures in bin/logs)
 	@KDHT_IMAGE=1 KDHT_LOGS=$(CURDIR)/bin/logs KDHT_REQUIRE=$$( [ "$$(id -u)" = 0 ] && echo 1 || true ) \
-		go test -count=1 -timeout 25m -v ./image/boot $(ARGS)
+		go test -count=1 -timeout 25m -parallel 3 -v ./image/boot $(ARGS)
+
+.PHONY: soak-image
+soak-image: setup ## cut the power of an update at CUTS points (default 300): replayed, every 25th booted (root)
+	@KDHT_CUTS=$(or $(CUTS),300) KDHT_IMAGE=1 KDHT_LOGS=$(CURDIR)/bin/logs KDHT_REQUIRE=$$( [ "$$(id -u)" = 0 ] && echo 1 || true ) \
+		go test -count=1 -timeout 3h -v -run 'TestUpdate/cuts' ./image/boot $(ARGS)
 
 .PHONY: demo
 demo: build ## a fleet of 20 nodes in network namespaces, XDP on each, on one screen (root)

@@ -39,6 +39,8 @@ type Options struct {
 	Version string
 	// SBOM asks for the software bill of materials, too.
 	SBOM bool
+	// Change changes the configuration of the instance for this build; nil means that it stays what it is.
+	Change func(config map[string]any)
 }
 
 // ErrTooBig means that the root file system is larger than [MaxRoot].
@@ -64,7 +66,12 @@ func Build(ctx context.Context, src Source, name string, o Options) (Image, erro
 		Instance: name, Version: o.Version,
 		Path: base + ".img", Boot: base + ".boot.fat", Root: base + ".root.squashfs", MBR: base + ".mbr", Log: base + ".log",
 	}
-	in, err := openInstance(ctx, src, name, img.Log, func(config map[string]any) error { return setVersion(config, src, name, o.Version) })
+	in, err := openInstance(ctx, src, name, img.Log, func(config map[string]any) error {
+		if o.Change != nil {
+			o.Change(config)
+		}
+		return setVersion(config, src, name, o.Version)
+	})
 	if err != nil {
 		return Image{}, err
 	}

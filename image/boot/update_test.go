@@ -1,0 +1,210 @@
+package boot
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"kdht/appliance/update"
+	"kdht/appliance/update/bootdisk"
+	"kdht/appliance/update/manifest"
+	"kdht/image/pack"
+	"kdht/image/vm"
+)
+
+// TestUpdate updates boxes: with the stock gok, with what must be refused, with what is no good, and through power cuts.
+func TestUpdate(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		test func(context.Context, *testing.T)
+	}{
+		{"cuts", testCuts}, {"program", testBadProgram}, {"machine", testBadMachine}, {"signed", testSigned}, {"gok", testGok},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel() // they wait a lot
+			ctx := t.Context()
+			if end, ok := t.Deadline(); ok { // before all is killed, the machines with it
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithDeadline(ctx, end.Add(-20*time.Second))
+				defer cancel()
+			}
+			c.test(ctx, t)
+		})
+	}
+}
+
+// testGok updates a box with the stock gok, and cuts the power: what was committed stays. Then it goes back.
+func testGok(ctx context.Context, t *testing.T) {
+	u := newUpdated(ctx, t, `"trial": "4m"`)
+	before := u.runs(ctx, bootdisk.Slot2)
+	src, err := pack.OpenSource(ctx, ".")
+	must(t, err)
+	n := u.Console.Len()
+	must(t, pack.Update(ctx, src, "amd64", u.forward(), updatePassword, pack.Options{Version: "v2"}, logFile(t, "gok")))
+	u.says(ctx, n, "slot 3 is on trial")
+	u.refuses(ctx, http.MethodPut, "/update/root", []byte("another one"), http.StatusConflict, "on trial")
+	s := u.runs(ctx, bootdisk.Slot3)
+	u.ended(s, "committed", "")
+	if s.Version != "v2" || before.Version == "v2" {
+		t.Errorf("version %q after the update, %q before", s.Version, before.Version)
+	}
+	must(t, u.PowerCut(vm.LoseAll()))
+	u.on(ctx)
+	if s := u.runs(ctx, bootdisk.Slot3); s.Version != "v2" {
+		t.Errorf("version %q after the power cut", s.Version)
+	}
+
+	u.must(ctx, http.MethodPost, "/update/rollback", nil)
+	u.restart(ctx)
+	if s := u.runs(ctx, bootdisk.Slot2); s.Version != before.Version {
+		t.Errorf("version %q after going back, %q at first", s.Version, before.Version)
+	}
+}
+
+// testSigned sends to a box with a release key what is not signed as it should be, what must not even be tried, and what is
+// signed and no good.
+func testSigned(ctx context.Context, t *testing.T) {
+	public, private, err := ed25519.GenerateKey(nil)
+	must(t, err)
+	_, other, err := ed25519.GenerateKey(nil)
+	must(t, err)
+	u := newUpdated(ctx, t, `"trial": "1m", "key": "`+hex.EncodeToString(public)+`"`)
+	good := releaseOf(t, image(t, "amd64"))
+	serial := u.runs(ctx, bootdisk.Slot2).Serial + 1
+
+	u.disk.CutAt(func(w vm.Write) bool { // nothing is cut: it watches
+		if w.Offset >= pack.RootOffset && w.Offset < pack.PermOffset || !w.Flush && w.Offset < pack.RootOffset {
+			t.Errorf("a write of %d bytes at %d", w.Length, w.Offset)
+		}
+		return false
+	})
+	u.refuses(ctx, http.MethodPut, "/update/root", good.root[:4096], http.StatusForbidden, "signed")
+	u.refuses(ctx, http.MethodPut, "/update/manifest", sign(t, good, serial, other), http.StatusForbidden, "sign")
+	forged := bytes.Replace(sign(t, good, serial, private), []byte(`"amd64"`), []byte(`"arm64"`), 1)
+	u.refuses(ctx, http.MethodPut, "/update/manifest", forged, http.StatusForbidden, "wrong signature")
+	u.refuses(ctx, http.MethodPut, "/update/root", good.root[:4096], http.StatusForbidden, "signed")
+	u.disk.CutAt(nil)
+	u.ended(u.runs(ctx, bootdisk.Slot2), "refused", "signed")
+
+	for name, c := range map[string]struct {
+		root func() []byte
+		code int
+		says string
+	}{
+		"garbage":            {func() []byte { return noise(len(good.root)) }, http.StatusUnprocessableEntity, "no squashfs"},
+		"truncated":          {func() []byte { return good.root[:len(good.root)/2] }, http.StatusUnprocessableEntity, "complete"},
+		"wrong architecture": {func() []byte { return file(t, image(t, "arm64").Root) }, http.StatusUnprocessableEntity, "EM_AARCH64"},
+	} {
+		bad := release{c.root(), good.boot, good.mbr}
+		serial++
+		u.must(ctx, http.MethodPut, "/update/manifest", sign(t, bad, serial, private))
+		u.refuses(ctx, http.MethodPut, "/update/root", bad.root, c.code, c.says)
+		u.refuses(ctx, http.MethodPost, "/update/switch", nil, http.StatusForbidden, "")
+		t.Logf("%s: refused", name)
+	}
+	serial++
+	u.must(ctx, http.MethodPut, "/update/manifest", sign(t, good, serial, private))
+	u.refuses(ctx, http.MethodPut, "/update/root", good.root[:len(good.root)-1], http.StatusUnprocessableEntity, "manifest")
+	serial++
+	u.must(ctx, http.MethodPut, "/update/manifest", sign(t, good, serial, private))
+	if _, _, err := u.do(ctx, http.MethodPut, "/update/root", io.MultiReader(bytes.NewReader(good.root[:len(good.root)/2]), iotest.ErrReader(errUpload))); err == nil {
+		t.Error("an upload that breaks off is answered")
+	}
+	u.status(ctx, "the end of the upload", func(s update.Status) bool {
+		last := s.History[len(s.History)-1]
+		return last.Result == "refused" && strings.Contains(last.Reason, "broke off")
+	})
+	u.runs(ctx, bootdisk.Slot2)
+
+	// One that is signed, and has no kernel half where there was one before.
+	r := releaseOf(t, variant(t, "amd64", "xdp", spoilt("xdp")))
+	serial++
+	u.must(ctx, http.MethodPut, "/update/manifest", sign(t, r, serial, private))
+	u.send(ctx, r)
+	u.takesBack(ctx, "xdp", "spoiler: xdp", "kernel half is not attached")
+}
+
+var errUpload = errors.New("the cable is out")
+
+// testBadProgram has the program of the update fail.
+func testBadProgram(ctx context.Context, t *testing.T) {
+	u := newUpdated(ctx, t, `"trial": "30s"`) // the shortest that there is
+	u.takesBackSpoilt(ctx, "crash", "does not run")
+	u.takesBackSpoilt(ctx, "hang", "does not run")
+	u.takesBackSpoilt(ctx, "port", "")
+}
+
+// testBadMachine has the update fail before its program runs.
+func testBadMachine(ctx context.Context, t *testing.T) {
+	u := newUpdated(ctx, t, "")
+	u.says(ctx, 0, "found hardware watchdog") // it ends what hangs
+	good := releaseOf(t, image(t, "amd64"))
+	const silent = "a crash, or the power"
+
+	u.send(ctx, release{good.root, brokenKernel(t, good.boot, illegal), good.mbr})
+	u.takesBack(ctx, "a kernel that resets the machine", "", silent)
+
+	u.send(ctx, release{good.root, brokenKernel(t, good.boot, forever), good.mbr})
+	u.takesBack(ctx, "a kernel that hangs", "", silent)
+
+	u.send(ctx, release{root: good.root})
+	_, err := u.disk.WriteAt(noise(1<<20), pack.RootOffset+pack.RootSize) // after all checks
+	must(t, err)
+	u.takesBack(ctx, "a root file system that has become garbage", "Kernel panic", silent)
+}
+
+// takesBackSpoilt sends an update with a spoiler.
+func (u *updated) takesBackSpoilt(ctx context.Context, way, reason string) {
+	u.t.Helper()
+	u.send(ctx, release{root: releaseOf(u.t, variant(u.t, "amd64", way, spoilt(way))).root})
+	u.takesBack(ctx, way, "spoiler: "+way, reason)
+}
+
+// takesBack restarts the box for a trial that is no good, which says something on the console, and waits until the version
+// before runs and has written the reason to the history.
+func (u *updated) takesBack(ctx context.Context, what, says, reason string) {
+	u.t.Helper()
+	start, n := time.Now(), u.Console.Len()
+	u.must(ctx, http.MethodPost, "/reboot", nil)
+	u.says(ctx, n, "Starting new kernel")
+	if says != "" {
+		u.says(ctx, n, says)
+	}
+	u.says(ctx, n, "kdht: addresses") // of the version before, or of one that then is not well
+	u.ended(u.runs(ctx, bootdisk.Slot2), "reverted", reason)
+	u.t.Logf("%s: taken back %.0f s after the restart", what, time.Since(start).Seconds())
+}
+
+// sign makes the signed manifest of a release.
+func sign(t *testing.T, r release, serial uint64, key ed25519.PrivateKey) []byte {
+	t.Helper()
+	describe := func(name string, b []byte) manifest.File {
+		sum := sha256.Sum256(b)
+		return manifest.File{Name: name, Size: int64(len(b)), SHA256: hex.EncodeToString(sum[:])}
+	}
+	doc, err := manifest.Sign(&manifest.Manifest{
+		Product: manifest.Product, Version: "signed", Serial: serial, Created: time.Unix(1700000000, 0),
+		Images: []manifest.Image{{
+			Instance: "amd64", Arch: "amd64", Kernel: "v0", Root: describe("root", r.root), Boot: describe("boot", r.boot), MBR: describe("mbr", r.mbr),
+		}},
+	}, key)
+	must(t, err)
+	return doc
+}
+
+// noise is n bytes by chance, the same each time.
+func noise(n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.NewChaCha8([32]byte{1}).Read(b) // it does not fail
+	return b
+}
