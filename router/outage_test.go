@@ -57,7 +57,8 @@ func TestOutage(t *testing.T) {
 					t.Errorf("5 lookups without a route took %v", d)
 				}
 				time.Sleep(40 * time.Minute)
-				if got := len(n.View().Snapshot().Nodes4); got < before/2 {
+				// The first eight failures in a row may have been those of contacts.
+				if got := len(n.View().Snapshot().Nodes4); got < before-8 {
 					t.Errorf("%d contacts are handed out after the outage, %d before", got, before)
 				}
 				setDown(false)
