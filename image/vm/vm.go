@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -90,6 +91,7 @@ func (v *VM) start(ctx context.Context) error {
 	v.cmd = exec.CommandContext(ctx, v.cfg.Machine.qemu, args...)
 	v.cmd.Cancel = func() error { return v.cmd.Process.Kill() }
 	v.cmd.WaitDelay = 5 * time.Second
+	v.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C is for us
 	out, err := v.cmd.StdoutPipe()
 	if err != nil {
 		return err
