@@ -3,6 +3,7 @@ package boot
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"path/filepath"
 	"testing"
@@ -55,7 +56,7 @@ func (b *box) on(ctx context.Context) status.Report {
 	b.boots++
 	var err error
 	b.VM, err = vm.Start(ctx, vm.Config{
-		Machine: b.machine, Disk: b.disk, NICs: []vm.NIC{b.nic}, Log: logFile(b.t, "boot"+string(rune('0'+b.boots))),
+		Machine: b.machine, Disk: b.disk, NICs: []vm.NIC{b.nic}, Log: logFile(b.t, fmt.Sprintf("boot%d", b.boots)),
 	})
 	must(b.t, err)
 	b.addr, err = b.lan.Lease(ctx, b.mac)
