@@ -17,6 +17,7 @@ import (
 	"kdht/bpf/testenv"
 	"kdht/image/pack"
 	"kdht/image/vm"
+	"kdht/router/krpc"
 )
 
 // TestFiles puts files on the boot partition, as the owner does with the card in another computer, and boots.
@@ -34,7 +35,6 @@ func testFiles(t *testing.T, m vm.Machine) {
 
 	// As it was flashed, nothing else.
 	r := c.on(ctx)
-	id := r.Families[0].ID
 	if r.Host.Name != "kdht-c0ffee" {
 		t.Errorf("the box is named %q, want it after its MAC address", r.Host.Name)
 	}
@@ -43,6 +43,7 @@ func testFiles(t *testing.T, m vm.Machine) {
 	}
 	c.wants(ctx, "kdht: kdht-c0ffee, version ", "kdht: addresses 198.18.", "kdht: serves the public network|kdht: ready in the public network")
 	c.leasedAs(ctx, "kdht-c0ffee")
+	id := c.identified(ctx)
 	c.off(ctx)
 
 	// Everything that there is, from Windows.
@@ -93,6 +94,7 @@ type card struct {
 	lan     *vm.LAN
 	nic     vm.NIC
 	boots   int
+	addr    netip.Addr
 	*vm.VM
 }
 
@@ -128,16 +130,35 @@ func (c *card) on(ctx context.Context) (r status.Report) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	var addr netip.Addr
-	if addr, err = c.lan.Lease(ctx, "52:54:00:c0:ff:ee"); err != nil {
+	if c.addr, err = c.lan.Lease(ctx, "52:54:00:c0:ff:ee"); err != nil {
 		c.t.Fatalf("%v\n%s", err, strings.Join(c.Console.Last(50), "\n"))
 	}
-	if _, err := vm.WaitHTTP(ctx, c.VM, c.lan.HTTP(), "http://"+addr.String()+"/status", func(code int, body []byte) bool {
-		return code == 200 && json.Unmarshal(body, &r) == nil
+	c.status(ctx, &r, func() bool { return true })
+	return r
+}
+
+// status waits for a status that is as wanted.
+func (c *card) status(ctx context.Context, r *status.Report, ok func() bool) {
+	c.t.Helper()
+	if _, err := vm.WaitHTTP(ctx, c.VM, c.lan.HTTP(), "http://"+c.addr.String()+"/status", func(code int, body []byte) bool {
+		*r = status.Report{}
+		return code == 200 && json.Unmarshal(body, r) == nil && ok()
 	}); err != nil {
 		c.t.Fatalf("%v\n%s", err, strings.Join(c.Console.Last(50), "\n"))
 	}
-	return r
+}
+
+// identified waits until the node has an ID that goes with its address (BEP 42), and returns it: the node starts before
+// DHCP has given it an address.
+func (c *card) identified(ctx context.Context) (id string) {
+	c.t.Helper()
+	var r status.Report
+	c.status(ctx, &r, func() bool {
+		id = r.Families[0].ID
+		parsed, err := krpc.ParseID(id)
+		return err == nil && krpc.ValidNodeID(parsed, c.addr)
+	})
+	return id
 }
 
 // off cuts the power. What the program has not made durable is lost.
