@@ -20,6 +20,10 @@ import (
 // about three pages.
 const maxBatch = 256
 
+// calm is for how long no transaction must have failed before it is said that all is well again: on a disk that is
+// nearly full some take, and others do not.
+const calm = time.Minute
+
 // A request is an operation waiting for its commit.
 type request struct {
 	op   func(*batch) error
@@ -198,7 +202,9 @@ func (s *Store) run(batch []*request) {
 		s.inspect(db, err)
 		return
 	}
-	if s.counts.failed(err, s.opt.Now()) { // said once, not for every put on a full disk
+	s.counts.failed(err, s.opt.Now())
+	if s.failedLast = s.clock.now(); !s.failing { // said once, not for every put on a full disk
+		s.failing = true
 		s.log.Error("store: nothing can be stored until this is mended", "file", s.path, "error", err)
 	}
 	// The outcome on disk is unknown: bbolt may have written its meta page before an
@@ -235,7 +241,9 @@ func (s *Store) transact(db *bbolt.DB, reqs []*request) (err error) {
 			return fmt.Errorf("store: commit: %w", err)
 		}
 		committed = true
-		if s.counts.committed(len(reqs), time.Since(start)) {
+		s.counts.committed(len(reqs), time.Since(start))
+		if s.failing && s.clock.now().Sub(s.failedLast) >= calm {
+			s.failing = false
 			s.log.Info("store: stores again", "file", s.path)
 		}
 	}

@@ -11,13 +11,14 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"kdht/store"
 )
 
-// The disk is full for a while: puts fail, what was acknowledged stays, one line of the
-// log says why, and afterwards all is well by itself. A process of its own runs it, because the limit that plays the
-// full disk also meets what package testing writes.
+// The disk is full for a while, and then again: puts fail, what was acknowledged stays, one line of the log says why, and
+// afterwards all is well by itself, which one line says when it has lasted. A process of its own runs it, because the
+// limit that plays the full disk also meets what package testing writes.
 func TestFullDisk(t *testing.T) {
 	const inChild = "KDHT_TEST_FULL_DISK"
 	if os.Getenv(inChild) == "" {
@@ -42,7 +43,8 @@ func TestFullDisk(t *testing.T) {
 	defer signal.Reset(syscall.SIGXFSZ)
 	var limit syscall.Rlimit
 	must(t, syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit))
-	must(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: 4096, Max: limit.Max}))
+	full := syscall.Rlimit{Cur: 4096, Max: limit.Max}
+	must(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &full))
 	var errs []error
 	for range 3 {
 		errs = append(errs, s.PutItem(during, nil, source))
@@ -62,6 +64,19 @@ func TestFullDisk(t *testing.T) {
 	if st := s.Stats(); st.Failure != nil || !st.FailedSince.IsZero() {
 		t.Errorf("failure %v since %v", st.Failure, st.FailedSince)
 	}
+	for range 3 { // it is nearly full
+		must(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &full))
+		if err := s.PutItem(during, nil, source); !errors.Is(err, syscall.EFBIG) {
+			t.Errorf("put: %v", err)
+		}
+		must(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit))
+		must(t, s.PutItem(after, nil, source))
+	}
+	if text := log.String(); strings.Contains(text, "stores again") {
+		t.Errorf("log:\n%s", text)
+	}
+	clock.Advance(time.Minute)
+	must(t, s.PutItem(after, nil, source))
 	s = reopen(t, s, path, store.Options{Now: clock.Now})
 	for it, want := range map[*store.Item]error{before: nil, during: store.ErrNotFound, after: nil} {
 		if _, err := s.Item(it.Target); !errors.Is(err, want) {

@@ -39,17 +39,17 @@ type failure struct {
 	since time.Time
 }
 
-// committed counts a transaction that took, and says whether it ends a failure.
-func (c *counters) committed(writes int, d time.Duration) (recovered bool) {
+// committed counts a transaction that took.
+func (c *counters) committed(writes int, d time.Duration) {
 	c.writes.Add(int64(writes))
 	c.commits.Add(1)
 	c.nanoseconds.Add(int64(d))
-	return c.failure.Swap(nil) != nil
+	c.failure.Store(nil)
 }
 
-// failed notes a transaction that did not take, and says whether it is the first.
-func (c *counters) failed(err error, now time.Time) (first bool) {
-	return c.failure.CompareAndSwap(nil, &failure{err, now})
+// failed notes a transaction that did not take, if it is the first.
+func (c *counters) failed(err error, now time.Time) {
+	c.failure.CompareAndSwap(nil, &failure{err, now})
 }
 
 // Stats returns the present numbers.

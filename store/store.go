@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
@@ -26,6 +27,9 @@ type Store struct {
 	queue     queue
 	counts    counters
 	clock     clock
+
+	failing    bool      // it was said that nothing can be stored; this and the next for the writer alone
+	failedLast time.Time // by the store's clock
 
 	// mu guards the rest. Only the writer goroutine changes it, so that one reads it
 	// without lock.
