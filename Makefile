@@ -11,6 +11,9 @@ BIN   := bin/kdht
 STATE ?= var
 ARGS  ?=
 
+# 1: a test that the machine cannot run fails instead of being skipped. So it is for root, unless KDHT_REQUIRE says other.
+REQUIRE = $(or $(KDHT_REQUIRE),$(if $(filter 0,$(shell id -u)),1))
+
 .PHONY: help
 help: ## list these targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,18 +30,19 @@ run: build ## build and run one node: UDP port 6881, page on :8080, state in ./v
 setup: ## install what the tests need (Debian packages when root; otherwise say the command)
 	@.ci/setup
 
+# -count=1: of the programs that tests build and run, go's cache of results knows nothing.
 .PHONY: test
 test: setup ## run every test (as root: also namespaces, XDP, real clients, three kernels in QEMU)
-	@KDHT_REQUIRE=$$( [ "$$(id -u)" = 0 ] && echo 1 || true ) go test -p 1 -timeout 20m ./...
+	@KDHT_REQUIRE=$(REQUIRE) go test -count=1 -p 1 -timeout 20m ./...
 
 .PHONY: test-image
 test-image: setup ## boot the images in virtual machines and test them (root; logs of failures in bin/logs)
-	@KDHT_IMAGE=1 KDHT_LOGS=$(CURDIR)/bin/logs KDHT_REQUIRE=$$( [ "$$(id -u)" = 0 ] && echo 1 || true ) \
+	@KDHT_IMAGE=1 KDHT_LOGS=$(CURDIR)/bin/logs KDHT_REQUIRE=$(REQUIRE) \
 		go test -count=1 -timeout 25m -parallel 3 -v ./image/boot $(ARGS)
 
 .PHONY: soak-image
 soak-image: setup ## cut the power of an update at CUTS points (default 300): replayed, every 25th booted (root)
-	@KDHT_CUTS=$(or $(CUTS),300) KDHT_IMAGE=1 KDHT_LOGS=$(CURDIR)/bin/logs KDHT_REQUIRE=$$( [ "$$(id -u)" = 0 ] && echo 1 || true ) \
+	@KDHT_CUTS=$(or $(CUTS),300) KDHT_IMAGE=1 KDHT_LOGS=$(CURDIR)/bin/logs KDHT_REQUIRE=$(REQUIRE) \
 		go test -count=1 -timeout 3h -v -run 'TestUpdate/cuts' ./image/boot $(ARGS)
 
 .PHONY: demo
