@@ -28,20 +28,15 @@ func (r *rig) rounds(ctx context.Context) (results, error) {
 				continue
 			}
 			r.log("round %d of %d: %s\n", round+1, cli.Rounds, s.name)
-			res[s.name] = orEmpty(res[s.name])
+			if res[s.name] == nil {
+				res[s.name] = make(map[string][]pair)
+			}
 			if err := r.turn(ctx, s, res[s.name]); err != nil {
 				return nil, fmt.Errorf("%s: %w", s.name, err)
 			}
 		}
 	}
 	return res, nil
-}
-
-func orEmpty[K comparable, V any](m map[K]V) map[K]V {
-	if m == nil {
-		m = make(map[K]V)
-	}
-	return m
 }
 
 // turn measures one subject with every kind of query.
