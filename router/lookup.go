@@ -3,7 +3,6 @@ package router
 import (
 	"context"
 	"errors"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -107,7 +106,7 @@ func (l *lookup) start() {
 		}
 		l.lists[f] = newShortlist(f, l.target, t.config, l.n.isSelf, l.width)
 		want |= wantOf(f)
-		seeds = append(seeds, t.Closest(l.target, 2*bucketSize)...)
+		seeds = append(seeds, t.Closest(l.target, lookupSeeds)...)
 	}
 	l.n.mu.Unlock()
 	if want == krpc.WantN4|krpc.WantN6 {
@@ -184,22 +183,8 @@ func (l *lookup) handle(e lookupEvent) bool {
 	e.c.token = e.r.Token
 	l.progress.Answered++
 	l.hops = max(l.hops, e.c.hops)
-	e.c.useful = e.r.V != nil || e.r.Values != nil
-	l.refer(e.c, e.r)
+	e.c.responded(&e.r.Message, l.add)
 	return l.onAnswer != nil && l.onAnswer(e.c, e.r)
-}
-
-// refer takes the contacts of an answer as candidates.
-func (l *lookup) refer(c *candidate, r *reply) {
-	n := 0
-	take := func(id ID, addr netip.AddrPort) bool {
-		l.add(Contact{ID: id, Addr: addr}, c)
-		n++
-		return n < maxReferrals
-	}
-	krpc.Nodes(r.Nodes)(take)
-	n = 0
-	krpc.Nodes6(r.Nodes6)(take)
 }
 
 // done reports whether all families are complete, or when to look again.

@@ -4,12 +4,16 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"kdht/router/krpc"
 )
 
 const (
 	// alpha is how many queries of a lookup may be without answer, slow ones not counted (BEP 5 leaves it open; 3 is
 	// Kademlia's).
 	alpha = 3
+	// lookupSeeds is how many contacts of the table a lookup begins with in one family.
+	lookupSeeds = 2 * bucketSize
 	// maxCandidates bounds what a lookup remembers in one family.
 	maxCandidates = 256
 	// maxQueries bounds what a lookup sends in one family, and so what nodes that refer to ever closer, but silent
@@ -75,6 +79,21 @@ func (c *candidate) lying() bool { return c.lies >= maxLies && c.truths == 0 }
 // distrusted reports whether a candidate is known only from a node whose referrals are worth nothing.
 func (c *candidate) distrusted() bool {
 	return c.referrer != nil && !c.endorsed && c.referrer.lying()
+}
+
+// responded takes the response of a candidate that has answered: whether it was of use, and the contacts that it refers to,
+// which go to add.
+func (c *candidate) responded(r *krpc.Message, add func(Contact, *candidate)) {
+	c.useful = r.V != nil || r.Values != nil
+	n := 0
+	take := func(id ID, addr netip.AddrPort) bool {
+		add(Contact{ID: id, Addr: addr}, c)
+		n++
+		return n < maxReferrals
+	}
+	krpc.Nodes(r.Nodes)(take)
+	n = 0
+	krpc.Nodes6(r.Nodes6)(take)
 }
 
 // shortlist is the state of a lookup in one family: the candidates in order of distance to the target. There is one
