@@ -20,7 +20,7 @@ type Update struct {
 	From   string    `json:"from"` // version and slot
 	To     string    `json:"to"`
 	By     string    `json:"by"`               // who asked for it
-	Result string    `json:"result"`           // "committed", "reverted", "refused" or "aborted"
+	Result string    `json:"result"`           // "committed", "reverted", "refused", or "excused": what made one revert was not its fault
 	Reason string    `json:"reason,omitempty"` // why, unless it was committed; or what else there is to know
 }
 

@@ -29,16 +29,16 @@ type guard struct {
 func (g *guard) run(t bootdisk.Target) error {
 	deadline, passes := deadlineOf(g.records, t)
 	g.say(fmt.Sprintf("slot %d is on trial: it must be well %d times in a row within %s", t.To, passes, (deadline - g.now()).Round(time.Second)))
-	good, last := 0, "it was never asked"
+	good, last, failed := 0, "it was never asked", []string(nil)
 	for {
-		bad := g.ask()
+		bad, checks := g.ask()
 		if bad == "" {
 			good++
 		} else {
 			if bad != last {
 				g.say("not well: " + bad)
 			}
-			good, last = 0, bad
+			good, last, failed = 0, bad, checks
 		}
 		if good >= passes {
 			err := g.commit(t)
@@ -47,12 +47,12 @@ func (g *guard) run(t bootdisk.Target) error {
 				g.record(trial.Outcome{Committed: true})
 				return nil
 			}
-			good, last = 0, "it cannot be committed: "+err.Error()
+			good, last, failed = 0, "it cannot be committed: "+err.Error(), nil
 			g.say(last)
 		}
 		if g.now() >= deadline {
 			g.say("the time is up, going back: " + last)
-			bounded(func() { g.record(trial.Outcome{Reason: last}) })
+			bounded(func() { g.record(trial.Outcome{Reason: last, Failed: failed}) })
 			return fmt.Errorf("the machine does not restart: %w", g.restart())
 		}
 		g.sleep(every)
@@ -70,28 +70,29 @@ func (g *guard) record(o trial.Outcome) {
 // patience is how long an answer may take.
 const patience = 10 * time.Second
 
-// ask asks the appliance how it is; "" means well. It is HTTP without net/http, which would be most of this program.
-func (g *guard) ask() string {
+// ask asks the appliance how it is; "" means well. failed names the checks that failed, if it has
+// answered. It is HTTP without net/http, which would be most of this program.
+func (g *guard) ask() (bad string, failed []string) {
 	c, err := net.DialTimeout("unix", g.socket, patience)
 	if err != nil {
-		return "the appliance does not run: " + err.Error()
+		return "the appliance does not run: " + err.Error(), nil
 	}
 	defer c.Close()
 	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
-		return err.Error()
+		return err.Error(), nil
 	}
 	if _, err := io.WriteString(c, "GET /healthz HTTP/1.0\r\nHost: guard\r\n\r\n"); err != nil {
-		return "the appliance hangs: " + err.Error()
+		return "the appliance hangs: " + err.Error(), nil
 	}
 	b, err := io.ReadAll(io.LimitReader(c, 1<<20))
 	if err != nil {
-		return "the appliance hangs: " + err.Error()
+		return "the appliance hangs: " + err.Error(), nil
 	}
 	h, err := parse(string(b))
 	if err != nil {
-		return "the appliance answers nonsense: " + err.Error()
+		return "the appliance answers nonsense: " + err.Error(), nil
 	}
-	return h.Unhealthy()
+	return h.Unhealthy(), h.Failed()
 }
 
 // parse reads an HTTP response.

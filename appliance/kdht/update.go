@@ -89,7 +89,7 @@ func updateText(st update.Status) string {
 	if st.Offered != "" {
 		fmt.Fprintf(&t, "offered      %s\n", st.Offered)
 	}
-	for _, x := range [][2]string{{"unavailable", st.Unavailable}, {"problem", st.Problem}, {"last check", st.CheckError}} {
+	for _, x := range [][2]string{{"not taken", st.Held}, {"unavailable", st.Unavailable}, {"problem", st.Problem}, {"last check", st.CheckError}} {
 		if x[1] != "" {
 			fmt.Fprintf(&t, "%-12s %s\n", x[0], x[1])
 		}
@@ -350,6 +350,9 @@ func newer(now, before update.Status) bool {
 // trialResult tells how the trial ended.
 func trialResult(s *system, st update.Status) error {
 	u := st.History[len(st.History)-1]
+	for i := len(st.History) - 1; i > 0 && u.Result == "excused"; i-- { // that is about the one before
+		u = st.History[i-1]
+	}
 	if u.Result != "committed" {
 		return failed(nil, "the box runs what it ran before; \"kdht update status\" shows more", "%s was %s: %s", u.To, u.Result, u.Reason)
 	}

@@ -12,7 +12,11 @@
 //
 // In the trial the guard (appliance/guard) asks for [Health] until it passes several times in a row, and commits; when its
 // deadline passes it restarts the machine into what was there before. This package has a second, later deadline for when
-// the guard cannot run.
+// the guard cannot run. Health demands what the version before did: its record is beside the others and, for a /perm that
+// cannot be read, in a word on the kernel's command line.
+//
+// A failed trial condemns a release, which is then not pulled again, unless it ended without a word (the power?) or for
+// nothing but missing links, addresses and answers (the network?): then it is tried again a few times, ever later (doubt.go).
 //
 // With a release key configured nothing is written that a signed manifest does not describe: it comes first, as PUT
 // /update/manifest, or with the files of a release that the box pulls by itself (pull.go). Its serial must not go back.

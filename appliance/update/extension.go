@@ -36,7 +36,7 @@ func Extension(h *appliance.Host) error {
 		CommandLine: bootdisk.CommandLine(), Gokrazy: gokrazySocket, Socket: Socket,
 		Passwords: append([]string{filepath.Join(h.Config.State, passwordFile)}, PasswordFiles...), Config: h.Config, Log: h.Log, History: h.Store, Machine: Linux{}, Version: buildinfo.Read().String(), Report: h.Report, Stop: h.Stop,
 		Memory: inMemory(h.Config.State),
-		Ask:    func() error { return ask(h) },
+		Ask:    func() error { return ask(h) }, Network: Network, Uptime: Uptime,
 	})
 	if err != nil {
 		return err
@@ -98,24 +98,33 @@ func (t *task) Run(ctx context.Context) error {
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
 
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		t.m.mu.Lock()
-		tried := t.m.tried != nil
-		t.m.mu.Unlock()
-		if tried {
-			if err := t.m.watch(ctx); err != nil {
-				t.m.o.Log.Error("updates", "err", err)
-			}
-		}
-	})
-	wg.Go(func() { t.m.poll(ctx) })
+	followed := make(chan struct{})
+	go func() { defer close(followed); t.m.Follow(ctx) }()
 	err = <-served
 	if ctx.Err() == nil {
 		return err
 	}
-	wg.Wait()
+	<-followed
 	return nil
+}
+
+// Follow does until ctx ends what nobody asks for: it follows a trial, compares with one that has failed, and polls for
+// releases.
+func (m *Manager) Follow(ctx context.Context) {
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		m.mu.Lock()
+		tried := m.tried != nil
+		m.mu.Unlock()
+		if tried {
+			if err := m.watch(ctx); err != nil {
+				m.o.Log.Error("updates", "err", err)
+			}
+		}
+	})
+	wg.Go(func() { m.excuse(ctx) })
+	wg.Go(func() { m.poll(ctx) })
+	wg.Wait()
 }
 
 // listenUnix makes our Unix socket, which only root can open.

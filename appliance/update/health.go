@@ -14,7 +14,8 @@ import (
 // before is what the box does now.
 func (m *Manager) before() trial.Before {
 	r := m.o.Report()
-	b := trial.Before{Kernel: r.XDP.Active, Memory: m.o.Memory, Failing: r.Store.Failure != ""}
+	link, address := m.o.Network()
+	b := trial.Before{Kernel: r.XDP.Active, Memory: m.o.Memory, Failing: r.Store.Failure != "", NoLink: !link, NoAddress: !address}
 	for _, f := range r.Families {
 		b.Good += f.Good
 	}
@@ -26,7 +27,7 @@ func (m *Manager) before() trial.Before {
 	return b
 }
 
-// Health checks what a version must do to be committed.
+// Health checks what a version must do to be committed: what the one before did.
 func (m *Manager) Health() trial.Health {
 	r, now := m.o.Report(), m.before()
 	was, _ := trial.FindBefore(m.o.CommandLine)
@@ -45,9 +46,8 @@ func (m *Manager) Health() trial.Health {
 	// A version that cannot read the database begins a new one, and would be well with that.
 	check("store", (!now.Failing || was.Failing) && (!now.Memory || was.Memory) && r.Store.SetAside == "", "%s",
 		cmp.Or(r.Store.Failure, r.Store.SetAsideReason, "the state is in memory, and was not before"))
-	link, address := network()
-	check("link", link, "no interface is up")
-	check("address", address, "no interface has an address")
+	check("link", !now.NoLink || was.NoLink, "no interface is up")
+	check("address", !now.NoAddress || was.NoAddress, "no interface has an address")
 	r.Tasks = slices.DeleteFunc(r.Tasks, func(x status.Task) bool { return slices.Contains(was.Tasks, x.Name) })
 	unhealthy := r.Unhealthy()
 	check("tasks", len(unhealthy) == 0, "%s", strings.Join(unhealthy, ", "))
@@ -58,8 +58,8 @@ func (m *Manager) Health() trial.Health {
 	return h
 }
 
-// network says whether a network interface is up, and one has an address.
-func network() (link, address bool) {
+// Network says whether a network interface is up, and one has an address that is not link-local.
+func Network() (link, address bool) {
 	all, err := net.Interfaces()
 	if err != nil {
 		return false, false

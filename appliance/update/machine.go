@@ -70,8 +70,8 @@ func instance() string {
 	return runtime.GOARCH
 }
 
-// sinceStart is how long the machine runs.
-func sinceStart() time.Duration {
+// Uptime is how long the machine runs.
+func Uptime() time.Duration {
 	var ts unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) != nil {
 		return 0

@@ -43,6 +43,10 @@ type Options struct {
 	Stop func(last func())
 	// Ask sends a query to this node and waits for the answer.
 	Ask func() error
+	// Network says whether an interface is up, and one has an address that other nodes can use: [Network].
+	Network func() (link, address bool)
+	// Uptime is how long the machine runs: [Uptime].
+	Uptime func() time.Duration
 }
 
 // Manager is the life of updates on one machine. Its methods may be called from any goroutine.
@@ -65,8 +69,11 @@ type Manager struct {
 	offered  *manifest.Manifest // by the update URL, newer than what runs
 	checked  time.Time
 	checkErr error
-	problem  string // what went wrong last
+	problem  string   // what went wrong last
+	suspect  *suspect // the trial that has just ended
 	leaving  sync.Once
+
+	history sync.Mutex // over additions to the history
 }
 
 // staged is what was uploaded since the last trial.
@@ -164,23 +171,33 @@ func (m *Manager) conclude(selected bootdisk.Selection) error {
 			u.Reason = "the machine restarted before a commit: a crash, or the power"
 		}
 	}
-	m.o.Log.Info("update", "result", u.Result, "from", u.From, "to", u.To, "by", u.By, "reason", u.Reason)
 	// What was learnt holds for this process also where it cannot be written.
-	if err := errors.Join(m.learn(&t, selected, u, out.Reason != ""), m.o.History.AddUpdate(u)); err != nil {
+	err := m.learn(&t, selected, &u, out)
+	m.o.Log.Info("update", "result", u.Result, "from", u.From, "to", u.To, "by", u.By, "reason", u.Reason)
+	if err := errors.Join(err, m.record(u)); err != nil {
 		return err
 	}
 	return trial.Remove(m.dir, trial.TrialFile, trial.OutcomeFile)
 }
 
-// learn notes what a trial has shown of a release and of the slots; known says that there was a reason for a revert.
-func (m *Manager) learn(t *trial.Trial, selected bootdisk.Selection, u store.Update, known bool) error {
+// record adds to the history.
+func (m *Manager) record(u store.Update) error {
+	m.history.Lock()
+	defer m.history.Unlock()
+	return m.o.History.AddUpdate(u)
+}
+
+// learn notes what a trial has shown of a release and of the slots, and adds to the reason in the history what follows.
+func (m *Manager) learn(t *trial.Trial, selected bootdisk.Selection, u *store.Update, out trial.Outcome) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if u.Result != "committed" {
-		if known || m.slots.CutOff == t.Serial {
-			m.slots.Rejected = max(m.slots.Rejected, t.Serial)
+		if follows := m.slots.judge(t.Serial, out, u.Time); follows != "" && m.polls() {
+			u.Reason += "; " + follows
 		}
-		m.slots.CutOff = t.Serial
+		if out.Outside() {
+			m.suspect = &suspect{failed: out.Failed, limit: time.Duration(t.Deadline * float64(time.Second)), to: u.To, serial: t.Serial}
+		}
 		m.problem = fmt.Sprintf("The last update, to %s, was taken back: %s.", u.To, u.Reason)
 	} else {
 		m.slots.Serial = max(m.slots.Serial, t.Serial)
@@ -252,7 +269,7 @@ func (m *Manager) refuse(by, to string, err error) error {
 	m.mu.Unlock()
 	m.o.Log.Warn("update refused", "by", by, "err", err)
 	u := store.Update{Time: time.Now(), From: named(m.version(), m.place.Running), To: to, By: by, Result: "refused", Reason: err.Error()}
-	if errHistory := m.o.History.AddUpdate(u); errHistory != nil {
+	if errHistory := m.record(u); errHistory != nil {
 		m.o.Log.Warn("update not in the history", "err", errHistory)
 	}
 	return err

@@ -100,10 +100,27 @@ func (m *Manager) Pull(ctx context.Context, force bool, by string) error {
 	return nil
 }
 
+// polls says whether releases are taken without being asked to.
+func (m *Manager) polls() bool { return m.o.Config.Update.URL != "" && m.key != nil }
+
+// held says why the release that is offered is not taken without being asked to, "" if it is.
+func (m *Manager) held(now time.Time) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.offered == nil {
+		return "it is not offered any more"
+	}
+	why, wait := m.slots.hold(m.offered.Serial, now)
+	if wait > 0 {
+		why += fmt.Sprintf("; it is tried again in %s", wait.Round(time.Minute))
+	}
+	return why
+}
+
 // poll looks for releases now and then, and takes them within the window of the configuration.
 func (m *Manager) poll(ctx context.Context) {
 	u := m.o.Config.Update
-	if u.URL == "" || m.key == nil {
+	if !m.polls() {
 		<-ctx.Done()
 		return
 	}
@@ -131,11 +148,8 @@ func (m *Manager) poll(ctx context.Context) {
 			case <-time.After(pause):
 			}
 		}
-		m.mu.Lock()
-		rejected := m.offered == nil || m.offered.Serial <= m.slots.Rejected
-		m.mu.Unlock()
-		if rejected {
-			m.o.Log.Info("this release did not prove well before, and is not tried again", "version", version)
+		if why := m.held(time.Now()); why != "" {
+			m.o.Log.Info("the release is not taken", "version", version, "reason", why)
 			continue
 		}
 		if err := m.Pull(ctx, false, "the box itself"); err != nil {

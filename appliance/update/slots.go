@@ -18,9 +18,7 @@ type slotRecord struct {
 type slots struct {
 	Serial uint64 `json:"serial"` // highest that was ever committed
 	// Rejected is the serial of the last release that was tried and did not prove well. It is not pulled again.
-	Rejected uint64 `json:"rejected,omitempty"`
-	// CutOff is the serial of the last release whose trial ended without a word, once: by a crash, or by the power, which
-	// says nothing about the release. It is pulled once more.
-	CutOff uint64                        `json:"cutOff,omitempty"`
-	Slots  map[bootdisk.Slot]*slotRecord `json:"slots"`
+	Rejected uint64                        `json:"rejected,omitempty"`
+	Doubt    doubt                         `json:"doubt,omitzero"` // about the last one that is not proven to be bad
+	Slots    map[bootdisk.Slot]*slotRecord `json:"slots"`
 }

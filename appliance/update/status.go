@@ -23,13 +23,15 @@ type Status struct {
 	Busy     *Progress `json:"busy,omitempty"`
 	Platform string    `json:"platform"`
 	// Unavailable is why there are no updates on this machine.
-	Unavailable string         `json:"unavailable,omitempty"`
-	Problem     string         `json:"problem,omitempty"`
-	Offered     string         `json:"offered,omitempty"` // version that the update URL has, newer than what runs
-	Checked     *time.Time     `json:"checked,omitempty"`
-	CheckError  string         `json:"checkError,omitempty"`
-	Slots       []SlotStatus   `json:"slots"`
-	History     []store.Update `json:"history"` // the oldest first
+	Unavailable string `json:"unavailable,omitempty"`
+	Problem     string `json:"problem,omitempty"`
+	Offered     string `json:"offered,omitempty"` // version that the update URL has, newer than what runs
+	// Held is why the box does not take that one without being asked to.
+	Held       string         `json:"held,omitempty"`
+	Checked    *time.Time     `json:"checked,omitempty"`
+	CheckError string         `json:"checkError,omitempty"`
+	Slots      []SlotStatus   `json:"slots"`
+	History    []store.Update `json:"history"` // the oldest first
 }
 
 // SlotStatus is what is known of a slot.
@@ -52,6 +54,7 @@ func (m *Manager) Status() Status {
 	if m.noDisk != nil {
 		s.Unavailable = m.noDisk.Error()
 	}
+	held := m.held(time.Now())
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s.Serial, s.Trial, s.Problem = max(m.slots.Serial, m.running.Serial), m.tried != nil, m.problem
@@ -64,6 +67,7 @@ func (m *Manager) Status() Status {
 	}
 	if m.offered != nil {
 		s.Offered = m.offered.Version
+		s.Held = held
 	}
 	if !m.checked.IsZero() {
 		at := m.checked
@@ -112,6 +116,9 @@ func (m *Manager) Section() status.Section {
 	}
 	if s.Offered != "" {
 		fact("Offered", "%s", s.Offered)
+	}
+	if s.Held != "" {
+		fact("Not taken", "%s", s.Held)
 	}
 	if s.Checked != nil && s.CheckError != "" {
 		fact("Last check", "%s: %s", s.Checked.UTC().Format(time.DateTime), s.CheckError)

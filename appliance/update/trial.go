@@ -261,7 +261,7 @@ func (m *Manager) leave(off bool) {
 		m.o.Log.Error("the loaded kernel could not be started", "err", err)
 		err = m.o.Machine.Restart()
 	case t != nil:
-		if err = m.disk(func(d *bootdisk.Disk) error { return d.Arm() }); err != nil {
+		if err = m.disk(func(d *bootdisk.Disk) error { return d.Arm(t.Before.Word()) }); err != nil {
 			m.o.Log.Error("the trial could not be armed", "err", err)
 		}
 		err = m.o.Machine.Restart()
@@ -302,7 +302,7 @@ func (m *Manager) watch(ctx context.Context) error {
 		case <-tick.C:
 		}
 		var out trial.Outcome
-		if ok, err := trial.Read(m.dir, trial.OutcomeFile, &out); (ok && err == nil && out.Committed) || sinceStart() > limit+guardGrace {
+		if ok, err := trial.Read(m.dir, trial.OutcomeFile, &out); (ok && err == nil && out.Committed) || m.o.Uptime() > limit+guardGrace {
 			var s bootdisk.Selection
 			if err := m.disk(func(d *bootdisk.Disk) (err error) { s, err = d.Selected(); return err }); err == nil && s.Slot == m.place.Running {
 				err := m.conclude(s)
@@ -312,7 +312,7 @@ func (m *Manager) watch(ctx context.Context) error {
 				return err
 			}
 		}
-		if sinceStart() > limit+guardGrace {
+		if m.o.Uptime() > limit+guardGrace {
 			m.outcome("the guard has neither committed nor reverted in time")
 			m.Depart(false, "the deadline of the trial")
 			<-ctx.Done()

@@ -50,7 +50,10 @@ type bench struct {
 	cmdline  string
 	gokrazy  []string // requests that came to gokrazy's socket
 	left     chan struct{}
-	memory   bool   // the state is there
+	memory   bool // the state is there
+	link     bool // what the network has
+	address  bool
+	uptime   time.Duration
 	stopping func() // called while the node stops
 }
 
@@ -58,7 +61,7 @@ const password = "open sesame"
 
 func newBench(t *testing.T, change ...func(*bench)) *bench {
 	t.Helper()
-	b := &bench{t: t, state: t.TempDir(), platform: bootdisk.UEFI, left: make(chan struct{}, 10)}
+	b := &bench{t: t, state: t.TempDir(), platform: bootdisk.UEFI, link: true, address: true, left: make(chan struct{}, 10)}
 	var root string
 	b.device, root = testdisk.Loop(t)
 	cfg, err := config.Parse("test", []byte(`{"state": "/nowhere"}`))
@@ -133,7 +136,8 @@ func (b *bench) start(root string) {
 			b.left <- struct{}{}
 		},
 		Memory: b.memory,
-		Ask:    func() error { return nil },
+		Ask:    func() error { return nil }, Network: func() (bool, bool) { return b.link, b.address },
+		Uptime: func() time.Duration { return b.uptime },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -296,6 +300,22 @@ func TestStockClient(t *testing.T) {
 	if got := b.m.BuildTimestamp(); got != "2026-11-25T12:00:00Z" {
 		t.Errorf("build timestamp %q", got)
 	}
+}
+
+// trialOfV2 updates the box to v2 and starts the trial.
+func (b *bench) trialOfV2() {
+	t := b.t
+	t.Helper()
+	if err := b.gok(testdisk.File(t, "v2.squashfs"), testdisk.File(t, "v1.fat"), testdisk.File(t, "v1.mbr")); err != nil {
+		t.Fatal(err)
+	}
+	if b.cmdline = b.line; b.line == "" { // the flag is in the file that the firmware reads
+		text := begin(t, b.place.Parts[1], 32<<20)
+		text = text[bytes.LastIndexByte(text[:bytes.Index(text, []byte(bootdisk.TryFlag))], 0)+1:]
+		b.cmdline = string(bytes.TrimSpace(text[:bytes.IndexByte(text, 0)]))
+	}
+	testdisk.Unmount(t, b.place.Parts[2])
+	b.start(b.mount(bootdisk.Slot3))
 }
 
 // mount mounts a slot as the root file system of the next start.

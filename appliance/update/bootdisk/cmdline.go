@@ -30,6 +30,8 @@ const (
 	TryFlag = "gokrazy.try_boot_inactive=1"
 	// triedFlag is what init leaves in its place.
 	triedFlag = "gokrazy.switch_on_boot=1"
+	// ownKeys begins the words that are for a trial alone.
+	ownKeys = "kdht."
 )
 
 // ErrCommandLine says that a command line does not have the form that gokrazy writes.
@@ -75,7 +77,7 @@ func withRoot(line, like string, slot Slot) (string, error) {
 	var words []string
 	for _, w := range strings.Fields(line) {
 		switch {
-		case w == TryFlag || w == triedFlag || strings.HasPrefix(w, markerKey):
+		case w == TryFlag || w == triedFlag || strings.HasPrefix(w, ownKeys):
 			continue
 		case strings.HasPrefix(w, "root="):
 			if found {

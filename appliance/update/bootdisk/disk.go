@@ -104,8 +104,9 @@ func (d *Disk) bios(f *fat, code []byte) (reserved int, text string, err error) 
 }
 
 // Arm makes the next start a trial of the other slot by means of gokrazy's init, on machines that cannot load a kernel
-// by themselves. It is one write of one sector, and init takes it back before it leaves the old root file system.
-func (d *Disk) Arm() error {
+// by themselves. It is one write of one sector, and init takes it back before it leaves the old root file system. word,
+// which begins with "kdht.", is for the trial to read from the kernel's command line; without room it is left out.
+func (d *Disk) Arm(word string) error {
 	f, err := readFAT(d.Boot, 0)
 	if err != nil {
 		return err
@@ -122,7 +123,12 @@ func (d *Disk) Arm() error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.setLine(f, cmdlineFile, clean+" "+TryFlag), d.Boot.Sync())
+	clean += " " + TryFlag
+	err = d.setLine(f, cmdlineFile, clean+" "+word)
+	if errors.Is(err, ErrCommandLine) {
+		err = d.setLine(f, cmdlineFile, clean)
+	}
+	return errors.Join(err, d.Boot.Sync())
 }
 
 // setLine changes the command line in a file by one write of one sector. The same line again writes nothing.

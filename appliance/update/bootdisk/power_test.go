@@ -173,7 +173,7 @@ func TestArmSurvivesPowerCuts(t *testing.T) {
 	k := kernels(t)
 	for _, p := range platforms {
 		m := newMedium(t)
-		if err := m.disk(p).Arm(); err != nil {
+		if err := m.disk(p).Arm("kdht.before=kgmfla"); err != nil {
 			t.Fatal(err)
 		}
 		writes := 0
@@ -190,7 +190,7 @@ func TestArmSurvivesPowerCuts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if writes != 1 || !bytes.HasSuffix([]byte(text), []byte(" "+TryFlag)) {
+		if writes != 1 || !bytes.HasSuffix([]byte(text), []byte(" "+TryFlag+" kdht.before=kgmfla")) {
 			t.Fatalf("%s: %d sectors written, %q", p, writes, text)
 		}
 		m.armed = true

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -52,6 +53,9 @@ type Before struct {
 	// held against a new version, which may be what mends it.
 	Memory  bool `json:"memory,omitempty"`
 	Failing bool `json:"failing,omitempty"`
+	// NoLink says that no interface was up, NoAddress that none had an address beside the link-local ones.
+	NoLink    bool `json:"noLink,omitempty"`
+	NoAddress bool `json:"noAddress,omitempty"`
 	// Tasks are those that did not run.
 	Tasks []string `json:"tasks,omitempty"`
 }
@@ -65,7 +69,7 @@ func (b Before) Word() string {
 	for _, x := range []struct {
 		yes    bool
 		letter string
-	}{{b.Kernel, "k"}, {b.Good > 0, "g"}, {b.Memory, "m"}, {b.Failing, "f"}} {
+	}{{b.Kernel, "k"}, {b.Good > 0, "g"}, {b.Memory, "m"}, {b.Failing, "f"}, {b.NoLink, "l"}, {b.NoAddress, "a"}} {
 		if x.yes {
 			s += x.letter
 		}
@@ -77,8 +81,9 @@ func (b Before) Word() string {
 func FindBefore(line string) (b Before, ok bool) {
 	for _, w := range strings.Fields(line) {
 		if s, found := strings.CutPrefix(w, beforeKey); found {
-			b = Before{Kernel: strings.Contains(s, "k"), Memory: strings.Contains(s, "m"), Failing: strings.Contains(s, "f")}
-			if strings.Contains(s, "g") {
+			has := func(letter string) bool { return strings.Contains(s, letter) }
+			b = Before{Kernel: has("k"), Memory: has("m"), Failing: has("f"), NoLink: has("l"), NoAddress: has("a")}
+			if has("g") {
 				b.Good = 1
 			}
 			return b, true
@@ -89,9 +94,16 @@ func FindBefore(line string) (b Before, ok bool) {
 
 // Outcome is what the guard leaves behind.
 type Outcome struct {
-	Committed bool      `json:"committed"`
-	Reason    string    `json:"reason,omitempty"`
-	Time      time.Time `json:"time"`
+	Committed bool   `json:"committed"`
+	Reason    string `json:"reason,omitempty"`
+	// Failed names the checks of [Health] that failed at last, if those were the reason.
+	Failed []string  `json:"failed,omitempty"`
+	Time   time.Time `json:"time"`
+}
+
+// Outside says that the trial ended for nothing but what the network around the box may be to blame for.
+func (o Outcome) Outside() bool {
+	return len(o.Failed) > 0 && !slices.ContainsFunc(o.Failed, func(name string) bool { return !slices.Contains(Outside, name) })
 }
 
 // Read reads a record; without one it leaves v as it is and gives false.
