@@ -7,13 +7,12 @@ import (
 	"net"
 	"net/http"
 	"time"
-
-	"golang.org/x/net/netutil"
 )
 
 // Bounds of the HTTP server.
 const (
 	webConnections = 64
+	webPerAddress  = 16       // connections
 	webHeader      = 16 << 10 // bytes
 	webStop        = 2 * time.Second
 )
@@ -45,7 +44,10 @@ func (t *webTask) Run(ctx context.Context) error {
 			return err
 		}
 	}
+	connections := newGuests(l, webConnections, webPerAddress)
 	server := &http.Server{
+		ConnState:         connections.track,
+		ConnContext:       connections.context,
 		Handler:           t.handler,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
@@ -63,7 +65,7 @@ func (t *webTask) Run(ctx context.Context) error {
 			_ = server.Close() // who has not got an answer by now gets none
 		}
 	})
-	err := server.Serve(netutil.LimitListener(l, webConnections))
+	err := server.Serve(connections)
 	if !stop() {
 		<-stopped
 	}

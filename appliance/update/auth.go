@@ -3,11 +3,16 @@ package update
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"time"
+
+	"kdht/appliance"
 )
 
 // passwordFile is the name of the file in the state directory to which the password is taken from the boot partition.
@@ -17,7 +22,14 @@ const passwordFile = "gokr-pw.txt"
 // where gokrazy looks.
 var PasswordFiles = []string{"/perm/kdht/" + passwordFile, "/perm/gokr-pw.txt", "/etc/gokr-pw.txt"}
 
-const noPassword = "this box has no password, so nothing can be changed over the network: put one into a file gokr-pw.txt on the boot partition and restart, or write it to /perm/gokr-pw.txt"
+// noPassword says why nobody is let in.
+func (m *Manager) noPassword() string {
+	why := "this box has no password"
+	if m.o.Memory {
+		why = "/perm cannot be used, so this box does not know its password"
+	}
+	return why + ", and nothing can be changed over the network: put one into a file gokr-pw.txt on the boot partition and restart"
+}
 
 // password reads the password as gokrazy does; "" if there is none.
 func (m *Manager) password() string {
@@ -31,9 +43,6 @@ func (m *Manager) password() string {
 	return ""
 }
 
-// penalty is how long a wrong password is thought about.
-const penalty = 500 * time.Millisecond
-
 // authenticated lets those through who know the password, and whoever comes through our own Unix socket, which only root
 // can open.
 func (m *Manager) authenticated(next http.Handler) http.Handler {
@@ -44,23 +53,30 @@ func (m *Manager) authenticated(next http.Handler) http.Handler {
 		}
 		want := m.password()
 		if want == "" {
-			http.Error(w, noPassword, http.StatusForbidden)
+			http.Error(w, m.noPassword(), http.StatusForbidden)
 			return
 		}
-		user, got, ok := r.BasicAuth()
-		a, b := sha256.Sum256([]byte(got)), sha256.Sum256([]byte(want))
-		if same := subtle.ConstantTimeCompare(a[:], b[:]) == 1; !ok || user != "gokrazy" || !same {
-			if ok {
-				select {
-				case <-time.After(penalty):
-				case <-r.Context().Done():
-				}
-			}
+		user, got, sent := r.BasicAuth()
+		ok, wait := false, time.Duration(0)
+		if sent { // a browser asks without first
+			from, _ := netip.ParseAddrPort(r.RemoteAddr)
+			ok, wait = m.guesses.try(from.Addr(), time.Now(), func() bool {
+				a, b := sha256.Sum256([]byte(got)), sha256.Sum256([]byte(want))
+				return subtle.ConstantTimeCompare(a[:], b[:]) == 1 && user == "gokrazy"
+			})
+		}
+		switch {
+		case ok:
+			appliance.KeepConnection(r.Context())
+			next.ServeHTTP(w, r)
+		case wait > 0:
+			seconds := int((wait + time.Second - 1) / time.Second)
+			w.Header().Set("Retry-After", strconv.Itoa(seconds))
+			http.Error(w, fmt.Sprintf("too many wrong passwords from your address: try again in %d s", seconds), http.StatusTooManyRequests)
+		default:
 			w.Header().Set("WWW-Authenticate", `Basic realm="gokrazy"`)
 			http.Error(w, "wrong user or password: the user is gokrazy, the password that of the box", http.StatusUnauthorized)
-			return
 		}
-		next.ServeHTTP(w, r)
 	})
 }
 

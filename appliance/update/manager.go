@@ -59,6 +59,8 @@ type Manager struct {
 	key     ed25519.PublicKey
 	stamp   stamp
 
+	guesses guesses // at the password
+
 	mu       sync.Mutex
 	busy     string // what is under way
 	progress Progress
