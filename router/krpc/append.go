@@ -47,6 +47,7 @@ func (m *Message) Append(b []byte) ([]byte, error) {
 		b = append(b, m.ID[:]...)
 		b = append(b, 'e')
 	}
+	b = appendFlag(b, "2:rd", m.HasRecursive, m.Recursive)
 	b = appendFlag(b, "2:ro", m.HasReadOnly, m.ReadOnly)
 	b = append(b, "1:t"...)
 	b = appendString(b, m.TID)
@@ -102,6 +103,8 @@ func (m *Message) checkResults() error {
 		return invalid("range of interval")
 	case m.HasNum && m.Num < 0:
 		return invalid("range of num")
+	case m.HasStored && m.Stored < 0:
+		return invalid("range of stored")
 	}
 	return nil
 }
@@ -178,6 +181,10 @@ func (m *Message) appendResults(b []byte) []byte {
 		b = appendInt(b, m.Seq)
 	}
 	b = appendField(b, "3:sig", m.Sig)
+	if m.HasStored {
+		b = append(b, "6:stored"...)
+		b = appendInt(b, m.Stored)
+	}
 	b = appendField(b, "5:token", m.Token)
 	if m.V != nil {
 		b = append(b, "1:v"...)

@@ -63,6 +63,24 @@ func TestAppend(t *testing.T) {
 			"d1:ad2:id20:" + id20 + "12:implied_porti0e9:info_hash20:" + id20 + "4:porti6881e4:seedi0e5:token3:toke" +
 				"1:q13:announce_peer1:t2:aa1:y1:qe",
 		},
+		"recursive get": {
+			krpc.Message{
+				Type: krpc.TypeQuery, Method: krpc.MethodGet, TID: []byte("aa"), HasID: true, ID: id,
+				HasTarget: true, Target: id, Salt: []byte("s"), Recursive: true, ReadOnly: true, Version: version,
+			},
+			"d1:ad2:id20:" + id20 + "4:salt1:s6:target20:" + id20 + "e1:q3:get2:rdi1e2:roi1e1:t2:aa1:v4:KD\x00\x011:y1:qe",
+		},
+		"recursion came to no end": {
+			krpc.Message{Type: krpc.TypeResponse, TID: []byte("aa"), HasID: true, ID: id, HasRecursive: true, IP: v4},
+			"d2:ip6:\x01\x02\x03\x04\x1a\xe11:rd2:id20:" + id20 + "e2:rdi0e1:t2:aa1:y1:re",
+		},
+		"stored by recursion": {
+			krpc.Message{
+				Type: krpc.TypeResponse, TID: []byte("aa"), HasID: true, ID: id, Recursive: true, Samples: []byte{}, Token: []byte{},
+				HasStored: true, Stored: 8, HasSeq: true, Seq: 3,
+			},
+			"d1:rd2:id20:" + id20 + "7:samples0:3:seqi3e6:storedi8e5:token0:e2:rdi1e1:t2:aa1:y1:re",
+		},
 		"other method": {
 			krpc.Message{Type: krpc.TypeQuery, Method: krpc.MethodUnknown, Name: []byte("vote"), TID: []byte("aa"), HasID: true, ID: id},
 			"d1:ad2:id20:" + id20 + "e1:q4:vote1:t2:aa1:y1:qe",
@@ -123,6 +141,7 @@ func TestAppendRefuses(t *testing.T) {
 		"BFsd":                {r, func(m *krpc.Message) { m.BFSeeds = make([]byte, 255) }},
 		"BFpe":                {r, func(m *krpc.Message) { m.BFPeers = make([]byte, 257) }},
 		"interval":            {r, func(m *krpc.Message) { m.HasInterval, m.Interval = true, 21601 }},
+		"stored":              {r, func(m *krpc.Message) { m.HasStored, m.Stored = true, -1 }},
 		"num":                 {r, func(m *krpc.Message) { m.HasNum, m.Num = true, -1 }},
 	} {
 		t.Run(name, func(t *testing.T) {

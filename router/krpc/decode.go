@@ -19,6 +19,9 @@ import (
 // A put has a value of canonical form and legal size, and if it is mutable (K is not nil) a seq, a signature of the
 // right size and a legal salt. Its token and its signature are still to be checked, with CheckPut for the latter.
 //
+// A put or announce_peer with rd need not have a token, since who does recursion may do without: whoever does not has
+// the check of CheckToken still to do.
+//
 // The package documentation lists what is tolerated and what is not.
 func Decode(b []byte, m *Message) error {
 	*m = Message{}
@@ -63,7 +66,8 @@ func Decode(b []byte, m *Message) error {
 func (m *Message) keepEnvelope(id ID, hasID bool) {
 	*m = Message{
 		Type: m.Type, TID: m.TID, Method: m.Method, Name: m.Name, Version: m.Version, IP: m.IP,
-		ReadOnly: m.ReadOnly, HasReadOnly: m.HasReadOnly, Err: m.Err, ID: id, HasID: hasID,
+		ReadOnly: m.ReadOnly, HasReadOnly: m.HasReadOnly, Recursive: m.Recursive, HasRecursive: m.HasRecursive,
+		Err: m.Err, ID: id, HasID: hasID,
 	}
 }
 
@@ -146,6 +150,10 @@ func (d *decoder) message() error {
 			if k == kindString {
 				m.Name = b[start:end:end]
 				m.Method = methodOf(m.Name)
+			}
+		case "rd":
+			if k == kindInt {
+				m.HasRecursive, m.Recursive = true, n != 0
 			}
 		case "ro":
 			if k == kindInt {

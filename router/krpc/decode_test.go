@@ -15,6 +15,11 @@ const (
 	target20 = "mnopqrstuvwxyz123456"
 )
 
+// recursive adds rd to a query.
+func recursive(query, rd string) string {
+	return strings.Replace(query, "1:t2:aa1:y1:qe", "2:rd"+rd+"1:t2:aa1:y1:qe", 1)
+}
+
 // query bencodes a query with these arguments after the ID.
 func query(method, args string) string {
 	return fmt.Sprintf("d1:ad2:id20:%s%se1:q%d:%s1:t2:aa1:y1:qe", id20, args, len(method), method)
@@ -113,6 +118,9 @@ func refusals() map[string]refusal {
 		"announce of port 2^64+1":      {query("announce_peer", hash+"4:porti18446744073709551617e5:token1:x"), krpc.ErrArgPort},
 		"announce, port a string":      {query("announce_peer", hash+"4:port4:68815:token1:x"), krpc.ErrArgPort},
 		"announce without token":       {query("announce_peer", hash+"4:porti1e"), krpc.ErrArgToken},
+		"announce, rd 0, no token":     {recursive(query("announce_peer", hash+"4:porti1e"), "i0e"), krpc.ErrArgToken},
+		"put, rd no number, no token":  {recursive(query("put", "1:v1:x"), "1:1"), krpc.ErrArgToken},
+		"put, rd, no token, no sig":    {recursive(query("put", mutable+"3:seqi1e1:v1:x"), "i1e"), krpc.ErrArgSig},
 		"announce, token a number":     {query("announce_peer", hash+"4:porti1e5:tokeni1e"), krpc.ErrArgToken},
 		"put without token":            {query("put", "1:v1:x"), krpc.ErrArgToken},
 		"put without v":                {query("put", "5:token1:x"), krpc.ErrArgV},
@@ -229,6 +237,26 @@ func acceptances() map[string]acceptance {
 			func(m *krpc.Message) bool { return m.ImpliedPort && !m.HasPort }},
 		"implied port, port out of range": {query("announce_peer", "12:implied_porti2e"+hash+"4:porti70000e5:token1:x"),
 			func(m *krpc.Message) bool { return m.ImpliedPort && !m.HasPort }},
+		"recursive announce without token": {recursive(query("announce_peer", hash+"4:porti1e"), "i1e"),
+			func(m *krpc.Message) bool {
+				return m.Recursive && m.Token == nil && krpc.CheckToken(m) == krpc.ErrArgToken
+			}}, //nolint:errorlint // the very value
+		"recursive put without token": {recursive(query("put", "1:v1:x"), "i7e"),
+			func(m *krpc.Message) bool {
+				return m.Recursive && m.Token == nil && krpc.CheckToken(m) == krpc.ErrArgToken
+			}}, //nolint:errorlint // the very value
+		"recursive put with token": {recursive(query("put", "5:token0:1:v1:x"), "i1e"),
+			func(m *krpc.Message) bool { return m.Recursive && m.Token != nil && krpc.CheckToken(m) == nil }},
+		"recursive get": {recursive(query("get", "4:salt1:s6:target20:"+target20), "i1e"),
+			func(m *krpc.Message) bool { return m.Recursive && string(m.Salt) == "s" && krpc.CheckToken(m) == nil }},
+		"rd 0": {recursive(query("get", "6:target20:"+target20), "i0e"),
+			func(m *krpc.Message) bool { return !m.Recursive && m.HasRecursive }},
+		"rd beyond int64": {recursive(query("get", "6:target20:"+target20), "i99999999999999999999e"),
+			func(m *krpc.Message) bool { return !m.Recursive && !m.HasRecursive }},
+		"rd of a response, after an a": {"d1:ade1:rd2:id20:" + id20 + "6:storedi3ee2:rdi1e1:t2:aa1:y1:re",
+			func(m *krpc.Message) bool { return m.Recursive && m.HasStored && m.Stored == 3 }},
+		"stored negative": {response("6:storedi-3e"),
+			func(m *krpc.Message) bool { return m.HasStored && m.Stored == 0 }},
 		"empty token": {query("announce_peer", hash+"4:porti65535e5:token0:"),
 			func(m *krpc.Message) bool { return m.Token != nil && len(m.Token) == 0 && m.Port == 65535 }},
 		"immutable put with junk beside": {query("put", "3:cas1:x4:salti1e3:seq1:x3:sigi0e5:token1:x1:v1:x"),

@@ -70,4 +70,24 @@
 //   - Optional arguments with a wrong type count as absent, mandatory ones are an error 203.
 //   - In responses, nodes, nodes6 and samples lose a trailing part of a record, and k, sig and bloom filters with a
 //     wrong size count as absent: the rest of the response is of use, and values are verified anyway.
+//
+// # Recursive queries
+//
+// A client without DHT logic sets the top-level key "rd" to 1 in a query: recursion desired, as in DNS. No BEP has it, and
+// nodes that do not know it ignore it. A node that does recursion for the client's address looks the target up in
+// the whole network, verifies what it finds, and answers with one datagram within 5 seconds. To a node that does not,
+// "rd" counts as absent.
+//
+//   - get, get_peers and find_node have the arguments that they always have. A get for a mutable item with a salt
+//     carries the salt as "salt" besides: without it no signature can be checked, and responses do not have it.
+//   - put and announce_peer have them too, but need no "token".
+//   - The response is that of the method: "id", "nodes" and "nodes6" with the closest nodes found, "token", and what was
+//     found: "v" with "k", "sig" and "seq", or "values", of the families that "want" names. If "seq" of a get is not less than
+//     that of the newest version, there is "seq" and no "v".
+//   - A response without what was asked for has "rd": 1 says that the network does not have it, 0 that this is not certain,
+//     because time ran out or no node answered. A response without it and without "rd" says that there was no recursion. To find_node, put and
+//     announce_peer the response always has "rd", if there was.
+//   - The response to put and announce_peer has "stored" in "r": how many nodes stored it, the one that was asked
+//     included. If none did, it is an error message with the code of BEP 44 that most nodes gave, or 202 (server error) if none
+//     answered.
 package krpc

@@ -169,6 +169,8 @@ func (d *decoder) result(key []byte, v value) {
 		m.HasNum, m.Num = v.kind == kindInt, max(v.n, 0)
 	case "samples":
 		m.Samples = v.whole(b, IDLen)
+	case "stored":
+		m.HasStored, m.Stored = v.kind == kindInt, max(v.n, 0)
 	}
 }
 

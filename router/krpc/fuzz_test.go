@@ -99,9 +99,9 @@ func checkPromises(t *testing.T, m *krpc.Message) {
 		case krpc.MethodGetPeers:
 			ok = ok && m.HasInfoHash
 		case krpc.MethodAnnouncePeer:
-			ok = ok && m.HasInfoHash && m.Token != nil && (m.ImpliedPort || m.Port != 0)
+			ok = ok && m.HasInfoHash && (m.Token != nil || m.Recursive) && (m.ImpliedPort || m.Port != 0)
 		case krpc.MethodPut:
-			ok = ok && m.Token != nil && krpc.CheckValue(m.V) == nil &&
+			ok = ok && (m.Token != nil || m.Recursive) && krpc.CheckValue(m.V) == nil &&
 				(m.K == nil || m.HasSeq && m.Seq >= 0 && m.Sig != nil && len(m.Salt) <= 64)
 		default:
 			ok = false

@@ -33,6 +33,11 @@ type Message struct {
 	ReadOnly    bool // ro: the sender is no server and must not enter routing tables (BEP 43)
 	HasReadOnly bool // "ro" is present; lets Append write ro = 0
 
+	// Recursive is rd ≠ 0, which is ours: in a query, recursion desired; in a response, that the recursion is
+	// complete. See the package documentation.
+	Recursive    bool
+	HasRecursive bool // "rd" is present; lets Append write rd = 0
+
 	// Arguments "a" of a query and results "r" of a response.
 
 	ID          ID // id: the sender's node ID
@@ -78,6 +83,9 @@ type Message struct {
 	Num         int64 // num: infohashes in the sender's store (BEP 51)
 	HasNum      bool
 	Samples     []byte // samples: infohashes, 20·n bytes (BEP 51); see the function Samples
+
+	Stored    int64 // stored: in the response to a recursive put or announce_peer, how many nodes stored it; not negative
+	HasStored bool
 
 	Err Error // e, when Type is TypeError
 }

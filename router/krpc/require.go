@@ -29,7 +29,7 @@ func (d *decoder) query() error {
 			return ErrArgInfoHash
 		case !m.ImpliedPort && m.Port == 0:
 			return ErrArgPort
-		case m.Token == nil:
+		case m.Token == nil && !m.Recursive:
 			return ErrArgToken
 		}
 	case MethodPut:
@@ -49,7 +49,7 @@ func (d *decoder) query() error {
 func (d *decoder) put() error {
 	m := d.m
 	switch {
-	case m.Token == nil:
+	case m.Token == nil && !m.Recursive:
 		return ErrArgToken
 	case d.bad&badK != 0:
 		return ErrArgK
@@ -61,4 +61,13 @@ func (d *decoder) put() error {
 		return ErrArgCAS
 	}
 	return checkPutArgs(m)
+}
+
+// CheckToken returns an ErrArgToken for a put or announce_peer that has no token, which Decode lets pass with rd. It
+// takes precedence over whatever else is wrong with the arguments of a put.
+func CheckToken(m *Message) error {
+	if m.Token == nil && m.HasID && (m.Method == MethodPut || m.Method == MethodAnnouncePeer) {
+		return ErrArgToken
+	}
+	return nil
 }
