@@ -16,6 +16,7 @@ type composer struct {
 	nodes, nodes6 []byte
 	values        []byte
 	peers         []store.Peer
+	found         []netip.AddrPort // peers that fillValues chooses from
 }
 
 // version is our "v", shared by all messages.
@@ -24,7 +25,7 @@ var version = []byte(krpc.Version)
 // respond begins the response that answers query q: with our ID and, for methods with a target, the contacts closest to
 // it.
 func (c *composer) respond(v *View, q *krpc.Message, target *ID, to netip.AddrPort) *krpc.Message {
-	c.view = v
+	c.view, c.found = v, nil
 	c.m = krpc.Message{Type: krpc.TypeResponse, TID: q.TID, IP: to, Version: version, HasID: true, ID: v.snapshot.ID4}
 	f, want := FamilyOf(to.Addr()), q.Want
 	if f == IPv6 {
@@ -60,6 +61,21 @@ func notNil(b []byte) []byte {
 func (c *composer) addToken() {
 	c.token = c.view.Token(c.m.IP.Addr())
 	c.m.Token = c.token[:]
+}
+
+// addItem adds an item to the answer to a get, or of a mutable one that the asker has already the sequence number alone
+// (BEP 44).
+func (c *composer) addItem(q *krpc.Message, it *Item) {
+	m := &c.m
+	if it.Mutable {
+		m.Seq, m.HasSeq = it.Seq, true
+	}
+	if !it.Mutable || !q.HasSeq || it.Seq > q.Seq {
+		m.V = it.V
+		if it.Mutable {
+			m.K, m.Sig = it.K[:], it.Sig[:]
+		}
+	}
 }
 
 // dropForeign removes the contacts of the family that the asker did not use, to make room.
@@ -111,4 +127,65 @@ func wantOf(f Family) krpc.Want {
 // errorReply returns the error message that answers query q.
 func errorReply(q *krpc.Message, e *krpc.Error, to netip.AddrPort) *krpc.Message {
 	return &krpc.Message{Type: krpc.TypeError, TID: q.TID, Err: *e, IP: to, Version: version}
+}
+
+// replaceNodes puts the closest nodes that a lookup has found in the place of those of the table.
+func (c *composer) replaceNodes(l *lookup) {
+	for f, list := range l.lists {
+		if list == nil {
+			continue
+		}
+		closest := list.closest(bucketSize)
+		if len(closest) == 0 {
+			continue
+		}
+		m, own := &c.m.Nodes, &c.nodes
+		if Family(f) == IPv6 {
+			m, own = &c.m.Nodes6, &c.nodes6
+		}
+		if *m == nil {
+			continue // not wanted
+		}
+		*own = (*own)[:0]
+		for _, n := range closest {
+			*own = krpc.AppendNode(*own, n.ID, n.Addr)
+		}
+		*m = *own
+	}
+}
+
+// addFound has fillValues add as many of these peers as fit, of the families that the asker wants, or else of its own.
+func (c *composer) addFound(q *krpc.Message, peers []netip.AddrPort) {
+	want := q.Want
+	if want == 0 {
+		want = wantOf(FamilyOf(c.m.IP.Addr()))
+	}
+	for _, p := range peers {
+		if want&wantOf(FamilyOf(p.Addr())) != 0 {
+			c.found = append(c.found, p)
+		}
+	}
+	c.m.Values = notNil(c.values) // there are some, if only of the other family
+}
+
+// fillValues adds as many of the peers found as fit. room is memory to measure the reply in.
+func (c *composer) fillValues(room []byte) {
+	if len(c.found) == 0 {
+		return
+	}
+	b, err := c.m.Append(room)
+	if err != nil {
+		return // it will not be sent
+	}
+	left := krpc.MaxPayload - (len(b) - len(room))
+	c.values = notNil(c.values)
+	for _, p := range c.found {
+		before := len(c.values)
+		c.values = krpc.AppendPeer(c.values, p)
+		if left -= len(c.values) - before; left < 0 {
+			c.values = c.values[:before]
+			break
+		}
+	}
+	c.m.Values = c.values
 }

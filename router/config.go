@@ -35,6 +35,8 @@ type Config struct {
 	NewID func(Family, netip.Addr) ID
 	// QueryRate bounds all queries that the node sends, per second. Default 250.
 	QueryRate int
+	// Recursion is about queries that this node looks up for clients. Default: none.
+	Recursion Recursion
 	// Tuning is for networks with needs of their own.
 	Tuning Tuning
 	// Logger is where the node says what it does. Default: nowhere.

@@ -31,6 +31,21 @@ const (
 	eventPublished
 	eventPublishFailed
 	eventIDChanged
+	eventRecursionBegun
+	eventRecursionResumed
+	eventRecursionHeld
+	eventRecursionCached
+	eventRecursionShared
+	eventRecursionRepeated
+	eventRecursionFound
+	eventRecursionNotFound
+	eventRecursionUnfinished
+	eventRecursionStored
+	eventRecursionRefused
+	eventRecursionForged
+	eventRecursionLate
+	eventRecursionDenied
+	eventRecursionBusy
 	events
 )
 
@@ -56,6 +71,22 @@ var eventNames = [events][2]string{
 	eventPublished:     {"table", "published"},
 	eventPublishFailed: {"table", "not published"},
 	eventIDChanged:     {"table", "ID changed"},
+
+	eventRecursionBegun:      {"recursion", "begun"},
+	eventRecursionResumed:    {"recursion", "taken over from the kernel"},
+	eventRecursionHeld:       {"recursion", "answered from the store"},
+	eventRecursionCached:     {"recursion", "answered from the cache"},
+	eventRecursionShared:     {"recursion", "joined one under way"},
+	eventRecursionRepeated:   {"recursion", "query repeated"},
+	eventRecursionFound:      {"recursion", "found"},
+	eventRecursionNotFound:   {"recursion", "not found"},
+	eventRecursionUnfinished: {"recursion", "not finished in time"},
+	eventRecursionStored:     {"recursion", "stored"},
+	eventRecursionRefused:    {"recursion", "not stored"},
+	eventRecursionForged:     {"recursion", "forged value"},
+	eventRecursionLate:       {"recursion", "late answer"},
+	eventRecursionDenied:     {"recursion", "not allowed"},
+	eventRecursionBusy:       {"recursion", "over the limit"},
 }
 
 // errorCodes are the codes that the node answers with.

@@ -72,6 +72,10 @@ func (n *Node) localItem(target ID) *Item {
 		}
 		return nil
 	}
+	return itemOf(it)
+}
+
+func itemOf(it *store.Item) *Item {
 	return &Item{Target: it.Target, V: it.V, Mutable: it.Mutable, K: it.K, Salt: it.Salt, Seq: it.Seq, Sig: it.Sig}
 }
 
@@ -120,7 +124,7 @@ func (n *Node) PutImmutable(ctx context.Context, v []byte, opts ...Option) (*Sto
 	if err := l.run(ctx); err != nil {
 		return nil, err
 	}
-	return l.putItem(ctx, it, nil)
+	return l.putItem(ctx, it, nil, netip.Addr{})
 }
 
 // PutMutable stores a signed item at the nodes closest to its target. With cas, a node takes it only in place of an
@@ -159,7 +163,7 @@ func (n *Node) UpdateMutable(ctx context.Context, k [32]byte, salt []byte, build
 	if err := conflict(found.item, it, cas); err != nil {
 		return nil, err
 	}
-	return l.putItem(ctx, it, cas)
+	return l.putItem(ctx, it, cas, netip.Addr{})
 }
 
 // conflict returns the error that every node with the current version would answer a put of the next one with. To tell
@@ -176,8 +180,8 @@ func conflict(current *Item, next Item, cas *int64) error {
 	return nil
 }
 
-// putItem stores an item after the lookup of its target.
-func (l *lookup) putItem(ctx context.Context, it Item, cas *int64) (*StoreResult, error) {
+// putItem stores an item after the lookup of its target, for a client or, if that is the zero Addr, for ourselves.
+func (l *lookup) putItem(ctx context.Context, it Item, cas *int64, client netip.Addr) (*StoreResult, error) {
 	m := krpc.Message{Method: krpc.MethodPut, V: it.V}
 	if it.Mutable {
 		m.K, m.Sig, m.Salt, m.Seq, m.HasSeq = it.K[:], it.Sig[:], it.Salt, it.Seq, true
@@ -191,7 +195,7 @@ func (l *lookup) putItem(ctx context.Context, it Item, cas *int64) (*StoreResult
 	local := func(own bool) error {
 		return l.n.keepItem(&store.Item{
 			Target: it.Target, V: it.V, Mutable: it.Mutable, K: it.K, Salt: it.Salt, Seq: it.Seq, Sig: it.Sig, Own: own,
-		}, cas, netip.Addr{})
+		}, cas, client)
 	}
 	if l.options.keep && l.n.store != nil {
 		if err := local(true); err != nil {

@@ -25,6 +25,16 @@ type lookup struct {
 	onAnswer func(c *candidate, r *reply) (enough bool)
 	// roots are nodes to begin with whose IDs need not be known, beside those of the table.
 	roots []Contact
+	// known is what somebody else has found out already.
+	known *headStart
+	// limit is how long it may take.
+	limit time.Duration
+	// hurry says that somebody waits: then a node counts as slow by what the round-trip times are here, however short.
+	hurry bool
+	// here says that what is written afterwards is stored here too, however far away this node is.
+	here bool
+	// late is called with an answer that came after the end, if not nil.
+	late func()
 
 	width    int
 	events   chan lookupEvent
@@ -33,6 +43,10 @@ type lookup struct {
 	inFlight int
 	hops     int
 	begin    time.Time
+	deadline *time.Timer
+	end      time.Time // when the deadline is
+	// complete says that the lookup came to its end by itself; starved, that our own limits kept it from asking.
+	complete, starved bool
 }
 
 // lookupEvent is the outcome of a query, or that it takes long.
@@ -47,7 +61,7 @@ type lookupEvent struct {
 // newLookup prepares a lookup of a target by a method.
 func (n *Node) newLookup(target ID, query krpc.Message, opts []Option) *lookup {
 	l := &lookup{
-		n: n, target: target, query: query, width: n.config.Tuning.Alpha,
+		n: n, target: target, query: query, width: n.config.Tuning.Alpha, limit: n.config.Tuning.LookupTime,
 		events: make(chan lookupEvent), over: make(chan struct{}),
 	}
 	for _, o := range opts {
@@ -62,16 +76,19 @@ func (l *lookup) run(ctx context.Context) error {
 	defer l.n.lookups.Add(-1)
 	defer close(l.over)
 	l.begin = time.Now()
-	l.start()
-	deadline := time.NewTimer(l.n.config.Tuning.LookupTime)
-	defer deadline.Stop()
-	again := time.NewTimer(l.n.config.Tuning.LookupTime)
+	l.deadline, l.end = time.NewTimer(l.limit), l.begin.Add(l.limit)
+	defer l.deadline.Stop()
+	if l.start() {
+		return nil
+	}
+	again := time.NewTimer(l.limit)
 	defer again.Stop()
 	for {
 		l.ask(ctx)
 		l.report()
 		done, wait := l.done(time.Now())
 		if done {
+			l.complete = true
 			return nil
 		}
 		if wait > 0 {
@@ -84,7 +101,7 @@ func (l *lookup) run(ctx context.Context) error {
 				return nil
 			}
 		case <-again.C:
-		case <-deadline.C:
+		case <-l.deadline.C:
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
@@ -94,8 +111,17 @@ func (l *lookup) run(ctx context.Context) error {
 	}
 }
 
-// start fills the lists with the closest contacts of the tables.
-func (l *lookup) start() {
+// endWithin has the lookup end no later than in a while.
+func (l *lookup) endWithin(d time.Duration) {
+	if end := time.Now().Add(d); end.Before(l.end) {
+		l.end = end
+		l.deadline.Reset(d)
+	}
+}
+
+// start fills the lists with the closest contacts of the tables, and with what is known beside. It reports whether the
+// lookup has what it wants already.
+func (l *lookup) start() (enough bool) {
 	var want krpc.Want
 	var seeds []Contact
 	l.n.mu.Lock()
@@ -105,6 +131,9 @@ func (l *lookup) start() {
 			continue
 		}
 		l.lists[f] = newShortlist(f, l.target, t.config, l.n.isSelf, l.width)
+		if l.hurry {
+			l.lists[f].grace = min(slowGrace, max(graceRounds*l.n.rtt[f].slow(hurrySlow), minGrace))
+		}
 		want |= wantOf(f)
 		seeds = append(seeds, t.Closest(l.target, lookupSeeds)...)
 	}
@@ -112,9 +141,13 @@ func (l *lookup) start() {
 	if want == krpc.WantN4|krpc.WantN6 {
 		l.query.Want = want // in one family it is implied
 	}
+	if l.known != nil && l.known.give(l) {
+		return true
+	}
 	for _, c := range append(seeds, l.roots...) {
 		l.add(c, nil)
 	}
+	return false
 }
 
 func (l *lookup) add(c Contact, referrer *candidate) {
@@ -143,14 +176,23 @@ func (l *lookup) ask(ctx context.Context) {
 // exchange asks one candidate. It may outlast the lookup: a late answer is still of use to the table.
 func (l *lookup) exchange(ctx context.Context, list *shortlist, c *candidate, to Contact) {
 	slow := func() { l.send(lookupEvent{list: list, c: c, slow: true}) }
-	r, err := l.n.query(ctx, to, l.query, slow)
-	l.send(lookupEvent{list: list, c: c, r: r, err: err})
+	ask := l.n.query
+	if l.hurry {
+		ask = l.n.queryInHurry
+	}
+	r, err := ask(ctx, to, l.query, slow)
+	if !l.send(lookupEvent{list: list, c: c, r: r, err: err}) && err == nil && l.late != nil {
+		l.late()
+	}
 }
 
-func (l *lookup) send(e lookupEvent) {
+// send hands an event to the lookup; false if that has ended.
+func (l *lookup) send(e lookupEvent) bool {
 	select {
 	case l.events <- e:
+		return true
 	case <-l.over:
+		return false
 	}
 }
 
@@ -162,6 +204,7 @@ func (l *lookup) handle(e lookupEvent) bool {
 	}
 	l.inFlight--
 	if errors.Is(e.err, ErrBusy) || errors.Is(e.err, ErrUnsent) {
+		l.starved = l.starved || errors.Is(e.err, ErrBusy)
 		e.c.state = stateFailed // our limits are nobody's fault
 		l.progress.Failed++
 		return false
@@ -176,15 +219,20 @@ func (l *lookup) handle(e lookupEvent) bool {
 		l.progress.Failed++
 		return false
 	}
-	if !e.list.answered(e.c, e.r.ID) {
+	return l.take(e.list, e.c, e.r)
+}
+
+// take takes a response in, and reports whether the lookup has what it wants.
+func (l *lookup) take(list *shortlist, c *candidate, r *reply) bool {
+	if !list.answered(c, r.ID) {
 		l.progress.Failed++
 		return false
 	}
-	e.c.token = e.r.Token
+	c.token = r.Token
 	l.progress.Answered++
-	l.hops = max(l.hops, e.c.hops)
-	e.c.responded(&e.r.Message, l.add)
-	return l.onAnswer != nil && l.onAnswer(e.c, e.r)
+	l.hops = max(l.hops, c.hops)
+	c.responded(&r.Message, l.add)
+	return l.onAnswer != nil && l.onAnswer(c, r)
 }
 
 // done reports whether all families are complete, or when to look again.

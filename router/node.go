@@ -51,6 +51,7 @@ type Node struct {
 	jobs      *shares
 	jobPool   sync.Pool
 	hints     *hints
+	recursor  *recursor
 	moved     chan struct{} // our ID has changed or is settled, or we are no longer alone
 	ready     chan struct{}
 	readyOnce sync.Once
@@ -98,6 +99,7 @@ func New(c Config) (*Node, error) {
 		ready:        make(chan struct{}),
 		closed:       make(chan struct{}),
 	}
+	n.recursor = newRecursor(n, c.Recursion)
 	n.tokens = NewTokens(n.loadSecrets(), c.Tuning.TokenLife, time.Now())
 	for _, conn := range c.Conns {
 		n.addSocket(conn)

@@ -116,10 +116,7 @@ func (n *Node) Announce(ctx context.Context, infohash ID, port uint16, seed bool
 	if err := l.run(ctx); err != nil {
 		return nil, err
 	}
-	m := krpc.Message{
-		Method: krpc.MethodAnnouncePeer, InfoHash: infohash, HasInfoHash: true,
-		Port: port, HasPort: true, ImpliedPort: port == 0, HasImpliedPort: true, Seed: seed, HasSeed: true,
-	}
+	m := announceOf(infohash, port, seed)
 	if l.options.keep {
 		n.announces.add(ownAnnounce{infohash, port, seed})
 	}
@@ -134,4 +131,12 @@ func (n *Node) Announce(ctx context.Context, infohash ID, port uint16, seed bool
 		}
 		return n.keepPeer(infohash, peer, seed, netip.Addr{})
 	})
+}
+
+// announceOf returns the query that announces a port of this host, 0 for the UDP source port.
+func announceOf(infohash ID, port uint16, seed bool) krpc.Message {
+	return krpc.Message{
+		Method: krpc.MethodAnnouncePeer, InfoHash: infohash, HasInfoHash: true,
+		Port: port, HasPort: true, ImpliedPort: port == 0, HasImpliedPort: true, Seed: seed, HasSeed: true,
+	}
 }

@@ -18,8 +18,9 @@ const (
 	patience = 6 * time.Second
 	// Bounds of the time after which a node counts as slow: a lookup asks another in its stead, and the query is sent
 	// once more.
-	minSlow = 300 * time.Millisecond
-	maxSlow = time.Second
+	minSlow   = 300 * time.Millisecond
+	hurrySlow = 50 * time.Millisecond // instead of minSlow while somebody waits for a datagram
+	maxSlow   = time.Second
 )
 
 // rtt estimates round-trip times, as TCP does (RFC 6298), over all nodes of a family. Safe for concurrent use.
@@ -40,14 +41,14 @@ func (r *rtt) add(d time.Duration) {
 	r.smoothed += (d - r.smoothed) / 8
 }
 
-// slow returns after which time a node counts as slow.
-func (r *rtt) slow() time.Duration {
+// slow returns after which time a node counts as slow, which is no less than least.
+func (r *rtt) slow(least time.Duration) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.smoothed == 0 {
 		return maxSlow
 	}
-	return min(max(r.smoothed+4*r.deviation, minSlow), maxSlow)
+	return min(max(r.smoothed+4*r.deviation, least), maxSlow)
 }
 
 func (r *rtt) value() time.Duration {
@@ -61,6 +62,16 @@ func (r *rtt) value() time.Duration {
 // the query is sent a second time, a third if it stores something, as far as the limits allow. It is given up after 6
 // seconds. What the outcome says about the node goes to the routing table.
 func (n *Node) query(ctx context.Context, to Contact, m krpc.Message, slow func()) (*reply, error) {
+	return n.queryPaced(ctx, to, m, minSlow, slow)
+}
+
+// queryInHurry is query for somebody who waits: nodes may count as slow earlier.
+func (n *Node) queryInHurry(ctx context.Context, to Contact, m krpc.Message, slow func()) (*reply, error) {
+	return n.queryPaced(ctx, to, m, hurrySlow, slow)
+}
+
+// queryPaced is query with the least time after which a node counts as slow.
+func (n *Node) queryPaced(ctx context.Context, to Contact, m krpc.Message, leastSlow time.Duration, slow func()) (*reply, error) {
 	to.Addr = netip.AddrPortFrom(to.Addr.Addr().Unmap(), to.Addr.Port())
 	s := n.primary[FamilyOf(to.Addr.Addr())]
 	if s == nil {
@@ -81,7 +92,7 @@ func (n *Node) query(ctx context.Context, to Contact, m krpc.Message, slow func(
 		n.count(eventLimited)
 		return nil, ErrBusy
 	}
-	r, err := n.exchange(ctx, x, m, slow)
+	r, err := n.exchange(ctx, x, m, leastSlow, slow)
 	n.transactions.end(x)
 	switch {
 	case errors.Is(err, ErrUnsent):
@@ -97,7 +108,7 @@ func (n *Node) query(ctx context.Context, to Contact, m krpc.Message, slow func(
 }
 
 // exchange sends the query of a transaction and waits for the answer.
-func (n *Node) exchange(ctx context.Context, x *transaction, m krpc.Message, slow func()) (*reply, error) {
+func (n *Node) exchange(ctx context.Context, x *transaction, m krpc.Message, leastSlow time.Duration, slow func()) (*reply, error) {
 	m.Type, m.TID = krpc.TypeQuery, x.id[:]
 	m.ID, m.HasID = n.ID(x.socket.family), true
 	m.Version = version
@@ -112,7 +123,7 @@ func (n *Node) exchange(ctx context.Context, x *transaction, m krpc.Message, slo
 		return nil, fmt.Errorf("%w: %w", ErrUnsent, err)
 	}
 	rtt := &n.rtt[x.socket.family]
-	late := time.NewTimer(rtt.slow())
+	late := time.NewTimer(rtt.slow(leastSlow))
 	defer late.Stop()
 	resend := 1
 	if m.Method == krpc.MethodPut || m.Method == krpc.MethodAnnouncePeer {

@@ -90,6 +90,9 @@ func (r *responder) handle(p *Packet) {
 			return
 		}
 		r.n.received[m.Method].Add(1)
+		if m.Method == krpc.MethodPut && krpc.CheckToken(m) != nil && !r.n.recursor.allows(p.Addr.Addr()) {
+			e = krpc.ErrArgToken // as without rd
+		}
 		r.refuse(p, e)
 		return
 	default:
@@ -97,7 +100,10 @@ func (r *responder) handle(p *Packet) {
 		return
 	}
 	if m.Type != krpc.TypeQuery {
-		r.n.count(r.n.transactions.deliver(m, p.Data, r.s, p.Addr, r.now))
+		outcome := r.n.transactions.deliver(m, p.Data, r.s, p.Addr, r.now)
+		if outcome != eventReplyUnknown || !r.n.takeOver(m, p) {
+			r.n.count(outcome)
+		}
 		return
 	}
 	if r.n.config.ReadOnly {
@@ -114,6 +120,9 @@ func (r *responder) handle(p *Packet) {
 // answer answers a well-formed query.
 func (r *responder) answer(p *Packet) {
 	m, method := &r.m, r.m.Method
+	if m.Recursive && r.recurse(p) {
+		return
+	}
 	switch method {
 	case krpc.MethodPing, krpc.MethodFindNode:
 	case krpc.MethodGet:

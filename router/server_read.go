@@ -24,17 +24,14 @@ func (r *responder) answerItem(p *Packet) bool {
 	if err != nil {
 		return false // expired meanwhile, or these are peers of a torrent
 	}
-	m := r.reply.respond(r.view, &r.m, &r.m.Target, p.Addr)
+	return r.answerItemOf(p, itemOf(it))
+}
+
+// answerItemOf answers a get with an item, and reports whether it did.
+func (r *responder) answerItemOf(p *Packet, it *Item) bool {
+	r.reply.respond(r.view, &r.m, &r.m.Target, p.Addr)
 	r.reply.addToken()
-	if it.Mutable {
-		m.Seq, m.HasSeq = it.Seq, true
-	}
-	if !it.Mutable || !r.m.HasSeq || it.Seq > r.m.Seq {
-		m.V = it.V
-		if it.Mutable {
-			m.K, m.Sig = it.K[:], it.Sig[:]
-		}
-	}
+	r.reply.addItem(&r.m, it)
 	r.reply.fit(r.room())
 	return r.send(p)
 }

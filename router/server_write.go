@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"strings"
+	"time"
 
 	"kdht/router/krpc"
 	"kdht/store"
@@ -40,23 +41,27 @@ func (n *Node) later(s *socket, p *Packet, host netip.Addr, answer func(*Node, *
 	return true
 }
 
-// reply sends a response.
-func (j *job) reply(n *Node, m *krpc.Message) {
+// reply sends a response, and returns it.
+func (j *job) reply(n *Node, m *krpc.Message) []byte {
 	b, err := m.Append(make([]byte, 0, writeSize))
 	if err != nil {
 		n.log.Error("a reply could not be encoded", "method", j.m.Method, "error", err)
-		return
+		return nil
 	}
 	n.answered[j.m.Method].Add(1)
 	j.s.reply(b, j.from, j.local)
+	return b
 }
 
-// refuse sends an error message.
-func (j *job) refuse(n *Node, e *krpc.Error) {
+// refuse sends an error message, and returns it.
+func (j *job) refuse(n *Node, e *krpc.Error) []byte {
 	n.countError(e.Code)
-	if b, err := errorReply(&j.m, e, j.from).Append(make([]byte, 0, 256)); err == nil {
-		j.s.reply(b, j.from, j.local)
+	b, err := errorReply(&j.m, e, j.from).Append(make([]byte, 0, 256))
+	if err != nil {
+		return nil
 	}
+	j.s.reply(b, j.from, j.local)
+	return b
 }
 
 var (
@@ -70,6 +75,9 @@ func (r *responder) store(p *Packet) {
 	switch {
 	case r.n.store == nil:
 		r.refuse(p, errNoStore)
+		return
+	case m.Token == nil: // Decode lets it pass with rd
+		r.refuse(p, krpc.ErrArgToken)
 		return
 	case !r.n.tokens.Valid(m.Token, p.Addr.Addr()):
 		r.n.count(eventTokenInvalid)
@@ -133,6 +141,7 @@ func (n *Node) keepItem(it *store.Item, cas *int64, from netip.Addr) error {
 		return err
 	}
 	n.hold(it.Target)
+	n.recursor.cache.supersede(it, time.Now())
 	return nil
 }
 

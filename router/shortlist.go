@@ -24,8 +24,12 @@ const (
 	// maxLies is after how many referrals that did not answer, without one that did, the others of the same
 	// node are put last.
 	maxLies = 4
-	// slowGrace is for how long a lookup that is otherwise complete waits for a node close to the target.
-	slowGrace = 2500 * time.Millisecond
+	// slowGrace is for how long a lookup that is otherwise complete waits for a node close to the target, and so many times
+	// the time after which a node counts as slow, within bounds, if it is in a hurry: enough for the query to be sent once
+	// more and be answered.
+	slowGrace   = 2500 * time.Millisecond
+	graceRounds = 3
+	minGrace    = 300 * time.Millisecond
 
 	// A lookup is complete when candidates of this weight in all, from the closest on, have answered: 8 whose
 	// IDs follow BEP 42. Others may have chosen their ID for the sake of this very target, and count a third; those
@@ -106,12 +110,13 @@ type shortlist struct {
 	all     []*candidate
 	byAddr  map[netip.Addr]*candidate
 	queries int
-	width   int // alpha
+	width   int           // alpha
+	grace   time.Duration // for how long a lookup that is otherwise complete waits for a node close to the target
 }
 
 func newShortlist(f Family, target ID, c TableConfig, isSelf func(netip.AddrPort) bool, width int) *shortlist {
 	return &shortlist{
-		family: f, target: wordsOf(&target), table: &Table{config: c}, isSelf: isSelf, width: width,
+		family: f, target: wordsOf(&target), table: &Table{config: c}, isSelf: isSelf, width: width, grace: slowGrace,
 		byAddr: make(map[netip.Addr]*candidate),
 	}
 }
@@ -309,7 +314,7 @@ func (l *shortlist) done(now time.Time) (done bool, wait time.Duration) {
 		case c.state == stateAsked:
 			return false, 0
 		case c.state == stateSlow:
-			if left := c.asked.Add(slowGrace).Sub(now); left > 0 {
+			if left := c.asked.Add(l.grace).Sub(now); left > 0 {
 				wait = max(wait, left)
 			}
 		}

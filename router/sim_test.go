@@ -24,7 +24,7 @@ func (s *simNet) startSim(t *testing.T, n int, families ...router.Family) []*sim
 	t.Helper()
 	var fleet []*simNode
 	for i := range n {
-		var c router.Config
+		c := s.config
 		var addrs []netip.AddrPort
 		for _, f := range families {
 			addrs = append(addrs, simAddr(f, i))

@@ -20,6 +20,18 @@ type Stats struct {
 	Published time.Time
 	// Announces is how many announces are being repeated.
 	Announces int
+	Recursion RecursionStats
+}
+
+// RecursionStats is the state of recursion.
+type RecursionStats struct {
+	// Allow are the prefixes that it is done for; none: it is switched off.
+	Allow []netip.Prefix
+	// UnderWay is how many recursions are.
+	UnderWay int
+	// Cached is how many fetched items are kept, CacheBytes what they cost.
+	Cached     int
+	CacheBytes int64
 }
 
 // FamilyStats is the state of one family's DHT.
@@ -52,6 +64,8 @@ func (n *Node) Stats() Stats {
 		Lookups: int(n.lookups.Load()), InFlight: n.transactions.len(), Counters: n.list(),
 		Published: time.Unix(0, n.published.Load()), Announces: n.announces.len(),
 	}
+	s.Recursion = RecursionStats{Allow: n.recursor.config.Allow, UnderWay: n.recursor.len()}
+	s.Recursion.Cached, s.Recursion.CacheBytes = n.recursor.cache.size()
 	select {
 	case <-n.ready:
 		s.Ready = true

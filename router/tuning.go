@@ -32,7 +32,7 @@ func (t Tuning) orDefaults() Tuning {
 }
 
 // set gives a parameter that was not chosen its default.
-func set[T int | float64 | time.Duration](x *T, def T) {
+func set[T int | int64 | float64 | time.Duration](x *T, def T) {
 	if *x <= 0 {
 		*x = def
 	}

@@ -50,7 +50,7 @@ type writeOutcome struct {
 }
 
 // write stores something at the nodes closest to the target of a finished lookup: m is sent to each of them with the
-// token it gave, and local is called if this node is among them.
+// token it gave, and local is called if this node is among them or stores it anyway.
 func (l *lookup) write(ctx context.Context, m krpc.Message, local func(Family) error) (*StoreResult, error) {
 	res := &StoreResult{Target: l.target}
 	outcomes := make(chan writeOutcome)
@@ -74,7 +74,7 @@ func (l *lookup) write(ctx context.Context, m krpc.Message, local func(Family) e
 				pending--
 			}
 		}
-		if l.n.store == nil || l.n.config.ReadOnly || !l.amongClosest(list) {
+		if l.n.store == nil || l.n.config.ReadOnly || !l.here && !l.amongClosest(list) {
 			continue
 		}
 		switch err := local(Family(f)); {

@@ -1,0 +1,65 @@
+package router
+
+import (
+	"net/netip"
+	"time"
+
+	"kdht/router/krpc"
+)
+
+const (
+	// maxAnswers is how many answers to recursive queries are kept for those who did not get theirs and ask again.
+	maxAnswers = 256
+	// answerLife is for how long: a client that lost its answer notices after 5 s.
+	answerLife = 15 * time.Second
+)
+
+// answerKey tells queries apart.
+type answerKey struct {
+	from netip.AddrPort
+	tid  string
+	key  recursionKey
+	want krpc.Want
+	seq  int64
+}
+
+// answers are the answers that were given lately. A query that comes again because its answer was lost is the same
+// query, not another: a put with cas must not fail on itself.
+type answers struct {
+	of   map[answerKey]answer
+	ring [maxAnswers]answerKey // keys of the map, in order of their time
+	next int
+}
+
+type answer struct {
+	datagram []byte
+	at       time.Time
+}
+
+func newAnswers() answers { return answers{of: make(map[answerKey]answer)} }
+
+func answerKeyOf(j *job, key recursionKey) answerKey {
+	return answerKey{j.from, string(j.m.TID), key, j.m.Want, j.m.Seq}
+}
+
+// find returns the answer to a query; nil if it is a new one.
+func (a *answers) find(j *job, key recursionKey, now time.Time) []byte {
+	b, ok := a.of[answerKeyOf(j, key)]
+	if !ok || now.Sub(b.at) > answerLife {
+		return nil
+	}
+	return b.datagram
+}
+
+// add keeps the answer to a query.
+func (a *answers) add(j *job, key recursionKey, b []byte, now time.Time) {
+	k := answerKeyOf(j, key)
+	if _, known := a.of[k]; known {
+		a.of[k] = answer{b, now} // its place in the ring is that of before
+		return
+	}
+	delete(a.of, a.ring[a.next])
+	a.ring[a.next] = k
+	a.of[k] = answer{b, now}
+	a.next = (a.next + 1) % maxAnswers
+}

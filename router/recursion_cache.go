@@ -1,0 +1,136 @@
+package router
+
+import (
+	"container/list"
+	"slices"
+	"sync"
+	"time"
+
+	"kdht/store"
+)
+
+const (
+	cacheBytes = 4 << 20
+	cacheTTL   = 30 * time.Second
+	// cacheImmutable is how long an immutable item is served, which cannot change.
+	cacheImmutable = 2 * time.Hour
+	// cacheOverhead is what an item costs beside its value and salt, about.
+	cacheOverhead = 400
+)
+
+// Hot is told of items that recursion has fetched from other nodes, or has put there, so that they can be served from elsewhere,
+// such as the kernel. Their hash or signature was verified.
+type Hot interface {
+	// Fetched tells of an item, and until when it may be served. A version of a mutable item replaces those with a lower
+	// sequence number; the same version may come again, with a later expiry. The call comes before anybody is told that the
+	// item was stored. It must not block, and must not change the item.
+	Fetched(it *Item, expires time.Time)
+}
+
+// SetHot has hot told of what recursion fetches from now on; nil: nobody.
+func (n *Node) SetHot(hot Hot) {
+	c := n.recursor.cache
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.hot = hot
+}
+
+// itemCache keeps fetched items: those least recently asked for give way. Safe for concurrent use.
+type itemCache struct {
+	limit int64
+	ttl   time.Duration
+
+	mu    sync.Mutex
+	hot   Hot
+	of    map[ID]*list.Element // of cachedItem
+	order *list.List           // the latest first
+	bytes int64
+}
+
+type cachedItem struct {
+	item    *Item
+	expires time.Time
+}
+
+func (c *cachedItem) cost() int64 { return int64(len(c.item.V) + len(c.item.Salt) + cacheOverhead) }
+
+func newItemCache(limit int64, ttl time.Duration) *itemCache {
+	return &itemCache{limit: limit, ttl: ttl, of: make(map[ID]*list.Element), order: list.New()}
+}
+
+// get returns an item, which nobody changes any more; nil if there is none.
+func (c *itemCache) get(target ID, now time.Time) *Item {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := c.of[target]
+	if e == nil {
+		return nil
+	}
+	x := e.Value.(*cachedItem)
+	if !now.Before(x.expires) {
+		c.remove(e)
+		return nil
+	}
+	c.order.MoveToFront(e)
+	return x.item
+}
+
+// add keeps an item and returns the newest version of it that is known here, which may be another one: that in the cache or
+// the one stored, which stored returns. Either may have come after the item was found.
+func (c *itemCache) add(it *Item, stored func(ID) *Item, now time.Time) *Item {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if it.Mutable {
+		if s := stored(it.Target); s != nil && s.Mutable && s.Seq > it.Seq {
+			it = s // one that is stored from now on supersedes
+		}
+	}
+	return c.put(it, now)
+}
+
+// supersede replaces an item that is kept by the version that was just stored, whose memory is somebody else's.
+func (c *itemCache) supersede(it *store.Item, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.of[it.Target] == nil || !it.Mutable {
+		return
+	}
+	own := itemOf(it)
+	own.V, own.Salt = slices.Clone(it.V), slices.Clone(it.Salt)
+	c.put(own, now)
+}
+
+// put keeps an item or the newer version of it that is there, and returns it.
+func (c *itemCache) put(it *Item, now time.Time) *Item {
+	x := &cachedItem{item: it, expires: now.Add(cacheImmutable)}
+	if it.Mutable {
+		x.expires = now.Add(c.ttl)
+	}
+	if e := c.of[it.Target]; e != nil {
+		if old := e.Value.(*cachedItem); it.Mutable && old.item.Seq > it.Seq && now.Before(old.expires) {
+			return old.item
+		}
+		c.remove(e)
+	}
+	c.of[it.Target] = c.order.PushFront(x)
+	c.bytes += x.cost()
+	for c.bytes > c.limit && c.order.Len() > 0 {
+		c.remove(c.order.Back())
+	}
+	if c.hot != nil {
+		c.hot.Fetched(it, x.expires)
+	}
+	return it
+}
+
+func (c *itemCache) remove(e *list.Element) {
+	x := c.order.Remove(e).(*cachedItem)
+	delete(c.of, x.item.Target)
+	c.bytes -= x.cost()
+}
+
+func (c *itemCache) size() (items int, bytes int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.order.Len(), c.bytes
+}

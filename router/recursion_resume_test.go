@@ -1,0 +1,221 @@
+package router_test
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"kdht/router"
+	"kdht/router/krpc"
+)
+
+// resumable runs nodes with an item, and returns a node that does not hold it, some that do and some that do not.
+func resumable(t *testing.T, s *simNet) (n *simNode, holders, others []*simNode, it router.Item, fleet []*simNode) {
+	t.Helper()
+	fleet = s.startRecursive(t, 40, router.IPv4)
+	time.Sleep(time.Minute)
+	put, err := fleet[0].PutImmutable(t.Context(), []byte("5:hello"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range fleet[1:] {
+		switch {
+		case m.store.Holds(put.Target):
+			holders = append(holders, m)
+		case n == nil:
+			n = m
+		default:
+			others = append(others, m)
+		}
+	}
+	return n, holders, others, router.Item{Target: put.Target, V: []byte("5:hello")}, fleet
+}
+
+func (n *simNode) contact() router.Contact {
+	return router.Contact{ID: n.ID(router.IPv4), Addr: n.addr}
+}
+
+// stateOf is what a kernel has that was asked for an item by a client.
+func stateOf(c *rdClient, n *simNode, target router.ID) router.RecursionState {
+	c.n++
+	return router.RecursionState{
+		Client: c.conn.local, Local: n.addr, TID: []byte("kernel's client"), Method: krpc.MethodGet, Target: target, Started: time.Now(),
+	}
+}
+
+// responseOf is the response of a node to a get.
+func responseOf(t *testing.T, n *simNode, v []byte, nodes ...router.Contact) []byte {
+	t.Helper()
+	r := krpc.Message{Type: krpc.TypeResponse, TID: []byte("krnl"), ID: n.ID(router.IPv4), HasID: true, V: v, Nodes: []byte{}}
+	for _, c := range nodes {
+		r.Nodes = krpc.AppendNode(r.Nodes, c.ID, c.Addr)
+	}
+	b, err := r.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// What the kernel has received is verified, and is the answer; what it has asked is not asked again.
+func TestResume(t *testing.T) {
+	sim(t, func(t *testing.T, s *simNet) {
+		n, holders, others, it, fleet := resumable(t, s)
+		c := s.client(t, clientAddr(router.IPv4, 0), n.addr)
+		resume := func(what string, st router.RecursionState) (asked map[netip.AddrPort]int) {
+			t.Helper()
+			asked = make(map[netip.AddrPort]int)
+			var mu sync.Mutex
+			s.tapQueries(func(from, to netip.AddrPort, q *krpc.Message) {
+				if from == n.addr && q.Method == krpc.MethodGet && q.Target == it.Target {
+					mu.Lock()
+					asked[to]++
+					mu.Unlock()
+				}
+			})
+			if err := n.Resume(st); err != nil {
+				t.Fatalf("%s: %v", what, err)
+			}
+			r, _ := c.receive(answerTime)
+			if r == nil || string(r.V) != string(it.V) || string(r.TID) != string(st.TID) || r.IP != c.conn.local || r.Token == nil {
+				t.Errorf("%s: %s", what, brief(r))
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			return asked
+		}
+
+		st := stateOf(c, n, it.Target)
+		st.Asked = []router.AskedNode{{Contact: others[0].contact(), Answered: true}, {Contact: holders[0].contact()}}
+		st.Reply, st.ReplyFrom = responseOf(t, holders[0], []byte("6:forged"), holders[1].contact()), holders[0].addr
+		asked := resume("a forged value", st)
+		if len(asked) == 0 || asked[others[0].addr] != 0 || asked[holders[0].addr] != 0 || counted(n, "forged value") == 0 {
+			t.Errorf("asked %v, forged %d", asked, counted(n, "forged value"))
+		}
+
+		// The cache answers those that come now, and knows what a reply says.
+		if asked = resume("known meanwhile", stateOf(c, n, it.Target)); len(asked) != 0 {
+			t.Errorf("asked %v", asked)
+		}
+		m := others[1]
+		c = s.client(t, clientAddr(router.IPv4, 1), m.addr)
+		n = m
+		st = stateOf(c, n, it.Target)
+		st.Reply, st.ReplyFrom = responseOf(t, holders[0], it.V), holders[0].addr
+		if asked = resume("the value", st); len(asked) != 0 {
+			t.Errorf("asked %v", asked)
+		}
+
+		// What is silent, or answers with an error, or with garbage, is passed over.
+		for i, reply := range [][]byte{nil, []byte("d1:eli202e1:xe1:t4:krnl1:y1:ee"), []byte("no bencoding")} {
+			n = others[2+i]
+			c = s.client(t, clientAddr(router.IPv4, 2+i), n.addr)
+			st = stateOf(c, n, it.Target)
+			for _, h := range holders[:2] {
+				st.Asked = append(st.Asked, router.AskedNode{Contact: h.contact()})
+			}
+			st.Candidates = []router.Contact{holders[2].contact(), {}, {ID: it.Target, Addr: n.addr}, {ID: it.Target, Addr: netip.MustParseAddrPort("127.0.0.1:1")}}
+			st.Reply, st.ReplyFrom = reply, holders[1].addr
+			st.Started = time.Now().Add(-time.Hour) // late, and yet in time
+			if asked = resume("nothing", st); asked[holders[0].addr]+asked[holders[1].addr] != 0 {
+				t.Errorf("asked %v", asked)
+			}
+		}
+		stopAll(fleet)
+	})
+}
+
+// get_peers and find_node go on likewise.
+func TestResumeOtherMethods(t *testing.T) {
+	sim(t, func(t *testing.T, s *simNet) {
+		fleet := s.startRecursive(t, 40, router.IPv4)
+		time.Sleep(time.Minute)
+		if _, err := fleet[3].Announce(t.Context(), router.ID{1}, 4242, false); err != nil {
+			t.Fatal(err)
+		}
+		n := fleet[20]
+		c := s.client(t, clientAddr(router.IPv4, 0), n.addr)
+		st := stateOf(c, n, router.ID{1})
+		st.Method, st.Want = krpc.MethodGetPeers, krpc.WantN4|krpc.WantN6
+		if err := n.Resume(st); err != nil {
+			t.Fatal(err)
+		}
+		r, _ := c.receive(answerTime)
+		if r == nil || len(r.Values) != 8 || r.Nodes6 == nil {
+			t.Errorf("peers: %s", brief(r))
+		}
+		st = stateOf(c, n, router.ID{2})
+		st.Method, st.Local = krpc.MethodFindNode, netip.AddrPort{}
+		if err := n.Resume(st); err != nil {
+			t.Fatal(err)
+		}
+		want := slices.DeleteFunc(exactly(fleet, router.IPv4, router.ID{2}), func(id router.ID) bool { return id == n.ID(router.IPv4) })
+		var got []router.ID
+		if r, _ = c.receive(answerTime); r != nil {
+			for id := range krpc.Nodes(r.Nodes) {
+				got = append(got, id)
+			}
+		}
+		if len(got) < len(want) || !slices.Equal(got[:len(want)], want) {
+			t.Errorf("found %v, want %v", got, want)
+		}
+		for what, bad := range map[string]router.RecursionState{
+			"put":     {Client: c.conn.local, Method: krpc.MethodPut},
+			"family":  {Client: netip.MustParseAddrPort("[2001:db8::1]:1"), Method: krpc.MethodGet},
+			"port":    {Client: c.conn.local, Local: netip.AddrPortFrom(n.addr.Addr(), 1), Method: krpc.MethodGet},
+			"address": {Client: c.conn.local, Local: fleet[0].addr, Method: krpc.MethodGet},
+		} {
+			if err := n.Resume(bad); !errors.Is(err, router.ErrNotResumable) {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		stopAll(fleet)
+	})
+}
+
+// kernelStub has one recursion under way.
+type kernelStub struct {
+	mu    sync.Mutex
+	tid   string
+	from  netip.AddrPort
+	state router.RecursionState
+	taken int
+}
+
+func (k *kernelStub) Take(tid []byte, from netip.AddrPort) (router.RecursionState, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if string(tid) != k.tid || from != k.from || k.taken > 0 {
+		return router.RecursionState{}, false
+	}
+	k.taken++
+	return k.state, true
+}
+
+// The answer to a query that the kernel has sent finds its client.
+func TestReplyToTheKernelIsTakenOver(t *testing.T) {
+	sim(t, func(t *testing.T, s *simNet) {
+		n, holders, _, it, fleet := resumable(t, s)
+		c := s.client(t, clientAddr(router.IPv4, 0), n.addr)
+		k := &kernelStub{tid: "krnl", from: holders[0].addr, state: stateOf(c, n, it.Target)}
+		n.SetKernelRecursion(k)
+		for range 2 { // the second is no more than an unknown answer
+			s.send(&simConn{net: s, local: holders[0].addr}, n.addr, responseOf(t, holders[0], it.V))
+		}
+		s.send(&simConn{net: s, local: holders[1].addr}, n.addr, responseOf(t, holders[1], it.V)) // nobody has asked it
+		if r, _ := c.receive(answerTime); r == nil || string(r.V) != string(it.V) {
+			t.Error(brief(r))
+		}
+		if r, _ := c.receive(answerTime); r != nil {
+			t.Errorf("a second answer: %s", brief(r))
+		}
+		if counted(n, "taken over from the kernel") != 1 || k.taken != 1 {
+			t.Error("not counted once")
+		}
+		n.SetKernelRecursion(nil)
+		stopAll(fleet)
+	})
+}

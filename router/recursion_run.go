@@ -1,0 +1,227 @@
+package router
+
+import (
+	"context"
+	"time"
+
+	"kdht/router/krpc"
+)
+
+const (
+	// Bounds of the time for which a recursion that has found something waits for more of it: for a newer version of a
+	// mutable item, or for more peers. Within them it is twice what an answer may take here.
+	minSettle = 50 * time.Millisecond
+	maxSettle = 500 * time.Millisecond
+	// settleCopies is how many nodes must have the same version of a mutable item, and none a newer one, for it to be taken as
+	// the newest at once.
+	settleCopies = 3
+)
+
+// run carries a recursion out and answers who waits for it.
+func (rec *recursion) run() {
+	switch rec.q.Method {
+	case krpc.MethodGet:
+		rec.get()
+	case krpc.MethodGetPeers:
+		rec.getPeers()
+	case krpc.MethodPut:
+		rec.put()
+	case krpc.MethodAnnouncePeer:
+		rec.announcePeer()
+	default:
+		rec.findNode()
+	}
+}
+
+// left is the time until the client must have its answer.
+func (rec *recursion) left() time.Duration {
+	return max(recursionTime-time.Since(rec.begun), recursionLeast)
+}
+
+// prepare makes a lookup that of a recursion.
+func (rec *recursion) prepare(l *lookup, limit time.Duration) {
+	l.hurry, l.limit, l.known = true, limit, rec.known
+	l.late = func() { rec.n.count(eventRecursionLate) }
+}
+
+// settle returns how long to wait for more after something was found.
+func (n *Node) settle() time.Duration {
+	var slow time.Duration
+	for f, s := range n.primary {
+		if s != nil {
+			slow = max(slow, n.rtt[f].slow(0))
+		}
+	}
+	return min(max(2*slow, minSettle), maxSettle)
+}
+
+// get looks up an item. The first that has the right hash is the outcome; of a mutable one the newest version within a
+// short time after the first, or that three nodes agree on.
+func (rec *recursion) get() {
+	n, target, salt := rec.n, rec.q.Target, rec.q.Salt
+	l := n.newLookup(target, getQuery(target), nil)
+	rec.prepare(l, rec.left())
+	found := newest{item: n.localItem(target)} // an old version perhaps, see answerHeldItem
+	l.onAnswer = func(_ *candidate, r *reply) bool {
+		if r.V == nil {
+			return false
+		}
+		it := verified(target, salt, r)
+		switch {
+		case it == nil:
+			n.count(eventRecursionForged)
+			return false
+		case !it.Mutable:
+			found.item = it
+			return true
+		case found.item == nil || it.Seq > found.item.Seq:
+			found.item, found.copies = it, 1
+		case it.Seq == found.item.Seq:
+			found.copies++
+		}
+		l.endWithin(n.settle())
+		return found.copies >= settleCopies
+	}
+	if l.run(context.Background()) != nil {
+		rec.drop()
+		return
+	}
+	if found.item != nil {
+		found.item = n.recursor.cache.add(found.item, n.localItem, time.Now())
+	}
+	rec.answer(l, func(c *composer, q *krpc.Message) {
+		c.addToken()
+		if found.item != nil {
+			n.count(eventRecursionFound)
+			c.addItem(q, found.item)
+			return
+		}
+		rec.admitFailure(c, l)
+	})
+}
+
+// verified returns the item of a response to get if its hash is the target, or if it is signed by a key that, with the
+// salt, has that hash; else nil.
+func verified(target ID, salt []byte, r *reply) *Item {
+	switch {
+	case krpc.CheckValue(r.V) != nil:
+		return nil
+	case krpc.ImmutableTarget(r.V) == target:
+		return &Item{Target: target, V: r.V}
+	case r.K == nil || !r.HasSeq || r.Seq < 0 || krpc.MutableTarget(r.K, salt) != target || !krpc.Verify(r.K, salt, r.Seq, r.V, r.Sig):
+		return nil
+	}
+	return &Item{Target: target, V: r.V, Mutable: true, K: [32]byte(r.K), Salt: salt, Seq: r.Seq, Sig: [64]byte(r.Sig)}
+}
+
+// getPeers looks up peers: those that are found within a short time after the first, or as many as fit in an answer.
+func (rec *recursion) getPeers() {
+	n := rec.n
+	var opts []Option
+	if rec.q.NoSeed {
+		opts = append(opts, WithoutSeeds())
+	}
+	if rec.q.Scrape {
+		opts = append(opts, WithScrape())
+	}
+	l, found := n.peersLookup(rec.q.InfoHash, opts)
+	rec.prepare(l, rec.left())
+	collect := l.onAnswer
+	l.onAnswer = func(c *candidate, r *reply) bool {
+		collect(c, r)
+		if r.Values == nil || rec.q.Scrape { // to count them, everybody must be asked
+			return false
+		}
+		if len(found.list) > 0 {
+			l.endWithin(n.settle())
+		}
+		return len(found.list) >= krpc.MaxPayload/len("6:"+"aaaapp")
+	}
+	if l.run(context.Background()) != nil {
+		rec.drop()
+		return
+	}
+	rec.answer(l, func(c *composer, q *krpc.Message) {
+		c.addToken()
+		if q.Scrape && found.counted > 0 {
+			c.m.BFSeeds, c.m.BFPeers = found.seeds[:], found.downloaders[:]
+		}
+		if len(found.list) > 0 {
+			n.count(eventRecursionFound)
+			c.addFound(q, found.list)
+			return
+		}
+		rec.admitFailure(c, l)
+	})
+}
+
+// findNode looks up the closest nodes.
+func (rec *recursion) findNode() {
+	l := rec.n.newLookup(rec.q.Target, krpc.Message{Method: krpc.MethodFindNode, Target: rec.q.Target, HasTarget: true}, nil)
+	rec.prepare(l, rec.left())
+	if l.run(context.Background()) != nil {
+		rec.drop()
+		return
+	}
+	rec.answer(l, func(c *composer, _ *krpc.Message) {
+		c.m.HasRecursive, c.m.Recursive = true, l.exhaustive()
+		if l.progress.Answered > 0 {
+			rec.n.count(eventRecursionFound)
+		} else {
+			rec.n.count(eventRecursionUnfinished)
+		}
+	})
+}
+
+// exhaustive reports whether what a lookup did not find is not there, as far as anybody can tell.
+func (l *lookup) exhaustive() bool { return l.complete && !l.starved && l.progress.Answered > 0 }
+
+// admitFailure says that nothing was found, and whether that is certain.
+func (rec *recursion) admitFailure(c *composer, l *lookup) {
+	c.m.HasRecursive, c.m.Recursive = true, l.exhaustive()
+	if c.m.Recursive {
+		rec.n.count(eventRecursionNotFound)
+	} else {
+		rec.n.count(eventRecursionUnfinished)
+	}
+}
+
+// answer sends everybody who waits the answer to the method, with the closest nodes that a lookup has found, if there was
+// one, and with what complete adds.
+func (rec *recursion) answer(l *lookup, complete func(*composer, *krpc.Message)) {
+	v := rec.n.view.Load()
+	var c composer
+	room := make([]byte, 0, writeSize)
+	rec.each(func(j *job) []byte {
+		var target *ID
+		if l != nil {
+			target = &l.target
+		}
+		c.respond(v, &j.m, target, j.from)
+		if l != nil {
+			c.replaceNodes(l)
+		}
+		complete(&c, &j.m)
+		c.fit(room)
+		c.fillValues(room)
+		return j.reply(rec.n, &c.m)
+	})
+}
+
+// refuse sends everybody who waits an error message.
+func (rec *recursion) refuse(e *krpc.Error) {
+	rec.each(func(j *job) []byte { return j.refuse(rec.n, e) })
+}
+
+// each ends the recursion by sending an answer, which it returns, to everybody who waits.
+func (rec *recursion) each(send func(*job) []byte) {
+	rs := rec.n.recursor
+	var sent [][]byte
+	for _, j := range rs.end(rec) {
+		sent = append(sent, send(j))
+	}
+	rs.forget(rec, sent)
+}
+
+// drop ends the recursion without an answer, because the node is ending.
+func (rec *recursion) drop() { rec.each(func(*job) []byte { return nil }) }
