@@ -52,8 +52,11 @@ func (p *process) report() status.Report {
 		Families: families(n),
 		Lookups:  n.Lookups,
 		InFlight: n.InFlight,
-		XDP:      p.half.Report(),
-		Store:    p.storeReport(),
+		Recursion: status.Recursion{
+			Allow: n.Recursion.Allow, UnderWay: n.Recursion.UnderWay, Cached: n.Recursion.Cached, CacheBytes: n.Recursion.CacheBytes,
+		},
+		XDP:   p.half.Report(),
+		Store: p.storeReport(),
 	}
 	for _, c := range n.Counters {
 		r.Node = append(r.Node, status.Counter{Group: c.Group, Name: c.Name, Value: c.Value})

@@ -59,6 +59,13 @@ func Serve(ctx context.Context, cfg config.Config, log *slog.Logger, extensions 
 		External:  cfg.External,
 		NewID:     seededID(cfg),
 		QueryRate: cfg.Limits.QueriesPerSecond,
+		Recursion: router.Recursion{
+			Allow:        cfg.Recursion.Allow,
+			MaxLookups:   cfg.Recursion.MaxLookups,
+			MaxPerClient: cfg.Recursion.MaxPerClient,
+			CacheBytes:   cfg.Recursion.CacheBytes,
+			CacheTTL:     cfg.Recursion.CacheTTL,
+		},
 		Tuning: router.Tuning{
 			Alpha:            cfg.Lookup.Alpha,
 			LookupTime:       cfg.Lookup.Timeout,

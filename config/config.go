@@ -22,14 +22,15 @@ type Config struct {
 	Discovery   Discovery // whether nodes on the same LAN find each other
 	NetworkName string    // of the network, for discovery: nodes with another one are left alone
 
-	XDP    XDP
-	Store  Store
-	Token  Token
-	Table  Table
-	Lookup Lookup
-	Limits Limits
-	Update Update
-	Log    Log
+	XDP       XDP
+	Store     Store
+	Token     Token
+	Table     Table
+	Lookup    Lookup
+	Recursion Recursion
+	Limits    Limits
+	Update    Update
+	Log       Log
 }
 
 // Network says which DHT the node belongs to.
@@ -102,6 +103,15 @@ type Lookup struct {
 	Alpha     int           // queries in flight per lookup and family
 	Timeout   time.Duration // a lookup ends after so long with what it has
 	Republish time.Duration // own items and announces are put again so often
+}
+
+// Recursion configures lookups for clients that have no DHT logic.
+type Recursion struct {
+	Allow        []netip.Prefix // addresses of clients; empty: no recursion
+	MaxLookups   int            // under way
+	MaxPerClient int            // queries of one IPv4 address or IPv6 /64 that wait
+	CacheBytes   int64          // fetched items that are kept, overhead included
+	CacheTTL     time.Duration  // a fetched mutable item is looked up again after so long
 }
 
 // Limits bounds what we send to other nodes.

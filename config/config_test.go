@@ -17,7 +17,7 @@ import (
 )
 
 var equate = cmp.Options{cmpopts.EquateEmpty(), cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
-	cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })}
+	cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b }), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })}
 
 // everything is a file that gives each key a value other than its default.
 const everything = `// a comment
@@ -41,6 +41,7 @@ const everything = `// a comment
 	"token": {"rotation": "10m"},
 	"table": {"save": "1m"},
 	"lookup": {"alpha": 5, "timeout": "90s", "republish": "30m"},
+	"recursion": {"allow": ["192.0.2.0/24", "2001:db8::1"], "maxLookups": 9, "maxPerClient": 8, "cacheBytes": "1MiB", "cacheTTL": "1m"},
 	"limits": {"queriesPerNode": 2.5, "queriesPerSecond": 100},
 	"update": {
 		"key": "77ff84905a91936367c01360803104f92432fcd904a43511876df5cdf3e7e548", "url": "https://releases.example.org/kdht/",
@@ -68,6 +69,10 @@ func everythingParsed() config.Config {
 		Token:  config.Token{Rotation: 10 * time.Minute},
 		Table:  config.Table{Save: time.Minute},
 		Lookup: config.Lookup{Alpha: 5, Timeout: 90 * time.Second, Republish: 30 * time.Minute},
+		Recursion: config.Recursion{
+			Allow:      []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::1/128")},
+			MaxLookups: 9, MaxPerClient: 8, CacheBytes: 1 << 20, CacheTTL: time.Minute,
+		},
 		Limits: config.Limits{QueriesPerNode: 2.5, QueriesPerSecond: 100},
 		Update: config.Update{
 			Key: "77ff84905a91936367c01360803104f92432fcd904a43511876df5cdf3e7e548", URL: "https://releases.example.org/kdht/",

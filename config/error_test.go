@@ -61,6 +61,9 @@ func TestFaultsInFiles(t *testing.T) {
 		"interface name":         {`{"interfaces": ["eth0/1"]}`, `f:1:17: interfaces: "eth0/1" cannot be the name of an interface; "ip link" lists the names, as in "eth0"`},
 		"external":               {`{"external": ["127.0.0.1"]}`, `f:1:15: external: "127.0.0.1" is not a global unicast address; write the address that other nodes see, as in "198.51.100.7" or "2001:db8::7"`},
 		"external, one family":   {`{"external": ["198.51.100.7", "198.51.100.8"]}`, `f:1:14: external: there are several addresses of one family; write at most one IPv4 and one IPv6 address`},
+		"prefix":                 {`{"recursion": {"allow": ["10.0.0.0/33"]}}`, `f:1:26: recursion.allow: "10.0.0.0/33" is not ADDRESS/BITS; write for example "192.168.0.0/16" or "fd00::/8"`},
+		"prefix, host bits":      {`{"recursion": {"allow": ["10.0.0.1/8"]}}`, `f:1:26: recursion.allow: "10.0.0.1/8" has more bits than its length says; write "10.0.0.0/8"`},
+		"prefix, mapped":         {`{"recursion": {"allow": ["::ffff:10.0.0.0/104"]}}`, `f:1:26: recursion.allow: "::ffff:10.0.0.0/104" has IPv4 addresses in the form of IPv6 ones; write the IPv4 addresses as such, as in "192.168.0.0/16"`},
 		"external, private":      {"{\n\"external\": [\"10.0.0.1\"]}", `f:2: external: 10.0.0.1 is a private address; write the public address, or set "network": "private"`},
 		"http":                   {`{"http": "8080"}`, `f:1:10: http: "8080" is not ADDR:PORT; write for example ":8080", "127.0.0.1:8080" or "off"`},
 		"hostname with domain":   {`{"hostname": "box.example.org"}`, `f:1:14: hostname: "box.example.org" is not a host name; write 1 to 63 letters, digits and hyphens, without a domain, as in "kdht-attic"`},
@@ -69,7 +72,7 @@ func TestFaultsInFiles(t *testing.T) {
 		"empty state":            {`{"state": ""}`, `f:1:11: state: "" is too short; leave the key out to have its default, or write a directory as in "/var/lib/kdht"`},
 		"long seed":              {`{"nodeIDSeed": "` + strings.Repeat("x", 129) + `"}`, `f:1:16: nodeIDSeed: 129 bytes are too long; at most 128 bytes are allowed`},
 		"quota of one and all":   {`{"store": {"maxBytesPerSource": "65MiB"}}`, `f:1: store.maxBytesPerSource: store.maxBytesPerSource (65MiB) exceeds store.maxBytes (64MiB); one source may have at most what all may have: lower the first or raise the second`},
-		"several":                {"{\"a\": 1,\n\"http\": 2}", "f:1:2: unknown key \"a\"; the keys here are network, listen, bootstrap, discovery, networkName, interfaces, external, nodeIDSeed, state, http, hostname, xdp, store, token, table, lookup, limits, update, log\nf:2:9: http: the number 2 is not ADDR:PORT; write \":8080\", \"127.0.0.1:8080\" or \"off\""},
+		"several":                {"{\"a\": 1,\n\"http\": 2}", "f:1:2: unknown key \"a\"; the keys here are network, listen, bootstrap, discovery, networkName, interfaces, external, nodeIDSeed, state, http, hostname, xdp, store, token, table, lookup, recursion, limits, update, log\nf:2:9: http: the number 2 is not ADDR:PORT; write \":8080\", \"127.0.0.1:8080\" or \"off\""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := config.Parse("f", []byte(c.file))

@@ -12,6 +12,11 @@ const (
 	defaultBootstrap = `["router.bittorrent.com:6881", "dht.transmissionbt.com:6881", "dht.libtorrent.org:25401", "router.utorrent.com:6881"]`
 )
 
+// defaultAllow are the addresses that cannot be those of strangers: loopback, private (RFC 1918, RFC 4193), link-local, and of tailnets,
+// whose IPv4 addresses are from the shared range (RFC 6598) and whose IPv6 addresses are from a private one.
+const defaultAllow = `["127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "169.254.0.0/16", "fe80::/10", ` +
+	`"100.64.0.0/10", "fd7a:115c:a1e0::/48"]`
+
 // sections describes the objects inside the configuration, in the order in which they are printed.
 var sections = []struct{ name, doc string }{
 	{"xdp", "The kernel half, which answers most queries at the network interface."},
@@ -19,6 +24,7 @@ var sections = []struct{ name, doc string }{
 	{"token", "Write tokens: whoever wants to store something must show one that we gave to its address."},
 	{"table", "Maintenance of the routing tables."},
 	{"lookup", "The queries we send to find nodes, peers and items."},
+	{"recursion", "Lookups for clients that have no DHT logic: queries with a top-level rd = 1 (recursion desired)."},
 	{"limits", "Rates of our own queries, so that we are a burden to nobody."},
 	{"update", "Updates of the appliance. Elsewhere these keys mean nothing."},
 	{"log", "The log, on standard error."},
@@ -123,6 +129,24 @@ var keys = []*key{
 	entry("lookup.republish", duration{time.Minute, 24 * time.Hour}, `"1h"`,
 		func(c *Config) *time.Duration { return &c.Lookup.Republish },
 		"How often what this node itself has put is put again. It should be at most half of what other nodes keep items for."),
+
+	entry("recursion.allow", list[netip.Prefix]{elem: prefix{}, what: "prefixes", example: `["192.168.0.0/16", "fd00::/8"]`, none: "none", max: 64},
+		defaultAllow,
+		func(c *Config) *[]netip.Prefix { return &c.Recursion.Allow },
+		"Clients for which this node looks things up. They also put and announce without a token. Everybody else is answered as if rd were absent. "+
+			"The default is this machine, the private and link-local ranges, and those of tailnets. [] is nobody: recursion is off."),
+	entry("recursion.maxLookups", whole{1, 10_000, "lookups"}, `128`,
+		func(c *Config) *int { return &c.Recursion.MaxLookups },
+		"Recursions under way; those that ask for the same count as one. What is over it is answered as if rd were absent. One takes 20 to 40 queries, so limits.queriesPerSecond bounds them too."),
+	entry("recursion.maxPerClient", whole{1, 10_000, "queries"}, `32`,
+		func(c *Config) *int { return &c.Recursion.MaxPerClient },
+		"Queries of one IPv4 address or IPv6 /64 that wait for a recursion."),
+	entry("recursion.cacheBytes", size{64 << 10, 1 << 30}, `"4MiB"`,
+		func(c *Config) *int64 { return &c.Recursion.CacheBytes },
+		"Fetched items that are kept in memory. Those not asked for lately give way."),
+	entry("recursion.cacheTTL", duration{time.Second, 2 * time.Hour}, `"30s"`,
+		func(c *Config) *time.Duration { return &c.Recursion.CacheTTL },
+		"A mutable item is looked up again so long after it was fetched, since somebody may have put a newer version. Immutable items stay up to two hours."),
 
 	entry("limits.queriesPerNode", rate{0.1, 1000, "queries"}, `2.8`,
 		func(c *Config) *float64 { return &c.Limits.QueriesPerNode },

@@ -35,10 +35,11 @@ func full() status.Report {
 			Buckets: []status.Bucket{{PrefixLen: 0, Good: 7, Questionable: 1, Replacement: 4}, {PrefixLen: 1, Good: 2, Bad: 2}},
 		}},
 		Lookups: 1, InFlight: 4,
+		Recursion: status.Recursion{Allow: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, UnderWay: 2, Cached: 3, CacheBytes: 4096},
 		Node: []status.Counter{
 			{Group: "query received", Name: "ping", Value: 11}, {Group: "query answered", Name: "ping", Value: 10},
 			{Group: "query sent", Name: "find_node", Value: 12}, {Group: "error sent", Name: "203", Value: 1},
-			{Group: "drop", Name: "malformed", Value: 5}, {Group: "outgoing", Name: "timeout", Value: 6},
+			{Group: "drop", Name: "malformed", Value: 5}, {Group: "outgoing", Name: "timeout", Value: 6}, {Group: "recursion", Name: "found", Value: 77},
 		},
 		XDP: status.XDP{
 			Mode: "auto", Active: true, Execution: "JIT", Pinned: true, PinDir: "/sys/fs/bpf/kdht/x", Lease: 60, Linger: 10,
@@ -118,7 +119,7 @@ func TestJSONIsTheReport(t *testing.T) {
 		if err := d.Decode(&got); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.AddrPort{}, netip.Addr{})); diff != "" {
+		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.AddrPort{}, netip.Addr{}, netip.Prefix{})); diff != "" {
 			t.Errorf("%s, want as reported (-), got (+):\n%s", name, diff)
 		}
 	}
@@ -129,7 +130,7 @@ func TestPage(t *testing.T) {
 	for _, want := range []string{
 		"&lt;shelf&gt;", "Ready", "generic mode &amp; no better", strings.Repeat("ab", 20), "198.18.0.1:6881",
 		"native: not supported", "1\u2009234\u2009567", "5.0 MiB of 64.0 MiB", "up 15 min.", "for 1 min after a crash and 10 s after a stop", "9\u2009876\u2009543 nodes", "32.1 ms",
-		"restarted 2 times", "1\u2009024 of the keys held here", "not 17", "room for 2\u2009048", "<h2>Updates</h2>", "1.2 &amp; well", "3, for 2 infohashes", "(3 votes)", `name="viewport"`, "color-scheme: light dark",
+		"restarted 2 times", "1\u2009024 of the keys held here", "not 17", "room for 2\u2009048", "<h2>Updates</h2>", "1.2 &amp; well", "3, for 2 infohashes", "allowed from <code>10.0.0.0/8</code>", "under way 2, found 77, not found 0", "kept are 3 items (4.0 KiB)", "(3 votes)", `name="viewport"`, "color-scheme: light dark",
 	} {
 		if !strings.Contains(html, want) {
 			t.Errorf("the page does not contain %q", want)
@@ -147,6 +148,10 @@ func TestPage(t *testing.T) {
 
 	r := full()
 	r.Store.Infohashes = 1
+	r.Recursion.Allow = nil
+	if !strings.Contains(get(t, r, "/", "").Body.String(), "Recursive queries: off.") {
+		t.Error("recursion is not off")
+	}
 	if !strings.Contains(get(t, r, "/", "").Body.String(), "3, for 1 infohash<") {
 		t.Error("one infohash is several")
 	}
@@ -185,6 +190,9 @@ func TestMetrics(t *testing.T) {
 		`kdht_errors_sent_total{code="203"} 1`,
 		`kdht_dropped_total{reason="malformed"} 5`,
 		`kdht_events_total{event="timeout",group="outgoing"} 6`,
+		`kdht_recursions 2`,
+		`kdht_recursion_cached_items 3`,
+		`kdht_recursion_cached_bytes 4096`,
 		`kdht_store_bytes 5.24288e+06`,
 		`kdht_store_set_aside 1`,
 		`kdht_store_failing 1`,

@@ -40,6 +40,10 @@ var (
 	lookups  = desc("lookups", "Lookups under way.")
 	inFlight = desc("queries_in_flight", "The node's queries that wait for an answer.")
 
+	recursions  = desc("recursions", "Lookups under way for clients that have no DHT logic.")
+	cachedItems = desc("recursion_cached_items", "Fetched items that are kept.")
+	cachedBytes = desc("recursion_cached_bytes", "What the fetched items take.")
+
 	kernelActive    = desc("kernel_active", "Whether the kernel half is attached somewhere.")
 	kernelPinned    = desc("kernel_pinned", "Whether the kernel half outlives the process.")
 	kernelEndpoints = desc("kernel_endpoints", "Addresses and ports for which the kernel half answers.")
@@ -115,6 +119,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(lookups, float64(r.Lookups))
 	gauge(inFlight, float64(r.InFlight))
+	gauge(recursions, float64(r.Recursion.UnderWay))
+	gauge(cachedItems, float64(r.Recursion.Cached))
+	gauge(cachedBytes, float64(r.Recursion.CacheBytes))
 	for _, n := range r.Node {
 		if d := groups[n.Group]; d != nil {
 			counter(d, float64(n.Value), n.Name)

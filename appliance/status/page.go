@@ -38,6 +38,14 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 		}
 		return n
 	},
+	"recursions": func(r Report, what string) uint64 {
+		for _, c := range r.Node {
+			if c.Group == "recursion" && c.Name == what {
+				return c.Value
+			}
+		}
+		return 0
+	},
 }).Parse(pageText))
 
 // count writes a number with thin spaces between groups of three digits.

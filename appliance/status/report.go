@@ -31,6 +31,8 @@ type Report struct {
 	InFlight int       `json:"inFlight"` // our queries that wait for an answer
 	Node     []Counter `json:"node"`     // counters of the user-space half
 
+	Recursion Recursion `json:"recursion"`
+
 	XDP   XDP   `json:"xdp"`
 	Store Store `json:"store"`
 
@@ -64,6 +66,7 @@ func (r *Report) fill() {
 	}
 	r.Sections = orEmpty(r.Sections)
 	r.Problems, r.Tasks, r.Families, r.Node = orEmpty(r.Problems), orEmpty(r.Tasks), orEmpty(r.Families), orEmpty(r.Node)
+	r.Recursion.Allow = orEmpty(r.Recursion.Allow)
 	x := &r.XDP
 	x.Endpoints, x.NICs, x.Counters, x.Events = orEmpty(x.Endpoints), orEmpty(x.NICs), orEmpty(x.Counters), orEmpty(x.Events)
 }
@@ -117,6 +120,14 @@ type Bucket struct {
 	Questionable int `json:"questionable"`
 	Bad          int `json:"bad"`
 	Replacement  int `json:"replacement"` // in the replacement cache
+}
+
+// Recursion is the state of the lookups for clients that have no DHT logic.
+type Recursion struct {
+	Allow      []netip.Prefix `json:"allow"`      // clients for whom it is done; none: it is switched off
+	UnderWay   int            `json:"underWay"`   // lookups, each for one client or several
+	Cached     int            `json:"cached"`     // fetched items that are kept
+	CacheBytes int64          `json:"cacheBytes"` // what they take, about
 }
 
 // Counter is one counter of the user-space half.
