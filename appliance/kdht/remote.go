@@ -59,7 +59,25 @@ func (f *boxFlags) box() (*remoteBox, error) {
 	return b, nil
 }
 
-func (b *remoteBox) close() { b.client.CloseIdleConnections() }
+// with does something with the box that the flags mean.
+func (f *boxFlags) with(do func(*remoteBox) error) error {
+	b, err := f.box()
+	if err != nil {
+		return err
+	}
+	defer b.client.CloseIdleConnections()
+	return do(b)
+}
+
+// post sends requests without a body, one after the other.
+func (b *remoteBox) post(ctx context.Context, paths ...string) error {
+	for _, path := range paths {
+		if _, err := b.do(ctx, http.MethodPost, path, nil, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // do sends a request and gives the body of the response.
 func (b *remoteBox) do(ctx context.Context, method, path string, body io.Reader, length int64) ([]byte, error) {

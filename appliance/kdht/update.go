@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -27,8 +28,9 @@ func (updateCmd) Help() string {
 the box goes back by itself to the one before. "gok update" works, too.`
 }
 
-// waitFlags are for commands that restart the box.
-type waitFlags struct {
+// trialFlags are for commands that restart the box into a trial.
+type trialFlags struct {
+	boxFlags
 	NoWait  bool          `help:"Do not wait for the result of the trial."`
 	Timeout time.Duration `default:"15m" help:"Give up waiting after this time. The trial goes on."`
 }
@@ -50,21 +52,18 @@ Examples:
 
 // Run shows the status.
 func (c *updateStatusCmd) Run(s *system) error {
-	b, err := c.box()
-	if err != nil {
+	return c.with(func(b *remoteBox) error {
+		st, doc, err := b.status(s.ctx)
+		if err != nil {
+			return err
+		}
+		text := updateText(st)
+		if c.JSON {
+			text = strings.TrimSpace(string(doc)) + "\n"
+		}
+		_, err = io.WriteString(s.stdout, text)
 		return err
-	}
-	defer b.close()
-	st, doc, err := b.status(s.ctx)
-	if err != nil {
-		return err
-	}
-	if c.JSON {
-		_, err = fmt.Fprintln(s.stdout, strings.TrimSpace(string(doc)))
-		return err
-	}
-	_, err = io.WriteString(s.stdout, updateText(st))
-	return err
+	})
 }
 
 // updateText is the status of updates for people.
@@ -129,28 +128,24 @@ Examples:
 
 // Run lets the box look.
 func (c *updateCheckCmd) Run(s *system) error {
-	b, err := c.box()
-	if err != nil {
-		return err
-	}
-	defer b.close()
-	text, err := b.do(s.ctx, http.MethodPost, "update/check", nil, 0)
-	if err != nil {
-		return err
-	}
-	if v := strings.TrimSpace(string(text)); v != "" {
-		_, err = fmt.Fprintln(s.stdout, v)
-		return err
-	}
-	s.say("there is no newer release")
-	return nil
+	return c.with(func(b *remoteBox) error {
+		text, err := b.do(s.ctx, http.MethodPost, "update/check", nil, 0)
+		if err != nil {
+			return err
+		}
+		if v := strings.TrimSpace(string(text)); v != "" {
+			_, err = fmt.Fprintln(s.stdout, v)
+			return err
+		}
+		s.say("there is no newer release")
+		return nil
+	})
 }
 
 type updateApplyCmd struct {
 	Release string `arg:"" optional:"" placeholder:"RELEASE" help:"Directory or URL of a release. Without one the box gets it by itself, from its update.url."`
-	boxFlags
-	waitFlags
-	Force bool `help:"Take a release that is not newer."`
+	trialFlags
+	Downgrade string `placeholder:"VERSION" help:"Take the release although the box has had it, or newer ones: it must be this version."`
 }
 
 func (updateApplyCmd) Help() string {
@@ -161,32 +156,21 @@ Examples:
 
   kdht update apply --host kdht-a1b2c3.local ./release
   kdht update apply --host 10.0.0.7                       # the box gets it by itself
-  kdht update apply --host 10.0.0.7 --force https://releases.example.org/kdht/`
+  kdht update apply --host 10.0.0.7 --downgrade v0.3.1 https://releases.example.org/kdht/v0.3.1`
 }
 
 // Run updates the box.
 func (c *updateApplyCmd) Run(s *system) error {
-	b, err := c.box()
-	if err != nil {
-		return err
-	}
-	defer b.close()
-	before, _, err := b.status(s.ctx)
-	if err != nil {
-		return err
-	}
-	query := ""
-	if c.Force {
-		query = "?force=1"
-	}
-	if c.Release == "" {
-		if _, err := b.do(s.ctx, http.MethodPost, "update/apply"+query, nil, 0); err != nil {
-			return err
+	return c.try(s, func(b *remoteBox, before update.Status) error {
+		query := ""
+		if c.Downgrade != "" {
+			query = "?" + url.Values{"downgrade": {c.Downgrade}}.Encode()
 		}
-	} else if err := b.send(s, c.Release, before.Instance, query); err != nil {
-		return err
-	}
-	return c.wait(s, b, before)
+		if c.Release == "" {
+			return b.post(s.ctx, "update/apply"+query)
+		}
+		return b.send(s, c.Release, before.Instance, query)
+	})
 }
 
 // send sends a release to the box and lets it restart into the trial.
@@ -219,12 +203,7 @@ func (b *remoteBox) send(s *system, place, instance, query string) error {
 			return err
 		}
 	}
-	for _, path := range []string{"update/switch", "reboot"} {
-		if _, err := b.do(s.ctx, http.MethodPost, path, nil, 0); err != nil {
-			return err
-		}
-	}
-	return nil
+	return b.post(s.ctx, "update/switch", "reboot")
 }
 
 // sendFile sends one file.
@@ -264,8 +243,7 @@ func readRelease(ctx context.Context, src *update.Source, name string) ([]byte, 
 }
 
 type updateRollbackCmd struct {
-	boxFlags
-	waitFlags
+	trialFlags
 }
 
 func (updateRollbackCmd) Help() string {
@@ -279,25 +257,25 @@ Examples:
 
 // Run goes back.
 func (c *updateRollbackCmd) Run(s *system) error {
-	b, err := c.box()
-	if err != nil {
-		return err
-	}
-	defer b.close()
-	before, _, err := b.status(s.ctx)
-	if err != nil {
-		return err
-	}
-	for _, path := range []string{"update/rollback", "reboot"} {
-		if _, err := b.do(s.ctx, http.MethodPost, path, nil, 0); err != nil {
+	return c.try(s, func(b *remoteBox, _ update.Status) error { return b.post(s.ctx, "update/rollback", "reboot") })
+}
+
+// try has a box begin something that ends in a trial, and waits for the result.
+func (f *trialFlags) try(s *system, begin func(b *remoteBox, before update.Status) error) error {
+	return f.with(func(b *remoteBox) error {
+		before, _, err := b.status(s.ctx)
+		if err != nil {
 			return err
 		}
-	}
-	return c.wait(s, b, before)
+		if err := begin(b, before); err != nil {
+			return err
+		}
+		return f.wait(s, b, before)
+	})
 }
 
 // wait waits for the result of a trial.
-func (f *waitFlags) wait(s *system, b *remoteBox, before update.Status) error {
+func (f *trialFlags) wait(s *system, b *remoteBox, before update.Status) error {
 	if f.NoWait {
 		return nil
 	}

@@ -19,7 +19,9 @@
 // nothing but missing links, addresses and answers (the network?): then it is tried again a few times, ever later (doubt.go).
 //
 // With a release key configured nothing is written that a signed manifest does not describe: it comes first, as PUT
-// /update/manifest, or with the files of a release that the box pulls by itself (pull.go). Its serial must not go back.
+// /update/manifest, or with the files of a release that the box pulls by itself (pull.go). Its serial must not go back, unless
+// whoever knows the password names the version that is to come back, which is in the history as a downgrade; a place of releases alone
+// cannot make a box go back. A box without a password takes what is newer and signed, and nothing else.
 // A root file system that is refused after it was written is made unmountable in its slot, and a rollback goes only to what
 // ran before or was signed. From a request to restart on nothing begins any more: what is tried is what was checked.
 //
@@ -28,6 +30,8 @@
 //	idle ── PUT root ──▶ staged ── POST switch ──▶ armed ── POST reboot ──▶ trial ──▶ committed: idle, other slot
 //	  ▲                    │ ▲                       │                        │
 //	  └──── any failure ───┘ └─ PUT root, boot, mbr ─┘                        └─────▶ reverted: idle, same slot
+//
+// The steps of an update belong together: until two minutes after the last one, another client gets 409 Conflict (session.go).
 //
 // In every state but trial the disk selects what runs; what a power cut leaves in each is the table of package bootdisk.
 // During a trial every request that would change something gets 409 Conflict. The records in the state directory

@@ -18,7 +18,11 @@ var (
 	// ErrUnsigned says that a release key is configured and nothing signed covers what was sent.
 	ErrUnsigned = errors.New("this box takes signed releases only (its configuration has update.key): use \"kdht update apply\", or PUT the release's manifest.json to /update/manifest first")
 	// ErrDowngrade says that a release is older than the one that was committed.
-	ErrDowngrade = errors.New("the release is not newer than what this box has had: force it if you mean it")
+	ErrDowngrade = errors.New("the release is not newer than what this box has had: \"kdht update apply --downgrade VERSION\" takes it if you name its version")
+	// ErrOther says that a release is not the old one that was asked for.
+	ErrOther = errors.New("the release is not the version that was asked for")
+	// ErrSession says that another client has not done with its update.
+	ErrSession = errors.New("another client is in the middle of an update")
 	// ErrMismatch says that a file is not the one that the manifest describes.
 	ErrMismatch = errors.New("not the file that the manifest describes")
 	// ErrNothing says that there is nothing to do.
@@ -32,7 +36,7 @@ var (
 // statusOf gives the HTTP status for an error.
 func statusOf(err error) int {
 	switch {
-	case errors.Is(err, ErrTrial), errors.Is(err, ErrBusy), errors.Is(err, ErrNothing), errors.Is(err, ErrNoRollback):
+	case errors.Is(err, ErrTrial), errors.Is(err, ErrBusy), errors.Is(err, ErrSession), errors.Is(err, ErrOther), errors.Is(err, ErrNothing), errors.Is(err, ErrNoRollback):
 		return http.StatusConflict
 	case errors.Is(err, ErrUnsigned), errors.Is(err, ErrDowngrade), errors.Is(err, manifest.ErrUnsigned), errors.Is(err, manifest.ErrSignature):
 		return http.StatusForbidden

@@ -149,7 +149,7 @@ func (m *Manager) putManifest(w http.ResponseWriter, r *http.Request) {
 		fail(w, fmt.Errorf("%w: %w", ErrTruncated, err))
 		return
 	}
-	if err := m.Announce(doc, r.URL.Query().Get("force") == "1", who(r)); err != nil {
+	if err := m.Announce(doc, r.URL.Query().Get("downgrade"), who(r)); err != nil {
 		fail(w, err)
 	}
 }

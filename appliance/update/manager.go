@@ -1,6 +1,7 @@
 package update
 
 import (
+	"cmp"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
@@ -67,6 +68,7 @@ type Manager struct {
 	tried    *bootdisk.Target // running and not committed
 	slots    slots
 	staged   staged
+	session  session
 	armed    *trial.Trial
 	offered  *manifest.Manifest // by the update URL, newer than what runs
 	checked  time.Time
@@ -76,16 +78,17 @@ type Manager struct {
 	leaving  sync.Once
 
 	history sync.Mutex // over additions to the history
+	pulling sync.Mutex // while a release is pulled
 }
 
 // staged is what was uploaded since the last trial.
 type staged struct {
 	manifest *manifest.Manifest
 	image    manifest.Image
-	force    bool // the serial may go back
 	root     *slotRecord
 	boot     int    // where a new boot file system lies; 0: the one in force is to stay
 	note     string // what else there is to know
+	old      string // that the release is not newer, and was asked for by its version
 }
 
 // Progress is how far something is.
@@ -169,8 +172,9 @@ func (m *Manager) conclude(selected bootdisk.Selection) error {
 	}
 	u := store.Update{Time: when, From: named(t.From, t.Target.From), To: named(t.To, t.Target.To), By: t.By, Result: "committed", Reason: t.Note}
 	if t.Target.To != m.place.Running {
-		if u.Result, u.Reason = "reverted", out.Reason; u.Reason == "" {
-			u.Reason = "the machine restarted before a commit: a crash, or the power"
+		u.Result, u.Reason = "reverted", cmp.Or(out.Reason, "the machine restarted before a commit: a crash, or the power")
+		if t.Note != "" {
+			u.Reason = t.Note + "; " + u.Reason
 		}
 	}
 	// What was learnt holds for this process also where it cannot be written.
@@ -240,8 +244,9 @@ func (m *Manager) disk(do func(*bootdisk.Disk) error) error {
 	}
 }
 
-// begin begins something that changes the disk; end ends it.
-func (m *Manager) begin(what string, total int64) (end func(), err error) {
+// begin begins something that changes the disk; end ends it. It belongs to the update that a client is in the middle of, or
+// begins one.
+func (m *Manager) begin(what string, total int64, by string) (end func(), err error) {
 	if m.noDisk != nil {
 		return nil, m.noDisk
 	}
@@ -253,17 +258,24 @@ func (m *Manager) begin(what string, total int64) (end func(), err error) {
 	case m.busy != "":
 		return nil, fmt.Errorf("%w (%s)", ErrBusy, m.busy)
 	}
+	if err := m.taken(by, time.Now()); err != nil {
+		return nil, err
+	}
 	m.busy, m.progress = what, Progress{What: what, Total: total}
 	return func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.busy, m.progress = "", Progress{}
+		m.extend(by)
+		if m.staged.manifest == nil && m.staged.root == nil && m.staged.boot == 0 && m.armed == nil {
+			m.session = session{} // what follows is another attempt, of anybody
+		}
 	}, nil
 }
 
 // refuse records a failed attempt and gives its error back.
 func (m *Manager) refuse(by, to string, err error) error {
-	if errors.Is(err, ErrTrial) || errors.Is(err, ErrBusy) {
+	if errors.Is(err, ErrTrial) || errors.Is(err, ErrBusy) || errors.Is(err, ErrSession) {
 		return err
 	}
 	m.mu.Lock()

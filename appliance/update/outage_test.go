@@ -100,7 +100,7 @@ func TestOutage(t *testing.T) {
 func TestLinkLocalOnly(t *testing.T) {
 	for _, platform := range []bootdisk.Platform{bootdisk.UEFI, bootdisk.Firmware} {
 		b := newBench(t, func(b *bench) { b.platform, b.address = platform, false })
-		b.trialOfV2()
+		b.trialOfV2("v1")
 		for _, record := range []string{"on the disk", "lost"} {
 			if record == "lost" { // with /perm
 				if err := trial.Remove(filepath.Join(b.state, "update"), trial.TrialFile); err != nil {
@@ -124,7 +124,7 @@ func TestLinkLocalOnly(t *testing.T) {
 func TestMemoryTrial(t *testing.T) {
 	for _, platform := range []bootdisk.Platform{bootdisk.UEFI, bootdisk.Firmware} {
 		b := newBench(t, func(b *bench) { b.platform, b.memory = platform, true })
-		b.trialOfV2()
+		b.trialOfV2("v1")
 		if err := trial.Remove(filepath.Join(b.state, "update"), trial.TrialFile); err != nil {
 			t.Fatal(err)
 		}

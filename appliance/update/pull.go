@@ -65,14 +65,19 @@ func (m *Manager) Check(ctx context.Context) (version string, err error) {
 	return version, err
 }
 
-// Pull takes the release at the update URL and restarts into its trial. With force it may be an old one.
-func (m *Manager) Pull(ctx context.Context, force bool, by string) error {
+// Pull takes the release at the update URL and restarts into its trial. It may be an old one if
+// downgrade is its version.
+func (m *Manager) Pull(ctx context.Context, downgrade, by string) error {
+	if !m.pulling.TryLock() {
+		return fmt.Errorf("%w (a release is being pulled)", ErrBusy)
+	}
+	defer m.pulling.Unlock()
 	s, doc, man, err := m.offer(ctx)
 	if err != nil {
 		return m.refuse(by, "unknown", err)
 	}
 	defer s.Close()
-	if err := m.Announce(doc, force, by); err != nil {
+	if err := m.Announce(doc, downgrade, by); err != nil {
 		return err
 	}
 	image, _ := man.For(instance()) // Announce has found it
@@ -152,7 +157,7 @@ func (m *Manager) poll(ctx context.Context) {
 			m.o.Log.Info("the release is not taken", "version", version, "reason", why)
 			continue
 		}
-		if err := m.Pull(ctx, false, "the box itself"); err != nil {
+		if err := m.Pull(ctx, "", "the box itself"); err != nil {
 			m.o.Log.Warn("release not taken", "version", version, "err", err)
 		}
 	}
@@ -179,8 +184,9 @@ func (m *Manager) postApply(w http.ResponseWriter, r *http.Request) {
 	if !method(w, r, http.MethodPost) {
 		return
 	}
+	by := who(r) + ", from its update.url" // not the one that may upload at the same time
 	m.mu.Lock()
-	tried, busy := m.tried != nil, m.busy
+	tried, busy, taken := m.tried != nil, m.busy, m.taken(by, time.Now())
 	m.mu.Unlock()
 	switch {
 	case m.noDisk != nil:
@@ -189,11 +195,13 @@ func (m *Manager) postApply(w http.ResponseWriter, r *http.Request) {
 		fail(w, ErrTrial)
 	case busy != "":
 		fail(w, fmt.Errorf("%w (%s)", ErrBusy, busy))
+	case taken != nil:
+		fail(w, taken)
 	case m.o.Config.Update.URL == "":
 		http.Error(w, ErrNoURL.Error(), http.StatusConflict)
 	default:
-		force, by := r.URL.Query().Get("force") == "1", who(r)
-		go func() { _ = m.Pull(context.WithoutCancel(r.Context()), force, by) }() // the status has its error
+		downgrade := r.URL.Query().Get("downgrade")
+		go func() { _ = m.Pull(context.WithoutCancel(r.Context()), downgrade, by) }() // the status has its error
 		w.WriteHeader(http.StatusAccepted)
 	}
 }

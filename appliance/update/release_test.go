@@ -108,9 +108,31 @@ func TestSigned(t *testing.T) {
 	if _, ok := bootdisk.FindMarker(b.line); !ok {
 		t.Errorf("command line %q", b.line)
 	}
-	// An old one by force.
-	if code, text := b.request(http.MethodPut, "update/manifest?force=1", bytes.NewReader(old)); code != http.StatusOK {
-		t.Errorf("force: %d %s", code, text)
+}
+
+// TestDowngrade takes an old release only for whoever names its version, and the history tells.
+func TestDowngrade(t *testing.T) {
+	b := newBench(t, func(b *bench) { b.cfg.Update.Key = publicKey() })
+	_, old := release(t, 1, releaseKey) // v1, which runs, has serial 1
+	for _, c := range []struct {
+		query, want string
+		code        int
+	}{
+		{"", "not newer", 403},
+		{"?force=1", "not newer", 403},
+		{"?downgrade=v1", `it is "v2.1", and not "v1"`, 409},
+		{"?downgrade=v2.1", "", 200},
+	} {
+		if code, text := b.request(http.MethodPut, "update/manifest"+c.query, bytes.NewReader(old)); code != c.code || !strings.Contains(text, c.want) {
+			t.Errorf("%s: %d %s", c.query, code, text)
+		}
+	}
+	b.trialOfV2("v2")
+	target, _ := bootdisk.FindMarker(b.line)
+	b.disk(func(d *bootdisk.Disk) error { return d.Commit(target) })
+	b.start(b.mount(bootdisk.Slot3))
+	if u := b.last(); u.Result != "committed" || u.Reason != "downgrade: serial 1 after 1" {
+		t.Errorf("%+v", u)
 	}
 }
 
@@ -252,7 +274,7 @@ func (b *bench) held() string {
 // TestDuringTrial answers 409 to whatever would change something, and checks health against what was before.
 func TestDuringTrial(t *testing.T) {
 	b := newBench(t)
-	b.trialOfV2()
+	b.trialOfV2("v1")
 	target, _ := bootdisk.FindMarker(b.line)
 	if s := b.m.Status(); !s.Trial || s.Version != "v2" {
 		t.Fatalf("%+v", s)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"kdht/appliance/update/bootdisk"
@@ -28,7 +30,7 @@ const (
 
 // Switch arms a trial of what was uploaded. Nothing that is booted changes by that.
 func (m *Manager) Switch(by string) error {
-	end, err := m.begin("preparing the trial", 0)
+	end, err := m.begin("preparing the trial", 0, by)
 	if err != nil {
 		return err
 	}
@@ -42,7 +44,8 @@ func (m *Manager) Switch(by string) error {
 		}
 		return ErrNothing
 	}
-	if err := m.arm(s.root, s.boot, s.note, by); err != nil {
+	note := strings.Join(slices.DeleteFunc([]string{s.old, s.note}, func(x string) bool { return x == "" }), "; ")
+	if err := m.arm(s.root, s.boot, note, by); err != nil {
 		return m.refuse(by, s.root.Version, err)
 	}
 	return nil
@@ -50,7 +53,7 @@ func (m *Manager) Switch(by string) error {
 
 // Rollback arms a trial of what ran before the last commit.
 func (m *Manager) Rollback(by string) error {
-	end, err := m.begin("checking the version before", 0)
+	end, err := m.begin("checking the version before", 0, by)
 	if err != nil {
 		return err
 	}

@@ -302,11 +302,11 @@ func TestStockClient(t *testing.T) {
 	}
 }
 
-// trialOfV2 updates the box to v2 and starts the trial.
-func (b *bench) trialOfV2() {
+// trialOfV2 updates the box to the root file system of v2, with the kernel of v1 or v2, and starts the trial.
+func (b *bench) trialOfV2(kernel string) {
 	t := b.t
 	t.Helper()
-	if err := b.gok(testdisk.File(t, "v2.squashfs"), testdisk.File(t, "v1.fat"), testdisk.File(t, "v1.mbr")); err != nil {
+	if err := b.gok(testdisk.File(t, "v2.squashfs"), testdisk.File(t, kernel+".fat"), testdisk.File(t, kernel+".mbr")); err != nil {
 		t.Fatal(err)
 	}
 	if b.cmdline = b.line; b.line == "" { // the flag is in the file that the firmware reads

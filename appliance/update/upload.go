@@ -43,10 +43,10 @@ func (c counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Announce takes the signed manifest of a release, which what is uploaded next must be of. With force its serial may go
-// back.
-func (m *Manager) Announce(doc []byte, force bool, by string) error {
-	end, err := m.begin("reading the manifest", int64(len(doc)))
+// Announce takes the signed manifest of a release, which what is uploaded next must be of. Its serial may go back, or be
+// the same, if downgrade is its version: a release that was good once is taken again when that is said, and never by mistake.
+func (m *Manager) Announce(doc []byte, downgrade, by string) error {
+	end, err := m.begin("reading the manifest", int64(len(doc)), by)
 	if err != nil {
 		return err
 	}
@@ -59,12 +59,19 @@ func (m *Manager) Announce(doc []byte, force bool, by string) error {
 	switch {
 	case !ok:
 		return m.refuse(by, man.Version, fmt.Errorf("%w: the release has nothing for %s", ErrMismatch, instance()))
-	case !force && man.Serial <= m.serial():
+	case downgrade != "" && downgrade != man.Version:
+		return m.refuse(by, man.Version, fmt.Errorf("%w: it is %q, and not %q", ErrOther, man.Version, downgrade))
+	case downgrade == "" && man.Serial <= m.serial():
 		return m.refuse(by, man.Version, fmt.Errorf("%w (serial %d, and %d was committed)", ErrDowngrade, man.Serial, m.serial()))
+	}
+	s := staged{manifest: man, image: image}
+	if had := m.serial(); man.Serial <= had {
+		s.old = fmt.Sprintf("downgrade: serial %d after %d", man.Serial, had)
+		m.o.Log.Warn("an old release is to be taken", "version", man.Version, "serial", man.Serial, "had", had, "by", by)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.staged = staged{manifest: man, image: image, force: force}
+	m.staged = s
 	m.disarm()
 	return nil
 }
@@ -101,7 +108,7 @@ func matches(want *manifest.File, n int64, sum string) error {
 // Root takes a root file system for the slot that is not running. length is how many bytes there will be, -1 if that is
 // not known. The sums are those of what the medium gives back.
 func (m *Manager) Root(r io.Reader, length int64, by string) (sums, error) {
-	end, err := m.begin("writing the root file system", max(0, length))
+	end, err := m.begin("writing the root file system", max(0, length), by)
 	if err != nil {
 		return sums{}, err
 	}
@@ -110,7 +117,7 @@ func (m *Manager) Root(r io.Reader, length int64, by string) (sums, error) {
 	if err != nil {
 		name := m.stagedName()
 		m.mu.Lock()
-		m.staged = staged{} // what follows is another attempt
+		m.staged = staged{}
 		m.mu.Unlock()
 		return sums{}, m.refuse(by, name, err)
 	}
@@ -214,7 +221,7 @@ func (m *Manager) stagedName() string {
 // Boot takes a boot file system. Where there is no room for two, or no kernel can be tried, the one in force stays, and the
 // note of the trial says so.
 func (m *Manager) Boot(r io.Reader, length int64, by string) (sums, error) {
-	end, err := m.begin("writing the boot file system", max(0, length))
+	end, err := m.begin("writing the boot file system", max(0, length), by)
 	if err != nil {
 		return sums{}, err
 	}
@@ -305,7 +312,7 @@ func (c *count) Write(p []byte) (int, error) {
 
 // BootCode reads boot code and answers for it; it is not written.
 func (m *Manager) BootCode(r io.Reader, by string) (sums, error) {
-	end, err := m.begin("reading the boot code", 446)
+	end, err := m.begin("reading the boot code", 446, by)
 	if err != nil {
 		return sums{}, err
 	}
