@@ -53,6 +53,11 @@ demo: build ## a fleet of 20 nodes in network namespaces, XDP on each, on one sc
 bench: ## ratios against a bare XDP reflector and libtorrent, as a table (root)
 	@.ci/setup && go run ./bpf/bench $(ARGS)
 
+.PHONY: sim
+sim: ## simulate networks of up to a million nodes: router/sim/scale.md, .json and the plot .svg (minutes)
+	@go run ./router/sim/scale $(ARGS)
+	@go run -C router/sim/plot .
+
 .PHONY: image
 image: ## build the disk image for this machine's architecture: bin/image/kdht-*.img
 	@go run ./image/build image $(ARGS)

@@ -28,6 +28,19 @@ func NewSearch(t *Table, self netip.AddrPort, target ID) *Search {
 // Add takes a contact that is known from elsewhere as a candidate.
 func (s *Search) Add(c Contact) { s.list.add(c, nil) }
 
+// Asked takes a contact that somebody else has asked already, which then is not asked again: a node that answered, or one
+// that was silent.
+func (s *Search) Asked(c Contact, answered bool) {
+	s.list.add(c, nil)
+	switch k := s.candidate(c); {
+	case k == nil:
+	case answered:
+		k.state, k.useful = stateAnswered, true
+	default:
+		k.state = stateFailed
+	}
+}
+
 // Next returns a contact to ask at once, which then counts as asked at that time; false if there is none for now.
 func (s *Search) Next(now time.Time) (Contact, bool) {
 	c := s.list.next()
