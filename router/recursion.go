@@ -108,7 +108,7 @@ func (r *responder) recurse(p *Packet) bool {
 			return true
 		}
 	case krpc.MethodGetPeers:
-		if !m.Scrape && r.n.holds(m.InfoHash) && r.n.nearest(m.InfoHash) && r.answerPeers(p) {
+		if !m.Scrape && r.answerHeldPeers(p) {
 			r.n.count(eventRecursionHeld)
 			return true
 		}
@@ -142,6 +142,12 @@ func (r *responder) answerHeldItem(p *Packet) bool {
 		return false
 	}
 	return r.answerItemOf(p, itemOf(it))
+}
+
+// answerHeldPeers answers a get_peers from the store, if there are peers and others would look for them here too: else they
+// may be but a few of those that there are.
+func (r *responder) answerHeldPeers(p *Packet) bool {
+	return r.n.holds(r.m.InfoHash) && r.n.nearest(r.m.InfoHash) && r.composePeers(p) && len(r.reply.m.Values) > 0 && r.send(p)
 }
 
 // nearest reports whether this node is one of the k closest to a target that it knows, in one of its families: then

@@ -37,14 +37,17 @@ func (r *responder) answerItemOf(p *Packet, it *Item) bool {
 }
 
 // answerPeers answers a get_peers for an infohash that has peers here, and reports whether it did.
-func (r *responder) answerPeers(p *Packet) bool {
+func (r *responder) answerPeers(p *Packet) bool { return r.composePeers(p) && r.send(p) }
+
+// composePeers composes the answer with the peers stored here, and reports whether it could.
+func (r *responder) composePeers(p *Packet) bool {
 	r.reply.respond(r.view, &r.m, &r.m.InfoHash, p.Addr)
 	r.reply.addToken()
 	if err := r.reply.addPeers(r.n.store, r.m.InfoHash, r.m.NoSeed, r.room()); err != nil {
 		r.n.log.Warn("reading peers failed", "infohash", r.m.InfoHash, "error", err)
 		return false
 	}
-	return r.send(p)
+	return true
 }
 
 // answerScrape answers a get_peers that asks for bloom filters of the peers stored here (BEP 33).

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"kdht/router"
+	"kdht/router/krpc"
 )
 
 type announceCmd struct {
@@ -21,10 +22,14 @@ func (announceCmd) Help() string {
 	return `Tells the nodes closest to the infohash that this machine's address, with the port given, is a peer. Nodes forget
 peers after about 30 minutes, so repeat it in time.
 
+They take the address of a peer from where the announce comes from. So a node that announces with --via speaks only for
+machines that others see at its own address, such as those behind the same NAT; other peers it keeps to itself.
+
 Examples:
 
   kdht announce d3f1bd8086cf17b5907f47ae0b8dcbda4da64e7e --peer-port 51413
-  kdht announce d3f1bd8086cf17b5907f47ae0b8dcbda4da64e7e --peer-port 51413 --seed --json`
+  kdht announce d3f1bd8086cf17b5907f47ae0b8dcbda4da64e7e --peer-port 51413 --seed --json
+  kdht announce --via 192.168.1.7 d3f1bd8086cf17b5907f47ae0b8dcbda4da64e7e --peer-port 51413`
 }
 
 // Run announces a peer.
@@ -35,6 +40,10 @@ func (c *announceCmd) Run(s *system) error {
 	}
 	if c.PeerPort == 0 {
 		return usage("write 1 to 65535", "0 is no port for peers to connect to")
+	}
+	if c.Via != "" {
+		q := krpc.Message{Method: krpc.MethodAnnouncePeer, InfoHash: infohash, HasInfoHash: true, Port: c.PeerPort, HasPort: true, Seed: c.Seed, HasSeed: true}
+		return c.storeVia(s, q, &router.Item{Target: infohash})
 	}
 	var res *router.StoreResult
 	err = c.with(s, func(ctx context.Context, n *router.Node) (err error) {

@@ -19,6 +19,7 @@ import (
 type clientFlags struct {
 	Bootstrap []string      `group:"dht" placeholder:"HOST:PORT" env:"KDHT_BOOTSTRAP" help:"Node to begin with; repeatable. Default: the public bootstrap nodes."`
 	Network   string        `group:"dht" enum:"public,private" default:"public" env:"KDHT_NETWORK" help:"public: nodes have public addresses. private: a DHT of your own (${enum})."`
+	Via       string        `group:"dht" placeholder:"HOST[:PORT]" env:"KDHT_VIA" help:"Have this node, which runs kdht, do the work: one datagram there and one back. It asks its own network, whatever the flags above say."`
 	Timeout   time.Duration `default:"30s" help:"Give up after this time."`
 	JSON      bool          `name:"json" help:"Print one JSON document."`
 }
@@ -34,6 +35,11 @@ func (f *clientFlags) Validate() error {
 		}
 		if e := config.CheckHostPort(b); e != nil {
 			return fmt.Errorf("--bootstrap: %s; %s", e.Msg, e.Hint)
+		}
+	}
+	if f.Via != "" {
+		if _, err := viaNode(f.Via); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -45,7 +45,8 @@ func network(t *testing.T, n int) string {
 			t.Fatal(err)
 		}
 		addr := conns[0].LocalAddr().String()
-		node, err := router.New(router.Config{Conns: conns, Store: db, Bootstrap: bootstrap, Private: true})
+		node, err := router.New(router.Config{Conns: conns, Store: db, Bootstrap: bootstrap, Private: true,
+			Recursion: router.Recursion{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/9")}}})
 		if err != nil {
 			t.Fatal(err)
 		}

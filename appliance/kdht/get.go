@@ -27,6 +27,7 @@ Examples:
 
   kdht get e5f96f6f38320f0f33959cb4d3d656452117aadb
   kdht get --key 77ff84905a91936367c01360803104f92432fcd904a43511876df5cdf3e7e548 --salt foobar
+  kdht get --via 10.0.0.7 e5f96f6f38320f0f33959cb4d3d656452117aadb
   kdht get --json --network private --bootstrap 10.0.0.1:6881 e5f96f6f38320f0f33959cb4d3d656452117aadb`
 }
 
@@ -51,6 +52,14 @@ func (c *getCmd) Run(s *system) error {
 		return err
 	}
 
+	notFound := &failure{code: exitNotFound, msg: "not found", hint: "no node that should have it has it; items expire two hours after their last put"}
+	if c.Key != "" {
+		notFound = &failure{code: exitNotFound, msg: "no node has an item of this key and salt", hint: "check both; items expire two hours after their last put"}
+		target = krpc.MutableTarget(k[:], salt)
+	}
+	if c.Via != "" {
+		return c.getVia(s, target, k, salt, notFound)
+	}
 	var got *router.ItemResult
 	err = c.with(s, func(ctx context.Context, n *router.Node) (err error) {
 		p := s.newProgress("get", "copies")
@@ -62,19 +71,15 @@ func (c *getCmd) Run(s *system) error {
 		}
 		return err
 	})
-	if errors.Is(err, router.ErrNotFound) && c.Key != "" {
-		return &failure{code: exitNotFound, msg: "no node has an item of this key and salt", hint: "check both; items expire two hours after their last put"}
+	if errors.Is(err, router.ErrNotFound) {
+		return notFound
+	}
+	if err == nil {
+		err = c.newEnough(&got.Item)
 	}
 	if err != nil {
 		return err
 	}
-	if c.Seq != nil && got.Item.Seq < *c.Seq {
-		return &failure{code: exitNotFound, msg: "the newest version found is older than asked for", hint: "try again when its publisher has put it; without --seq you get the older one"}
-	}
-	return c.print(s, got)
-}
-
-func (c *getCmd) print(s *system, got *router.ItemResult) error {
 	if c.JSON {
 		return s.printJSON(struct {
 			itemJSON
@@ -85,7 +90,61 @@ func (c *getCmd) print(s *system, got *router.ItemResult) error {
 	if got.Item.Mutable {
 		s.say("sequence number %d, the same at %d %s", got.Item.Seq, got.Copies, plural(got.Copies, "node"))
 	}
-	out := got.Item.V
+	return c.print(s, got.Item.V)
+}
+
+// getVia gets an item through a node, and verifies it again: the node need not be trusted.
+func (c *getCmd) getVia(s *system, target krpc.ID, k [32]byte, salt []byte, notFound *failure) error {
+	q := krpc.Message{Method: krpc.MethodGet, Target: target, HasTarget: true}
+	if len(salt) > 0 {
+		q.Salt = salt
+	}
+	a, err := c.ask(s, q)
+	switch {
+	case err != nil:
+		return err
+	case a.V == nil:
+		return c.missing(a, notFound)
+	}
+	it := &router.Item{Target: target, V: a.V}
+	if c.Key != "" {
+		if !krpc.Verify(k[:], salt, a.Seq, a.V, a.Sig) {
+			return forged(a, "signature")
+		}
+		it.Mutable, it.K, it.Salt, it.Seq, it.Sig = true, k, salt, a.Seq, [64]byte(a.Sig)
+	} else if krpc.ImmutableTarget(a.V) != target {
+		return forged(a, "hash")
+	}
+	if err := c.newEnough(it); err != nil {
+		return err
+	}
+	if c.JSON {
+		return s.printJSON(struct {
+			itemJSON
+			viaJSON
+		}{toJSON(it), a.json()})
+	}
+	if it.Mutable {
+		s.say("sequence number %d", it.Seq)
+	}
+	return c.print(s, it.V)
+}
+
+// forged says that an answer does not have what its target stands for.
+func forged(a *viaAnswer, what string) error {
+	return failed(nil, "if it is the target of a mutable item, give its --key and --salt; else do not trust that node", "%s answered with a value of another %s", a.from, what)
+}
+
+// newEnough checks that an item is not older than asked for.
+func (c *getCmd) newEnough(it *router.Item) error {
+	if c.Seq != nil && it.Seq < *c.Seq {
+		return &failure{code: exitNotFound, msg: "the newest version found is older than asked for", hint: "try again when its publisher has put it; without --seq you get the older one"}
+	}
+	return nil
+}
+
+// print prints a value.
+func (c *getCmd) print(s *system, out []byte) error {
 	if text, ok := stringOf(out); ok && !c.Bencoded {
 		out = text
 	}

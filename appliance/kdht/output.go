@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"unicode"
 	"unicode/utf8"
 )
@@ -29,3 +30,13 @@ func printable(b []byte) bool {
 
 // hexDump gives bytes as hexadecimal digits.
 func hexDump(b []byte) string { return hex.EncodeToString(b) }
+
+// printLines prints lines on standard output.
+func (s *system) printLines(lines []string) error {
+	for _, l := range lines {
+		if _, err := fmt.Fprintln(s.stdout, l); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"time"
 
 	"kdht/router"
 	"kdht/router/krpc"
@@ -21,7 +22,7 @@ type putCmd struct {
 	Bencoded bool   `help:"The value is bencoded already; it need not be a byte string."`
 	KeyFile  string `placeholder:"FILE" help:"Sign the value with this key (see keygen): a mutable item."`
 	Salt     string `help:"Salt of the mutable item, so that one key can have many."`
-	Seq      *int64 `help:"Sequence number of the mutable item. Default: one more than the version found, or 1."`
+	Seq      *int64 `help:"Sequence number of the mutable item. Default: one more than the version found, or 1; with --via, which asks for none, the time in microseconds."`
 	CAS      *int64 `name:"cas" help:"Write only where the present version has this sequence number."`
 
 	clientFlags
@@ -38,7 +39,8 @@ Examples:
   kdht put --file message.txt
   kdht keygen my.key && kdht put --key-file my.key --salt weather "sunny"
   kdht put --key-file my.key --salt weather --seq 7 --cas 6 "rainy"
-  kdht put --bencoded d3:cow3:mooe`
+  kdht put --bencoded d3:cow3:mooe
+  kdht put --via 10.0.0.7 "Hello World!"`
 }
 
 // Run puts an item.
@@ -55,6 +57,9 @@ func (c *putCmd) Run(s *system) error {
 		if c.Salt != "" || c.Seq != nil || c.CAS != nil {
 			return usage("give the key with --key-file (see \"kdht keygen\"), or leave them out", "--salt, --seq and --cas are for mutable items")
 		}
+		if c.Via != "" {
+			return c.putVia(s, &router.Item{Target: krpc.ImmutableTarget(v), V: v})
+		}
 		return c.put(s, nil, func(ctx context.Context, n *router.Node, opt router.Option) (*router.StoreResult, error) {
 			return n.PutImmutable(ctx, v, opt)
 		})
@@ -68,6 +73,14 @@ func (c *putCmd) Run(s *system) error {
 	}
 	it := &router.Item{V: v, Mutable: true, K: [32]byte(key.Public().(ed25519.PublicKey)), Salt: salt}
 	it.Target = krpc.MutableTarget(it.K[:], salt)
+	if c.Via != "" {
+		seq := time.Now().UnixMicro()
+		if c.Seq != nil {
+			seq = *c.Seq
+		}
+		sign(it, key, seq)
+		return c.putVia(s, it)
+	}
 	return c.put(s, it, func(ctx context.Context, n *router.Node, opt router.Option) (*router.StoreResult, error) {
 		if c.Seq != nil {
 			sign(it, key, *c.Seq)
@@ -78,6 +91,46 @@ func (c *putCmd) Run(s *system) error {
 			return *it, c.CAS, err
 		}, opt)
 	})
+}
+
+// putVia has a node store an item.
+func (c *putCmd) putVia(s *system, it *router.Item) error {
+	q := krpc.Message{Method: krpc.MethodPut, V: it.V}
+	if it.Mutable {
+		q.K, q.Sig, q.Seq, q.HasSeq = it.K[:], it.Sig[:], it.Seq, true
+		if len(it.Salt) > 0 {
+			q.Salt = it.Salt
+		}
+		if c.CAS != nil {
+			q.CAS, q.HasCAS = *c.CAS, true
+		}
+	}
+	return c.storeVia(s, q, it)
+}
+
+// storeVia has a node store an item or announce a peer, and prints the outcome.
+func (f *clientFlags) storeVia(s *system, q krpc.Message, it *router.Item) error {
+	a, err := f.ask(s, q)
+	if err != nil {
+		return err
+	}
+	n, err := f.stored(a)
+	if err != nil {
+		return err
+	}
+	if f.JSON {
+		j := storedViaJSON{Target: it.Target, StoredCount: n, viaJSON: a.json()}
+		if it.Mutable {
+			j.K, j.Salt, j.Seq = hex.EncodeToString(it.K[:]), hex.EncodeToString(it.Salt), &it.Seq
+		}
+		return s.printJSON(j)
+	}
+	s.say("stored at %d %s", n, plural(int(n), "node"))
+	if it.Mutable {
+		s.say("public key %x, sequence number %d", it.K, it.Seq)
+	}
+	_, err = fmt.Fprintln(s.stdout, it.Target)
+	return err
 }
 
 // next makes it the version that follows the current one, which is nil if there is none. It does not ask for the current

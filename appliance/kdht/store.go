@@ -22,6 +22,16 @@ type storedJSON struct {
 	Lookup  statsJSON     `json:"lookup"`
 }
 
+// storedViaJSON is the outcome of a put or announce through a node as JSON.
+type storedViaJSON struct {
+	Target      krpc.ID `json:"target"`
+	K           string  `json:"k,omitempty"`
+	Salt        string  `json:"salt,omitempty"` // hexadecimal
+	Seq         *int64  `json:"seq,omitempty"`
+	StoredCount int64   `json:"storedCount"` // nodes, the one that was asked included
+	viaJSON
+}
+
 // refusalJSON is a node that refused, as JSON.
 type refusalJSON struct {
 	contactJSON

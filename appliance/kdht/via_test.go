@@ -1,0 +1,286 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"kdht/router/krpc"
+)
+
+// relay stands between a client and a node, and counts the datagrams.
+type relay struct {
+	addr     string
+	to, back atomic.Int64
+}
+
+// startRelay runs one whose own address, from which the node is asked, is that of host.
+func startRelay(t *testing.T, host, node string) *relay {
+	t.Helper()
+	front, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dialer := net.Dialer{LocalAddr: &net.UDPAddr{IP: net.ParseIP(host)}}
+	rear, err := dialer.Dial("udp", node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &relay{addr: front.LocalAddr().String()}
+	var client atomic.Pointer[net.Addr]
+	done := make(chan struct{}, 2)
+	go func() {
+		b := make([]byte, 4096)
+		for {
+			n, from, err := front.ReadFrom(b)
+			if err != nil {
+				done <- struct{}{}
+				return
+			}
+			client.Store(&from)
+			r.to.Add(1)
+			_, _ = rear.Write(b[:n])
+		}
+	}()
+	go func() {
+		b := make([]byte, 4096)
+		for {
+			n, err := rear.Read(b)
+			if errors.Is(err, net.ErrClosed) {
+				done <- struct{}{}
+				return
+			}
+			if to := client.Load(); err == nil && to != nil {
+				r.back.Add(1)
+				_, _ = front.WriteTo(b[:n], *to)
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		_ = front.Close()
+		_ = rear.Close()
+		<-done
+		<-done
+	})
+	return r
+}
+
+// Every command takes one datagram each way.
+func TestVia(t *testing.T) {
+	first := network(t, 12)
+	r := startRelay(t, "127.0.0.1", first)
+	via := func(args ...string) result {
+		t.Helper()
+		to, back := r.to.Load(), r.back.Load()
+		res := kdht(t, append(args, "--via", r.addr)...)
+		if to, back = r.to.Load()-to, r.back.Load()-back; to != 1 || back != 1 {
+			t.Errorf("%q: %d datagrams there, %d back", args, to, back)
+		}
+		return res
+	}
+
+	if p := via("put", "Hello World!"); p.code != exitOK || p.stdout != id40+"\n" || !strings.HasPrefix(p.stderr, "stored at ") {
+		t.Fatalf("%+v", p)
+	}
+	if g := via("get", id40); g.code != exitOK || g.stdout != "Hello World!" || g.stderr != "" {
+		t.Errorf("%+v", g)
+	}
+	if g := kdht(t, client(first, "get", id40)...); g.stdout != "Hello World!" {
+		t.Errorf("not there for others: %+v", g)
+	}
+	if g := via("get", strings.Repeat("ab", 20)); g.code != exitNotFound || !strings.HasPrefix(g.stderr, "kdht: not found\n") {
+		t.Errorf("%+v", g)
+	}
+	var j struct {
+		Text, Via   string
+		StoredCount int
+		Seq         int64
+		Complete    bool
+		Nodes       []struct{ ID string }
+		Peers       []string
+		Count       struct{ Seeds int }
+	}
+	if g := via("get", "--json", id40); json.Unmarshal([]byte(g.stdout), &j) != nil || j.Text != "Hello World!" || j.Via != r.addr {
+		t.Errorf("%+v", g)
+	}
+
+	key := filepath.Join(t.TempDir(), "key")
+	public := strings.TrimSpace(kdht(t, "keygen", key).stdout)
+	for _, value := range []string{"one", "two"} {
+		if p := via("put", "--key-file", key, "--salt", "s", value); p.code != exitOK || !strings.Contains(p.stderr, "public key "+public) {
+			t.Fatalf("%+v", p)
+		}
+		if g := via("get", "--key", public, "--salt", "s"); g.code != exitOK || g.stdout != value || !strings.HasPrefix(g.stderr, "sequence number ") {
+			t.Errorf("%+v", g)
+		}
+	}
+	if p := via("put", "--key-file", key, "--salt", "s", "--seq", "5", "old"); p.code != exitRejected || !strings.Contains(p.stderr, "error 302") {
+		t.Errorf("%+v", p)
+	}
+	if p := via("put", "--key-file", key, "--salt", "s", "--cas", "5", "old"); p.code != exitRejected || !strings.Contains(p.stderr, "error 301") {
+		t.Errorf("%+v", p)
+	}
+	if p := via("put", "--json", "--key-file", key, "--seq", "7", "unsalted"); json.Unmarshal([]byte(p.stdout), &j) != nil || j.Seq != 7 || j.StoredCount < 8 {
+		t.Errorf("%+v", p)
+	}
+	if g := via("get", "--key", public, "--seq", "8"); g.code != exitNotFound || !strings.Contains(g.stderr, "older than asked for") {
+		t.Errorf("%+v", g)
+	}
+	if g := via("get", "--key", public, "--salt", "other"); g.code != exitNotFound || !strings.Contains(g.stderr, "no node has an item of this key and salt") {
+		t.Errorf("%+v", g)
+	}
+
+	if p := via("peers", id40); p.code != exitNotFound || !strings.Contains(p.stderr, "no peers are known to any node that should know") {
+		t.Errorf("%+v", p)
+	}
+	if a := via("announce", id40, "--peer-port", "4242", "--seed"); a.code != exitOK || a.stdout != id40+"\n" || !strings.HasPrefix(a.stderr, "stored at ") {
+		t.Fatalf("%+v", a)
+	}
+	if p := via("peers", id40); p.code != exitOK || !strings.Contains(p.stdout, ":4242\n") {
+		t.Errorf("%+v", p)
+	}
+	if p := via("peers", id40, "--scrape", "--json"); json.Unmarshal([]byte(p.stdout), &j) != nil || len(j.Peers) == 0 || j.Count.Seeds != len(j.Peers) {
+		t.Errorf("%+v", p)
+	}
+
+	if f := via("find", id40); f.code != exitOK || strings.Count(f.stdout, "\n") != 8 || !strings.Contains(f.stdout, "  127.0.1.") {
+		t.Errorf("%+v", f)
+	}
+	if f := via("find", "--json", id40); json.Unmarshal([]byte(f.stdout), &j) != nil || !j.Complete || len(j.Nodes) != 8 {
+		t.Errorf("%+v", f)
+	}
+
+	stranger := startRelay(t, "127.200.0.1", first)
+	for _, args := range [][]string{{"get", strings.Repeat("ab", 20)}, {"put", "x"}, {"peers", strings.Repeat("ab", 20)}, {"announce", id40, "--peer-port", "1"}, {"find", id40}} {
+		res := kdht(t, append(args, "--via", stranger.addr)...)
+		if res.code != exitRejected || !strings.Contains(res.stderr, "looked nothing up for this machine") || res.stdout != "" {
+			t.Errorf("%q: %+v", args, res)
+		}
+	}
+}
+
+// answering runs a server that answers with what answer makes of a query, and returns its address.
+func answering(t *testing.T, answer func(n int, q *krpc.Message) *krpc.Message) netip.AddrPort {
+	t.Helper()
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		b := make([]byte, 4096)
+		for i := 0; ; i++ {
+			n, from, err := conn.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			var q krpc.Message
+			if err := krpc.Decode(b[:n], &q); err != nil {
+				t.Errorf("%q: %v", b[:n], err)
+				continue
+			}
+			if !q.Recursive || !q.ReadOnly || q.Token != nil {
+				t.Errorf("query %+v", q)
+			}
+			if r := answer(i, &q); r != nil {
+				out, err := r.Append(nil)
+				if err != nil {
+					t.Error(err)
+				}
+				_, _ = conn.WriteTo(out, from)
+			}
+		}
+	}()
+	t.Cleanup(func() { _ = conn.Close(); <-done })
+	return conn.LocalAddr().(*net.UDPAddr).AddrPort()
+}
+
+func response(q *krpc.Message) *krpc.Message {
+	return &krpc.Message{Type: krpc.TypeResponse, TID: q.TID, HasID: true}
+}
+
+// A node that is wrong, or unwilling, or not there, is told from one that has not found anything.
+func TestViaTrouble(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer func(n int, q *krpc.Message) *krpc.Message
+		code   int
+		want   string
+	}{
+		"forged":   {func(_ int, q *krpc.Message) *krpc.Message { r := response(q); r.V = []byte("1:x"); return r }, exitFailure, "answered with a value of another hash"},
+		"none":     {func(_ int, q *krpc.Message) *krpc.Message { return response(q) }, exitRejected, "looked nothing up for this machine"},
+		"too late": {func(_ int, q *krpc.Message) *krpc.Message { r := response(q); r.HasRecursive = true; return r }, exitUnreachable, "did not find it in the time it has"},
+		"error": {func(_ int, q *krpc.Message) *krpc.Message {
+			return &krpc.Message{Type: krpc.TypeError, TID: q.TID, Err: krpc.Error{Code: 202, Text: "busy"}}
+		}, exitRejected, `answered with error 202 ("busy")`},
+		"another's": {func(_ int, q *krpc.Message) *krpc.Message {
+			r := response(q)
+			r.TID = append(append([]byte{}, q.TID...), 'x')
+			return r
+		}, exitUnreachable, "did not answer within 300ms"},
+	} {
+		addr := answering(t, c.answer)
+		r := kdht(t, "get", id40, "--via", addr.String(), "--timeout", "300ms")
+		if name != "another's" {
+			r = kdht(t, "get", id40, "--via", addr.String())
+		}
+		if r.code != c.code || r.stdout != "" || !strings.Contains(r.stderr, c.want) || strings.Count(r.stderr, "\n") != 2 {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+	gone, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := gone.LocalAddr().String()
+	_ = gone.Close()
+	if r := kdht(t, "get", id40, "--via", addr); r.code != exitUnreachable || !strings.HasPrefix(r.stderr, "kdht: no node at "+addr+": connection refused\n") {
+		t.Errorf("%+v", r)
+	}
+	for via, want := range map[string]string{
+		"10.0.0.1:x": `--via: "10.0.0.1:x" has a port that is not a number`,
+		"[::":        "--via: ",
+		"::1":        "", "[::1]": "", "box": "", "10.0.0.1": "",
+	} {
+		got, err := viaNode(via)
+		switch {
+		case want == "" && (err != nil || !strings.HasSuffix(got, ":6881")):
+			t.Errorf("%s: %s, %v", via, got, err)
+		case want != "" && (err == nil || !strings.HasPrefix(err.Error(), want)):
+			t.Errorf("%s: %s, %v", via, got, err)
+		}
+	}
+	if r := kdht(t, "get", id40, "--via", "10.0.0.1:x"); r.code != exitUsage {
+		t.Errorf("%+v", r)
+	}
+}
+
+// What got lost is sent again, as it was.
+func TestViaSendsAgain(t *testing.T) {
+	var seen []string
+	addr := answering(t, func(n int, q *krpc.Message) *krpc.Message {
+		seen = append(seen, string(q.TID))
+		if n < 2 {
+			return nil
+		}
+		return response(q)
+	})
+	q := krpc.Message{Type: krpc.TypeQuery, Method: krpc.MethodPing, TID: []byte("tid!"), HasID: true, Recursive: true, ReadOnly: true}
+	b, err := q.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if _, err := exchange(ctx, addr, b, q.TID, 50*time.Millisecond); err != nil || fmt.Sprint(seen[:3]) != "[tid! tid! tid!]" {
+		t.Errorf("%v, %v", seen, err)
+	}
+}
