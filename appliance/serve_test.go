@@ -222,7 +222,7 @@ func TestPages(t *testing.T) {
 		"/metrics": {
 			`kdht_kernel_datagrams_total{method="ping",reason="answered"} 2`,
 			`kdht_kernel_interface_info{driver="veth",interface="eth0",mode="generic",wanted="auto"} 1`,
-			`kdht_kernel_events_total{event="sighting"} 2`, `kdht_task_running{task="kernel half"} 1`, `kdht_ready 1`,
+			`kdht_kernel_events_total{event="sighting"} 2`, `kdht_task_running{task="kernel_half"} 1`, `kdht_ready 1`,
 		},
 	} {
 		resp, err := running.client().Get("http://" + httpAddr + path)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/tailscale/hujson"
@@ -87,7 +88,13 @@ func (b *Builder) Set(origin, name string, values ...string) error {
 	}
 	var errs Errors
 	for f := k.decode(&b.cfg, k.value(values)); f != nil; f = f.next {
-		errs = append(errs, &Error{Origin: origin, Key: k.name, Msg: f.msg, Hint: f.hint})
+		e := &Error{Origin: origin, Key: k.name, Msg: f.msg, Hint: f.hint}
+		if origin == "--"+k.name {
+			e.Key = "" // it is said already
+		}
+		if !slices.ContainsFunc(errs, func(x *Error) bool { return *x == *e }) { // without a place they look alike
+			errs = append(errs, e)
+		}
 	}
 	if errs != nil {
 		return errs

@@ -98,6 +98,7 @@ func TestFaultsInFlags(t *testing.T) {
 		{"lookup.alpha", []string{"many"}, `--x: lookup.alpha: the string "many" is not a number; write 1`},
 		{"xdp.mod", []string{"off"}, `--x: unknown key "xdp.mod"; did you mean "xdp.mode"?`},
 		{"listen", []string{"x", "127.0.0.1:1", "127.0.0.1"}, "--x: listen: \"x\" is not ADDR:PORT; write for example \"0.0.0.0:6881\" or \"[::]:6881\"\n--x: listen: \"127.0.0.1\" has no port; write \"127.0.0.1:6881\""},
+		{"bootstrap", []string{"none", "a.example:1", "none"}, `--x: bootstrap: "none" stands among other nodes; write it alone, or leave it out`},
 		{"quux", []string{"off"}, `--x: unknown key "quux"; "kdht config show" lists them all`},
 	} {
 		err := config.New().Set("--x", c.key, c.words...)

@@ -33,8 +33,8 @@ func TestWire(t *testing.T) {
 func testMetrics(t *testing.T, p *pair) {
 	for i, n := range p.nodes {
 		body := n.page(t, "/metrics")
-		names := []string{`kdht_dropped_total{reason="malformed"}`, `kdht_dropped_total{reason="not unicast"}`,
-			`kdht_errors_sent_total{code="203"}`, `kdht_events_total{event="invalid token",group="store"}`}
+		names := []string{`kdht_dropped_total{reason="malformed"}`, `kdht_dropped_total{reason="not_unicast"}`,
+			`kdht_errors_sent_total{code="203"}`, `kdht_events_total{event="invalid_token",group="store"}`}
 		if modes[i] != "off" {
 			names = append(names, `kdht_kernel_datagrams_total{method="",reason="fragment"}`, `kdht_kernel_datagrams_total{method="ping",reason="answered"}`)
 		}

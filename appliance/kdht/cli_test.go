@@ -167,7 +167,7 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"status", "--http", "x"}, "kdht: --http x is no address with a port\n  write ADDR:PORT, as in 127.0.0.1:8080\n"},
 		{[]string{"decode", "xyz"}, "kdht: \"xyz\" is neither a file (no such file or directory) nor hexadecimal\n  write the datagram as pairs of hexadecimal digits, or name a readable file\n"},
 		{[]string{"serve", "--xdp", "naitve"}, "--xdp: xdp.mode: \"naitve\" is not one of \"auto\", \"native\", \"generic\", \"off\"; did you mean \"native\"?\n"},
-		{[]string{"serve", "--listen", "1.2.3.4", "--http", "x"}, "--listen: listen: \"1.2.3.4\" has no port; write \"1.2.3.4:6881\"\n--http: http: \"x\" is not ADDR:PORT; write for example \":8080\", \"127.0.0.1:8080\" or \"off\"\n"},
+		{[]string{"serve", "--listen", "1.2.3.4", "--http", "x"}, "--listen: \"1.2.3.4\" has no port; write \"1.2.3.4:6881\"\n--http: \"x\" is not ADDR:PORT; write for example \":8080\", \"127.0.0.1:8080\" or \"off\"\n"},
 		{[]string{"serve", "--set", "lookup.alfa=2"}, "--set lookup.alfa: unknown key \"lookup.alfa\"; did you mean \"lookup.alpha\"?\n"},
 		{[]string{"serve", "--set", "lookup.alpha"}, "kdht: --set lookup.alpha: there is no value\n  write KEY=VALUE, as in --set store.maxBytes=1GiB; \"kdht config show\" lists the keys\n"},
 		{[]string{"serve", "--config", "/nowhere/x"}, "/nowhere/x: no such file or directory; write one with: kdht config show > /nowhere/x\n"},

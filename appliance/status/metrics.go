@@ -2,6 +2,8 @@ package status
 
 import (
 	"runtime"
+	"strings"
+	"unicode"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -97,8 +99,8 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(buildInfo, 1, r.Version, runtime.Version())
 	gauge(ready, truth(r.Ready))
 	for _, t := range r.Tasks {
-		gauge(taskRunning, truth(t.Running), t.Name)
-		counter(taskRestarts, float64(t.Restarts), t.Name)
+		gauge(taskRunning, truth(t.Running), snake(t.Name))
+		counter(taskRestarts, float64(t.Restarts), snake(t.Name))
 	}
 	for _, f := range r.Families {
 		var sum Bucket
@@ -124,9 +126,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(cachedBytes, float64(r.Recursion.CacheBytes))
 	for _, n := range r.Node {
 		if d := groups[n.Group]; d != nil {
-			counter(d, float64(n.Value), n.Name)
+			counter(d, float64(n.Value), snake(n.Name))
 		} else {
-			counter(nodeEvents, float64(n.Value), n.Group, n.Name)
+			counter(nodeEvents, float64(n.Value), snake(n.Group), snake(n.Name))
 		}
 	}
 	gauge(kernelActive, truth(r.XDP.Active))
@@ -162,6 +164,12 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	counter(storeExpired, float64(s.Expired))
 	gauge(storeSetAside, truth(s.SetAside != ""))
 	gauge(storeFailing, truth(s.Failure != ""))
+}
+
+// snake is what people read as the value of a label, as Prometheus' users write it: "ID changed" is id_changed.
+func snake(s string) string {
+	words := strings.FieldsFunc(strings.ToLower(s), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
+	return strings.Join(words, "_")
 }
 
 func truth(b bool) float64 {
