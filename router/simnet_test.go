@@ -405,3 +405,9 @@ func (s *memStore) Secrets() (store.Secrets, error) {
 	}
 	return s.secrets, nil
 }
+
+func (s *simNet) setLatency(least, most time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.latency = [2]time.Duration{least, most}
+}

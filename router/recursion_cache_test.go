@@ -1,0 +1,130 @@
+package router_test
+
+import (
+	"crypto/ed25519"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"kdht/router"
+)
+
+// hotStub keeps what it is told.
+type hotStub struct {
+	mu      sync.Mutex
+	fetched []string
+}
+
+func (h *hotStub) Fetched(it *router.Item, expires time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.fetched = append(h.fetched, fmt.Sprintf("%s %d for %v", it.V, it.Seq, time.Until(expires)))
+}
+
+func (h *hotStub) told() (all []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all, h.fetched = h.fetched, nil
+	return all
+}
+
+// What was fetched is served again without a query, for a while; a newer version that is stored here replaces it before
+// the put is acknowledged.
+func TestFetchedItemsAreKept(t *testing.T) {
+	sim(t, func(t *testing.T, s *simNet) {
+		n, _, _, it, fleet := resumable(t, s)
+		hot := new(hotStub)
+		n.SetHot(hot)
+		c := s.client(t, clientAddr(router.IPv4, 0), n.addr)
+		again := func(what string, target router.ID, v string) {
+			t.Helper()
+			sent := s.queriesDuring(func() {
+				if r := c.ask(getItem(target)); string(r.V) != v {
+					t.Errorf("%s: %s", what, brief(r))
+				}
+			})[n.addr]
+			if sent != 0 {
+				t.Errorf("%s: %d queries", what, sent)
+			}
+		}
+		c.ask(getItem(it.Target))
+		time.Sleep(30 * time.Second) // no query of the lookup is under way any more
+		again("immutable", it.Target, string(it.V))
+		if got := fmt.Sprint(hot.told()); got != "[5:hello 0 for 2h0m0s]" {
+			t.Errorf("told %s", got)
+		}
+
+		// An item that this node is far from, and does not hold.
+		var key ed25519.PrivateKey
+		var one router.Item
+		for i := byte(0); ; i++ {
+			key = ed25519.NewKeyFromSeed(append(make([]byte, 31), i))
+			one = signedItem(key, "", "3:one", 1)
+			if _, err := fleet[0].PutMutable(t.Context(), one, nil); err != nil {
+				t.Fatal(err)
+			}
+			if !n.store.Holds(one.Target) {
+				break
+			}
+		}
+		c.ask(getItem(one.Target))
+		time.Sleep(15 * time.Second)
+		again("mutable", one.Target, "3:one")
+		if got := fmt.Sprint(hot.told()); got != "[3:one 1 for 30s]" {
+			t.Errorf("told %s", got)
+		}
+		two := signedItem(key, "", "3:two", 2)
+		token := c.ask(getItem(one.Target)).Token
+		m := putItem(two, token)
+		c.send(c.datagram(m))
+		if r, _ := c.receive(answerTime); r == nil || r.Err.Code != 0 {
+			t.Fatal(brief(r))
+		}
+		if got := fmt.Sprint(hot.told()); got != "[3:two 2 for 30s]" {
+			t.Errorf("told %s", got)
+		}
+		if r := c.ask(getItem(one.Target)); string(r.V) != "3:two" {
+			t.Errorf("after the put: %s", brief(r))
+		}
+		time.Sleep(time.Minute)
+		if r := c.ask(getItem(one.Target)); string(r.V) != "3:two" { // from its own store, though the closest have the older one
+			t.Errorf("a minute after the put: %s", brief(r))
+		}
+		n.SetHot(nil)
+		stopAll(fleet)
+	})
+}
+
+// The items asked for lately stay within the bound.
+func TestCacheIsBounded(t *testing.T) {
+	sim(t, func(t *testing.T, s *simNet) {
+		fleet := s.startSim(t, 20, router.IPv4)
+		c := recursion
+		c.CacheBytes = 3000 // about six
+		n := s.start(t, router.Config{Bootstrap: []string{fleet[0].addr.String()}, Recursion: c}, nil, simAddr(router.IPv4, 50))
+		time.Sleep(time.Minute)
+		client := s.client(t, clientAddr(router.IPv4, 0), n.addr)
+		var targets []router.ID
+		for i := range 20 {
+			r, err := fleet[1].PutImmutable(t.Context(), fmt.Appendf(nil, "100:%0100d", i))
+			if err != nil {
+				t.Fatal(err)
+			}
+			targets = append(targets, r.Target)
+			for _, target := range []router.ID{r.Target, targets[0]} {
+				if r := client.ask(getItem(target)); len(r.V) != 104 {
+					t.Fatal(brief(r))
+				}
+			}
+			if st := n.Stats().Recursion; st.CacheBytes > 3000 || st.Cached > 6 {
+				t.Fatalf("%+v", st)
+			}
+		}
+		if hits, begun := counted(n, "answered from the cache"), counted(n, "begun"); hits != 20 || begun != 20 {
+			t.Errorf("%d from the cache, %d begun", hits, begun)
+		}
+		n.stop()
+		stopAll(fleet)
+	})
+}
