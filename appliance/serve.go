@@ -73,6 +73,7 @@ func Serve(ctx context.Context, cfg config.Config, log *slog.Logger, extensions 
 			SaveEvery:        cfg.Table.Save,
 			RepublishEvery:   cfg.Lookup.Republish,
 			QueryRatePerNode: cfg.Limits.QueriesPerNode,
+			HotAfter:         cfg.XDP.HotAfter,
 		},
 		Logger: log,
 	})

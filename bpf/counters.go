@@ -12,7 +12,8 @@ import (
 type Counter struct {
 	// Reason is the name of the way out, such as "answered" or "not_ours"; xdp/consts.h lists them.
 	Reason string
-	// Query is "ping", "find_node", "get_peers" or "get" where Reason is "answered", else empty.
+	// Query is "ping", "find_node", "get_peers" or "get" where Reason is "answered", and "hot_get_peers" or "hot_get" if
+	// the answer came from the hot map; else empty.
 	Query string
 	// Packets is the count since the maps were created, over all CPUs.
 	Packets uint64

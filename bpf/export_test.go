@@ -41,7 +41,7 @@ func (p *Program) RunGeneric(frame []byte) (verdict uint32, out []byte, err erro
 	if err != nil {
 		return 0, nil, err
 	}
-	opts := ebpf.RunOptions{Data: frame, DataOut: make([]byte, len(frame)+1024)}
+	opts := ebpf.RunOptions{Data: frame, DataOut: make([]byte, len(frame)+2048)}
 	verdict, err = prog.Run(&opts)
 	return verdict, opts.DataOut, err
 }
@@ -51,7 +51,7 @@ func (p *Program) RunWithMetadata(n int, frame []byte) (verdict uint32, out []by
 	var ctx, ctxOut struct{ Data, DataEnd, DataMeta, Ingress, Queue, Egress uint32 }
 	ctx.Data, ctx.DataEnd = uint32(n), uint32(n+len(frame))
 	opts := ebpf.RunOptions{
-		Data: append(make([]byte, n), frame...), DataOut: make([]byte, n+len(frame)+1024),
+		Data: append(make([]byte, n), frame...), DataOut: make([]byte, n+len(frame)+2048),
 		Context: &ctx, ContextOut: &ctxOut,
 	}
 	verdict, err = p.objs.Kdht.Run(&opts)

@@ -53,7 +53,7 @@ func (h *held) adopt() error {
 func (h *held) all() iter.Seq2[[20]byte, error] {
 	return func(yield func([20]byte, error) bool) {
 		var key [20]byte
-		var value uint8
+		var value uint64
 		it := h.keys.Iterate()
 		for it.Next(&key, &value) {
 			if !yield(key, nil) {
@@ -69,22 +69,30 @@ func (h *held) all() iter.Seq2[[20]byte, error] {
 // add adds a key, unless the map is full. The filter comes first, so that the key is seen as soon as it is there,
 // whenever this process ends.
 func (h *held) add(key [20]byte) (full bool, err error) {
+	switch full, err := h.insert(key, 0); {
+	case errors.Is(err, ebpf.ErrKeyExist):
+		return false, nil
+	case full || err != nil:
+		return full, err
+	}
+	h.known++
+	return false, nil
+}
+
+// insert adds a key that is not there, with the places that it has in the hot map.
+func (h *held) insert(key [20]byte, places uint64) (full bool, err error) {
 	bit := h.bit(key)
 	h.bits[bit]++
 	if err := h.putFilter(key); err != nil {
 		h.bits[bit]--
 		return false, err
 	}
-	err = h.keys.Update(key, uint8(1), ebpf.UpdateNoExist)
+	err = h.keys.Update(key, places, ebpf.UpdateNoExist)
 	if err == nil {
-		h.known++
 		return false, nil
 	}
 	h.bits[bit]--
-	switch {
-	case errors.Is(err, ebpf.ErrKeyExist):
-		return false, nil
-	case errors.Is(err, unix.E2BIG), errors.Is(err, unix.ENOMEM):
+	if errors.Is(err, unix.E2BIG) || errors.Is(err, unix.ENOMEM) {
 		return true, h.putFilter(key)
 	}
 	return false, errors.Join(classify("hold a key", err), h.putFilter(key))
@@ -92,14 +100,22 @@ func (h *held) add(key [20]byte) (full bool, err error) {
 
 // remove removes a key, if it is there.
 func (h *held) remove(key [20]byte) error {
-	switch err := h.keys.Delete(key); {
+	switch err := h.drop(key); {
 	case errors.Is(err, ebpf.ErrKeyNotExist):
 		return nil
 	case err != nil:
+		return err
+	}
+	h.known--
+	return nil
+}
+
+// drop takes a key out of the map.
+func (h *held) drop(key [20]byte) error {
+	if err := h.keys.Delete(key); err != nil {
 		return classify("release a key", err)
 	}
 	h.bits[h.bit(key)]--
-	h.known--
 	return h.putFilter(key)
 }
 
@@ -199,7 +215,8 @@ func (p *Program) Held() Held {
 	return s
 }
 
-// Hold says that key, a target or infohash, is held here: get and get_peers for it go up from now on. If the kernel half
+// Hold says that key, a target or infohash, is held here: get and get_peers for it go up from now on, also if it was in
+// the hot map ([Program.SetHotItem]). If the kernel half
 // cannot take it in, it passes every get and get_peers from now on, until [Program.Release] of another key makes room or
 // [Program.HoldMissing] finds some: see [Program.Held]. That there is no room is no error.
 func (p *Program) Hold(key [20]byte) error {
@@ -207,6 +224,9 @@ func (p *Program) Hold(key [20]byte) error {
 		return err
 	}
 	defer p.mu.Unlock()
+	if err := p.cool(key); err != nil {
+		return errors.Join(err, p.setOverflow())
+	}
 	return errors.Join(p.held.hold(key), p.setOverflow())
 }
 
@@ -217,7 +237,10 @@ func (p *Program) Release(key [20]byte) error {
 	}
 	defer p.mu.Unlock()
 	delete(p.held.missing, key)
-	err := p.held.remove(key)
+	err := p.cool(key)
+	if err == nil {
+		err = p.held.remove(key)
+	}
 	if err == nil {
 		err = p.held.fill(1)
 	}
@@ -242,6 +265,9 @@ func (p *Program) HoldAll(keys iter.Seq[[20]byte]) error {
 		return err
 	}
 	defer p.mu.Unlock()
+	if err := p.coolAll(); err != nil {
+		return err
+	}
 	return errors.Join(p.held.replace(keys), p.setOverflow())
 }
 

@@ -124,7 +124,7 @@ func TestHeldMissing(t *testing.T) {
 	must(t, err)
 	missing := func() (n int) {
 		for _, k := range all {
-			var v uint8
+			var v uint64
 			if held.Lookup(k, &v) != nil {
 				n++
 			}
@@ -132,7 +132,7 @@ func TestHeldMissing(t *testing.T) {
 		return n
 	}
 	var key id
-	var value uint8
+	var value uint64
 	for want := 1; want >= 0; want-- { // there is room without anything being released
 		if it := held.Iterate(); !it.Next(&key, &value) {
 			t.Fatal(it.Err())

@@ -56,49 +56,80 @@ type kdhtFamily struct {
 	Buckets   [160]kdhtBucket
 }
 
+type kdhtHot struct {
+	_         structs.HostLayout
+	Key       kdhtId
+	Hits      uint32
+	Expires   uint64
+	Seq       uint64
+	Method    uint16
+	IsMutable uint16
+	K_len     uint16
+	K_sum     uint16
+	SeqLen    uint16
+	SeqSum    uint16
+	SigLen    uint16
+	SigSum    uint16
+	V_len     uint16
+	V_sum     uint16
+	Values    uint16
+	Pad       uint16
+	K         [40]uint8
+	Before    [256]uint8
+}
+
 type kdhtId struct {
 	_     structs.HostLayout
 	Bytes [20]uint8
 }
 
+type kdhtLargeEntry struct {
+	_     structs.HostLayout
+	Hot   kdhtHot
+	After [1008]uint8
+}
+
 type kdhtReason uint32
 
 const (
-	kdhtReasonREASON_ANSWERED_PING      kdhtReason = 0
-	kdhtReasonREASON_ANSWERED_FIND_NODE kdhtReason = 1
-	kdhtReasonREASON_ANSWERED_GET_PEERS kdhtReason = 2
-	kdhtReasonREASON_ANSWERED_GET       kdhtReason = 3
-	kdhtReasonREASON_NOT_IP             kdhtReason = 4
-	kdhtReasonREASON_NOT_UDP            kdhtReason = 5
-	kdhtReasonREASON_NOT_OURS           kdhtReason = 6
-	kdhtReasonREASON_NOT_UNICAST        kdhtReason = 7
-	kdhtReasonREASON_VLAN_STACK         kdhtReason = 8
-	kdhtReasonREASON_TRUNCATED          kdhtReason = 9
-	kdhtReasonREASON_IP_OPTIONS         kdhtReason = 10
-	kdhtReasonREASON_FRAGMENT           kdhtReason = 11
-	kdhtReasonREASON_IPV6EXTENSION      kdhtReason = 12
-	kdhtReasonREASON_BAD_LENGTH         kdhtReason = 13
-	kdhtReasonREASON_BAD_IP_CHECKSUM    kdhtReason = 14
-	kdhtReasonREASON_BAD_UDP_CHECKSUM   kdhtReason = 15
-	kdhtReasonREASON_PARTIAL_CHECKSUM   kdhtReason = 16
-	kdhtReasonREASON_BAD_SOURCE         kdhtReason = 17
-	kdhtReasonREASON_TOO_SHORT          kdhtReason = 18
-	kdhtReasonREASON_TOO_LONG           kdhtReason = 19
-	kdhtReasonREASON_NO_LEASE           kdhtReason = 20
-	kdhtReasonREASON_NO_SNAPSHOT        kdhtReason = 21
-	kdhtReasonREASON_MALFORMED          kdhtReason = 22
-	kdhtReasonREASON_NOT_CANONICAL      kdhtReason = 23
-	kdhtReasonREASON_TOO_COMPLEX        kdhtReason = 24
-	kdhtReasonREASON_NOT_QUERY          kdhtReason = 25
-	kdhtReasonREASON_BAD_TRANSACTION    kdhtReason = 26
-	kdhtReasonREASON_OTHER_METHOD       kdhtReason = 27
-	kdhtReasonREASON_OTHER_ARGUMENT     kdhtReason = 28
-	kdhtReasonREASON_BAD_ARGUMENT       kdhtReason = 29
-	kdhtReasonREASON_MISSING_ARGUMENT   kdhtReason = 30
-	kdhtReasonREASON_HELD               kdhtReason = 31
-	kdhtReasonREASON_HELD_OVERFLOW      kdhtReason = 32
-	kdhtReasonREASON_NO_ROOM            kdhtReason = 33
-	kdhtReasonREASONS                   kdhtReason = 34
+	kdhtReasonREASON_ANSWERED_PING          kdhtReason = 0
+	kdhtReasonREASON_ANSWERED_FIND_NODE     kdhtReason = 1
+	kdhtReasonREASON_ANSWERED_GET_PEERS     kdhtReason = 2
+	kdhtReasonREASON_ANSWERED_GET           kdhtReason = 3
+	kdhtReasonREASON_ANSWERED_HOT_GET_PEERS kdhtReason = 4
+	kdhtReasonREASON_ANSWERED_HOT_GET       kdhtReason = 5
+	kdhtReasonREASON_NOT_IP                 kdhtReason = 6
+	kdhtReasonREASON_NOT_UDP                kdhtReason = 7
+	kdhtReasonREASON_NOT_OURS               kdhtReason = 8
+	kdhtReasonREASON_NOT_UNICAST            kdhtReason = 9
+	kdhtReasonREASON_VLAN_STACK             kdhtReason = 10
+	kdhtReasonREASON_TRUNCATED              kdhtReason = 11
+	kdhtReasonREASON_IP_OPTIONS             kdhtReason = 12
+	kdhtReasonREASON_FRAGMENT               kdhtReason = 13
+	kdhtReasonREASON_IPV6EXTENSION          kdhtReason = 14
+	kdhtReasonREASON_BAD_LENGTH             kdhtReason = 15
+	kdhtReasonREASON_BAD_IP_CHECKSUM        kdhtReason = 16
+	kdhtReasonREASON_BAD_UDP_CHECKSUM       kdhtReason = 17
+	kdhtReasonREASON_PARTIAL_CHECKSUM       kdhtReason = 18
+	kdhtReasonREASON_BAD_SOURCE             kdhtReason = 19
+	kdhtReasonREASON_TOO_SHORT              kdhtReason = 20
+	kdhtReasonREASON_TOO_LONG               kdhtReason = 21
+	kdhtReasonREASON_NO_LEASE               kdhtReason = 22
+	kdhtReasonREASON_NO_SNAPSHOT            kdhtReason = 23
+	kdhtReasonREASON_MALFORMED              kdhtReason = 24
+	kdhtReasonREASON_NOT_CANONICAL          kdhtReason = 25
+	kdhtReasonREASON_TOO_COMPLEX            kdhtReason = 26
+	kdhtReasonREASON_NOT_QUERY              kdhtReason = 27
+	kdhtReasonREASON_BAD_TRANSACTION        kdhtReason = 28
+	kdhtReasonREASON_OTHER_METHOD           kdhtReason = 29
+	kdhtReasonREASON_OTHER_ARGUMENT         kdhtReason = 30
+	kdhtReasonREASON_BAD_ARGUMENT           kdhtReason = 31
+	kdhtReasonREASON_MISSING_ARGUMENT       kdhtReason = 32
+	kdhtReasonREASON_HELD                   kdhtReason = 33
+	kdhtReasonREASON_HELD_OVERFLOW          kdhtReason = 34
+	kdhtReasonREASON_NO_ROOM                kdhtReason = 35
+	kdhtReasonREASON_REPLY_TOO_LONG         kdhtReason = 36
+	kdhtReasonREASONS                       kdhtReason = 37
 )
 
 type kdhtScratch struct {
@@ -113,12 +144,14 @@ type kdhtScratch struct {
 		Target   [4]uint64
 		Tid      [3]uint64
 		Asker    uint64
-		Method   uint16
+		Seq      uint64
 		Want     uint16
+		Flags    uint16
+		Method   uint16
 		ReadOnly uint16
 		TidLen   uint16
 		Id       uint16
-		Pad      [3]uint16
+		Pad      [2]uint16
 	}
 	Dest    kdhtEndpoint
 	Mac     uint64
@@ -126,6 +159,35 @@ type kdhtScratch struct {
 	Vlan    uint32
 	HeldKey kdhtId
 	PadKey  uint32
+	Hot     uint64
+	Packet  struct {
+		_       structs.HostLayout
+		V6      uint64
+		L2      uint64
+		L4      uint64
+		Len     uint64
+		Source  [2]uint64
+		AddrSum uint64
+		Frame   uint32
+		Ports   uint32
+		Check   uint32
+		_       [4]byte
+	}
+	Share struct {
+		_      structs.HostLayout
+		Len    uint32
+		Mtu    uint32
+		Want   uint32
+		Values uint32
+		Hits   uint32
+		K_len  uint32
+		K_sum  uint32
+		SeqLen uint32
+		SeqSum uint32
+		V_len  uint32
+		V_sum  uint32
+		Pad    uint32
+	}
 	Chosen  [16]uint16
 	Pos     uint32
 	Len     uint32
@@ -164,6 +226,12 @@ type kdhtSighting struct {
 	Pad  [2]uint8
 }
 
+type kdhtSmallEntry struct {
+	_     structs.HostLayout
+	Hot   kdhtHot
+	After [192]uint8
+}
+
 type kdhtSnapshot struct {
 	_        structs.HostLayout
 	Siphash  [4]uint64
@@ -183,6 +251,9 @@ const (
 	kdhtMapEvents       = "events"
 	kdhtMapHeld         = "held"
 	kdhtMapHeldFilter   = "held_filter"
+	kdhtMapHotHits      = "hot_hits"
+	kdhtMapHotLarge     = "hot_large"
+	kdhtMapHotSmall     = "hot_small"
 	kdhtMapLive         = "live"
 	kdhtMapReasons      = "reasons"
 	kdhtMapScratch      = "scratch"
@@ -247,6 +318,9 @@ type kdhtMapSpecs struct {
 	Events     *ebpf.MapSpec `ebpf:"events"`
 	Held       *ebpf.MapSpec `ebpf:"held"`
 	HeldFilter *ebpf.MapSpec `ebpf:"held_filter"`
+	HotHits    *ebpf.MapSpec `ebpf:"hot_hits"`
+	HotLarge   *ebpf.MapSpec `ebpf:"hot_large"`
+	HotSmall   *ebpf.MapSpec `ebpf:"hot_small"`
 	Live       *ebpf.MapSpec `ebpf:"live"`
 	Reasons    *ebpf.MapSpec `ebpf:"reasons"`
 	Scratch    *ebpf.MapSpec `ebpf:"scratch"`
@@ -287,6 +361,9 @@ type kdhtMaps struct {
 	Events     *ebpf.Map `ebpf:"events"`
 	Held       *ebpf.Map `ebpf:"held"`
 	HeldFilter *ebpf.Map `ebpf:"held_filter"`
+	HotHits    *ebpf.Map `ebpf:"hot_hits"`
+	HotLarge   *ebpf.Map `ebpf:"hot_large"`
+	HotSmall   *ebpf.Map `ebpf:"hot_small"`
 	Live       *ebpf.Map `ebpf:"live"`
 	Reasons    *ebpf.Map `ebpf:"reasons"`
 	Scratch    *ebpf.Map `ebpf:"scratch"`
@@ -301,6 +378,9 @@ func (m *kdhtMaps) Close() error {
 		m.Events,
 		m.Held,
 		m.HeldFilter,
+		m.HotHits,
+		m.HotLarge,
+		m.HotSmall,
 		m.Live,
 		m.Reasons,
 		m.Scratch,

@@ -19,7 +19,7 @@ func TestObject(t *testing.T) {
 	}
 	helpers := []asm.BuiltinFunc{
 		asm.FnMapLookupElem, asm.FnXdpAdjustHead, asm.FnXdpAdjustTail, asm.FnJiffies64, asm.FnRingbufReserve,
-		asm.FnRingbufSubmit, asm.FnRingbufDiscard, asm.FnKtimeGetCoarseNs, asm.FnXdpLoadBytes,
+		asm.FnRingbufSubmit, asm.FnRingbufDiscard, asm.FnKtimeGetCoarseNs, asm.FnXdpLoadBytes, asm.FnXdpStoreBytes, asm.FnCheckMtu,
 	}
 	types := []ebpf.MapType{ebpf.Hash, ebpf.Array, ebpf.PerCPUArray, ebpf.ArrayOfMaps, ebpf.RingBuf}
 	if len(spec.Programs) != 1 {

@@ -38,6 +38,9 @@ type Config struct {
 	// Looks is how many askers a CPU looks at in a tick of the kernel's timer (1 to 10 ms) to see whether they are to be
 	// reported; zero means 16. Those that come after them are answered, but reported another time.
 	Looks uint32
+	// HotBytes is the memory of the hot map, from which keys that are asked often are answered; half of it is for
+	// entries with at most 192 bytes of value, half for others. Zero means 4 MiB, a negative number that nothing is hot.
+	HotBytes int64
 }
 
 // Program is a loaded kernel half. Its methods are safe for concurrent use.
@@ -45,6 +48,7 @@ type Program struct {
 	version [4]byte
 	maxHeld uint32
 	looks   uint32
+	hotSize int64
 	pins    pins
 	labels  labels
 
@@ -59,6 +63,7 @@ type Program struct {
 	snapshot kdhtSnapshot  // for encoding, too large for a stack
 	settings kdhtSettings  // what the map "live" holds
 	held     held
+	hot      hot
 	links    map[int]*attachment
 }
 
@@ -67,7 +72,7 @@ type Program struct {
 // attached to interfaces stays the old one until [Program.Attach], so that the new one can be given all it needs
 // before it takes over.
 func Load(c Config) (*Program, error) {
-	p := &Program{version: c.Version, maxHeld: c.MaxHeld, looks: c.Looks, links: map[int]*attachment{}, done: make(chan struct{})}
+	p := &Program{version: c.Version, maxHeld: c.MaxHeld, looks: c.Looks, hotSize: c.HotBytes, links: map[int]*attachment{}, done: make(chan struct{})}
 	if p.version == [4]byte{} {
 		p.version = DefaultVersion
 	}
@@ -109,6 +114,9 @@ func (p *Program) adopt(inner *ebpf.MapSpec) error {
 	}
 	p.held.keys, p.held.filter, p.held.missing = p.objs.Held, p.objs.HeldFilter, map[[20]byte]struct{}{}
 	if err := p.held.adopt(); err != nil {
+		return err
+	}
+	if err := p.adoptHot(); err != nil {
 		return err
 	}
 	if err := p.objs.Live.Lookup(uint32(0), &p.settings); err != nil {
@@ -163,13 +171,14 @@ func (p *Program) Publish(s *Snapshot) error {
 		return classify("publish a snapshot", err)
 	}
 	p.next ^= 1
+	p.hot.awake()
 	return nil
 }
 
 // Run runs the program once on an Ethernet frame (BPF_PROG_TEST_RUN) and returns the XDP verdict, such as XDP_TX (3)
 // or XDP_PASS (2), and the frame as the program left it.
 func (p *Program) Run(frame []byte) (verdict uint32, out []byte, err error) {
-	opts := ebpf.RunOptions{Data: frame, DataOut: make([]byte, len(frame)+1024)}
+	opts := ebpf.RunOptions{Data: frame, DataOut: make([]byte, len(frame)+2048)}
 	if err := p.lock(); err != nil {
 		return 0, nil, err
 	}
@@ -228,7 +237,7 @@ func (p *Program) Close(detach bool) error {
 
 // release closes all descriptors.
 func (p *Program) release() error {
-	return errors.Join(p.generic.Close(), p.objs.Close(), p.inner[0].Close(), p.inner[1].Close()) // nil can be closed
+	return errors.Join(p.generic.Close(), p.objs.Close(), p.inner[0].Close(), p.inner[1].Close(), p.hot.barrier.Close(), p.hot.beyond.Close()) // nil can be closed
 }
 
 // labels are the names of the reasons and events, in the order of their counters.

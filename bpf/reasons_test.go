@@ -281,12 +281,16 @@ func expect(t testing.TB, p *bpf.Program, reason, name string, frame []byte) {
 
 // elsewhere are the reasons that need more than one frame: the tests that reach them.
 var elsewhere = map[string]string{
-	"no_lease":         "TestLease",
-	"partial_checksum": "TestGenericVariant",
-	"no_snapshot":      "TestNoSnapshot",
-	"held":             "TestHeld",
-	"held_overflow":    "TestHeldOverflow",
-	"no_room":          "TestVeth",
+	"no_lease":       "TestLease",
+	"reply_too_long": "TestHotItems",
+
+	"answered/hot_get":       "TestHotLife",
+	"answered/hot_get_peers": "TestHotLife",
+	"partial_checksum":       "TestGenericVariant",
+	"no_snapshot":            "TestNoSnapshot",
+	"held":                   "TestHeld",
+	"held_overflow":          "TestHeldOverflow",
+	"no_room":                "TestVeth",
 }
 
 // TestReasons reaches every way out of the program, and checks that it is counted once and nothing else is.

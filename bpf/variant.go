@@ -11,6 +11,7 @@ func (p *Program) configure(spec *ebpf.CollectionSpec) error {
 	if p.maxHeld > 0 {
 		spec.Maps[kdhtMapHeld].MaxEntries = p.maxHeld
 	}
+	configureHot(spec, p.hotSize)
 	if p.looks > 0 {
 		if err := spec.Variables[kdhtVarLooksPerTick].Set(p.looks); err != nil {
 			return fmt.Errorf("set how many askers are looked at: %w", err)
@@ -44,7 +45,8 @@ func (p *Program) variant(mode Mode) (*ebpf.Program, error) {
 	err = spec.LoadAndAssign(&programs, &ebpf.CollectionOptions{MapReplacements: map[string]*ebpf.Map{
 		kdhtMapEndpoints: m.Endpoints, kdhtMapEvents: m.Events, kdhtMapHeld: m.Held, kdhtMapHeldFilter: m.HeldFilter,
 		kdhtMapLive: m.Live, kdhtMapReasons: m.Reasons, kdhtMapScratch: m.Scratch, kdhtMapSeen: m.Seen,
-		kdhtMapSightings: m.Sightings, kdhtMapSnapshots: m.Snapshots,
+		kdhtMapSightings: m.Sightings, kdhtMapSnapshots: m.Snapshots, kdhtMapHotSmall: m.HotSmall, kdhtMapHotLarge: m.HotLarge,
+		kdhtMapHotHits: m.HotHits,
 	}})
 	if err != nil {
 		return nil, classify("load the XDP program for generic mode", err)

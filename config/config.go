@@ -75,6 +75,9 @@ type XDP struct {
 	Mode   XDPMode
 	Linger time.Duration // how long the kernel half goes on answering after a clean stop; 0: it is detached at the stop
 	Lease  time.Duration // how long it goes on answering after a crash
+
+	HotBytes int64 // memory for what is asked often and answered in the kernel; 0: nothing is
+	HotAfter int   // so many queries within about ten seconds make a key hot
 }
 
 // Store bounds what is kept for others.

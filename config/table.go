@@ -89,6 +89,13 @@ var keys = []*key{
 	entry("xdp.lease", duration{5 * time.Second, 10 * time.Minute}, `"1m"`,
 		func(c *Config) *time.Duration { return &c.XDP.Lease },
 		"How long the kernel half goes on answering, from what it knew last, after the program crashed or hung."),
+	entry("xdp.hotBytes", size{0, 1 << 30}, `"4MiB"`,
+		func(c *Config) *int64 { return &c.XDP.HotBytes },
+		"Memory of the kernel half for items and peers that are asked for often, which it then answers for itself: half of it for "+
+			"values of up to 189 bytes, half for longer ones. 0: all that is held here is answered from user space."),
+	entry("xdp.hotAfter", whole{1, 1_000_000, "queries"}, `8`,
+		func(c *Config) *int { return &c.XDP.HotAfter },
+		"How many queries within about ten seconds make a key hot, so that the kernel half answers for it."),
 
 	entry("store.maxBytes", size{1 << 20, 1 << 40}, `"64MiB"`,
 		func(c *Config) *int64 { return &c.Store.MaxBytes },

@@ -90,22 +90,26 @@ func (c *composer) dropForeign() {
 	}
 }
 
-// addPeers adds as many of the peers stored here as fit, of the asker's family. room is memory to measure the reply in.
-func (c *composer) addPeers(from Storage, infohash ID, noSeeds bool, room []byte) error {
+// peerRoom returns how many peers of the asker's family fit. room is memory to measure the reply in.
+func (c *composer) peerRoom(room []byte) (int, error) {
 	b, err := c.m.Append(room)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	v6 := FamilyOf(c.m.IP.Addr()) == IPv6
 	each := len("6:") + krpc.Addr4Len
-	if v6 {
+	if FamilyOf(c.m.IP.Addr()) == IPv6 {
 		each = len("18:") + krpc.Addr6Len
 	}
-	limit := (krpc.MaxPayload - (len(b) - len(room)) - len("6:valuesle")) / each
-	if limit <= 0 {
-		return nil
+	return max(0, (krpc.MaxPayload-(len(b)-len(room))-len("6:valuesle"))/each), nil
+}
+
+// addPeers adds as many of the peers stored here as fit, of the asker's family. room is memory to measure the reply in.
+func (c *composer) addPeers(from Storage, infohash ID, noSeeds bool, room []byte) error {
+	limit, err := c.peerRoom(room)
+	if err != nil || limit == 0 {
+		return err
 	}
-	c.peers, err = from.Peers(infohash, v6, limit, noSeeds, c.peers[:0])
+	c.peers, err = from.Peers(infohash, FamilyOf(c.m.IP.Addr()) == IPv6, limit, noSeeds, c.peers[:0])
 	if err != nil || len(c.peers) == 0 {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"time"
 
 	"kdht/bpf"
 )
@@ -47,10 +48,19 @@ type Config struct {
 type Kernel interface {
 	// Publish replaces what the kernel answers from.
 	Publish(*bpf.Snapshot) error
-	// Hold makes the kernel pass queries for a key up, because something is stored under it here.
+	// Hold makes the kernel pass queries for a key up, because something is stored under it here. It ends what SetHotItem
+	// or SetHotPeers began.
 	Hold(key [20]byte) error
 	// Release ends what Hold began.
 	Release(key [20]byte) error
+	// SetHotItem makes the kernel answer get for a key from a verified item, for a time; bpf.ErrNoHot if it has no room.
+	SetHotItem(key [20]byte, it *bpf.HotItem, ttl time.Duration) error
+	// SetHotPeers makes the kernel answer get_peers for an infohash likewise.
+	SetHotPeers(key [20]byte, peers *bpf.HotPeers, ttl time.Duration) error
+	// Cool ends what SetHotItem or SetHotPeers began: once it has returned, no query that arrives is answered from it.
+	Cool(key [20]byte) error
+	// HotHits calls f with how often the kernel has answered for each hot key since that was set.
+	HotHits(f func(key [20]byte, hits uint64)) error
 }
 
 // Resolver looks up host names; *net.Resolver is one.

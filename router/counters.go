@@ -46,6 +46,9 @@ const (
 	eventRecursionLate
 	eventRecursionDenied
 	eventRecursionBusy
+	eventHeated
+	eventCooled
+	eventNoHot
 	events
 )
 
@@ -87,6 +90,9 @@ var eventNames = [events][2]string{
 	eventRecursionLate:       {"recursion", "late answer"},
 	eventRecursionDenied:     {"recursion", "not allowed"},
 	eventRecursionBusy:       {"recursion", "over the limit"},
+	eventHeated:              {"hot", "promoted"},
+	eventCooled:              {"hot", "demoted"},
+	eventNoHot:               {"hot", "no room"},
 }
 
 // errorCodes are the codes that the node answers with.

@@ -338,6 +338,11 @@ func (k *fakeKernel) Release(key [20]byte) error {
 	return nil
 }
 
+func (k *fakeKernel) SetHotItem([20]byte, *bpf.HotItem, time.Duration) error   { return bpf.ErrNoHot }
+func (k *fakeKernel) SetHotPeers([20]byte, *bpf.HotPeers, time.Duration) error { return bpf.ErrNoHot }
+func (k *fakeKernel) Cool([20]byte) error                                      { return nil }
+func (k *fakeKernel) HotHits(func([20]byte, uint64)) error                     { return nil }
+
 func (k *fakeKernel) holds(key [20]byte) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -52,6 +52,7 @@ type Node struct {
 	jobPool   sync.Pool
 	hints     *hints
 	recursor  *recursor
+	hot       *hot
 	moved     chan struct{} // our ID has changed or is settled, or we are no longer alone
 	ready     chan struct{}
 	readyOnce sync.Once
@@ -95,11 +96,13 @@ func New(c Config) (*Node, error) {
 		upkeep:       make(chan struct{}, maxPings),
 		jobs:         newShares(),
 		hints:        newHints(),
+		hot:          newHot(c.Tuning.HotAfter),
 		moved:        make(chan struct{}, 1),
 		ready:        make(chan struct{}),
 		closed:       make(chan struct{}),
 	}
 	n.recursor = newRecursor(n, c.Recursion)
+	n.recursor.cache.hot = n.hot
 	n.tokens = NewTokens(n.loadSecrets(), c.Tuning.TokenLife, time.Now())
 	for _, conn := range c.Conns {
 		n.addSocket(conn)
@@ -143,7 +146,7 @@ func (n *Node) Run(ctx context.Context) error {
 	for _, s := range n.sockets {
 		n.spawn(newResponder(n, s).run)
 	}
-	for _, task := range []func(context.Context){n.publisher, n.watch, n.join, n.followHints, n.maintain, n.refresh, n.republish} {
+	for _, task := range []func(context.Context){n.publisher, n.watch, n.join, n.followHints, n.maintain, n.refresh, n.republish, n.keepHot} {
 		n.spawn(func() { task(ctx) })
 	}
 	<-ctx.Done()

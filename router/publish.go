@@ -69,16 +69,21 @@ func (n *Node) publishKernel(s *bpf.Snapshot) {
 	n.count(eventPublished)
 }
 
-// hold has the kernel pass queries for a key up. It is called after the store has committed and before anybody is
-// told, so that it comes after every release of the key that was due before.
+// hold has the kernel pass queries for a key up, also if it answered for an older version. It is called after the store
+// has committed and before anybody is told, so that it comes after every release of the key that was due before.
 func (n *Node) hold(key ID) {
 	n.publishing.Lock()
 	defer n.publishing.Unlock()
+	wasHot := n.hot.forget(key)
 	if n.kernel == nil {
 		return
 	}
 	if err := n.kernel.Hold(key); err != nil {
 		n.log.Error("the kernel half does not know of a key that is held here", "key", key, "error", err)
+	}
+	if wasHot {
+		n.count(eventCooled)
+		n.hot.again(key)
 	}
 }
 
@@ -86,6 +91,9 @@ func (n *Node) hold(key ID) {
 func (n *Node) release(key ID) {
 	n.publishing.Lock()
 	defer n.publishing.Unlock()
+	if n.hot.forget(key) {
+		n.count(eventCooled)
+	}
 	if n.kernel == nil {
 		return
 	}
@@ -100,6 +108,7 @@ func (n *Node) SetKernel(k Kernel) error {
 	defer n.publishing.Unlock()
 	n.kernel = k
 	n.unpublished.Store(false)
+	n.hot.reset(false)
 	if k == nil {
 		return nil
 	}
@@ -115,5 +124,6 @@ func (n *Node) SetKernel(k Kernel) error {
 		n.kernel = nil
 		return err
 	}
+	n.hot.reset(true)
 	return nil
 }

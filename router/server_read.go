@@ -24,6 +24,7 @@ func (r *responder) answerItem(p *Packet) bool {
 	if err != nil {
 		return false // expired meanwhile, or these are peers of a torrent
 	}
+	r.n.hot.ask(r.m.Target, false, r.now)
 	return r.answerItemOf(p, itemOf(it))
 }
 
@@ -46,6 +47,9 @@ func (r *responder) composePeers(p *Packet) bool {
 	if err := r.reply.addPeers(r.n.store, r.m.InfoHash, r.m.NoSeed, r.room()); err != nil {
 		r.n.log.Warn("reading peers failed", "infohash", r.m.InfoHash, "error", err)
 		return false
+	}
+	if !r.m.NoSeed { // the kernel half answers without filter only
+		r.n.hot.ask(r.m.InfoHash, true, r.now)
 	}
 	return true
 }

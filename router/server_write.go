@@ -150,7 +150,9 @@ func (n *Node) keepPeer(infohash ID, peer netip.AddrPort, seed bool, from netip.
 	if err := n.store.Announce(infohash, peer, seed, from); err != nil {
 		return err
 	}
-	n.hold(infohash)
+	if !n.hot.changedPeers(infohash) {
+		n.hold(infohash)
+	}
 	return nil
 }
 

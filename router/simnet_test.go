@@ -302,6 +302,19 @@ func (s *memStore) Peers(infohash [20]byte, ipv6 bool, limit int, noSeeds bool, 
 	return dst, nil
 }
 
+func (s *memStore) PeersUntil(infohash [20]byte, ipv6 bool, limit int) ([]store.Peer, time.Time, error) {
+	peers, err := s.Peers(infohash, ipv6, limit, false, nil)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var first time.Time
+	for _, p := range s.peers[infohash] {
+		if first.IsZero() || p.expires.Before(first) {
+			first = p.expires
+		}
+	}
+	return peers, first, err
+}
+
 func (s *memStore) Sample(limit int) (samples [][20]byte, total int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

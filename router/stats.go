@@ -20,6 +20,8 @@ type Stats struct {
 	Published time.Time
 	// Announces is how many announces are being repeated.
 	Announces int
+	// Hot is how many keys the kernel half answers for.
+	Hot       int
 	Recursion RecursionStats
 }
 
@@ -72,6 +74,7 @@ func (n *Node) Stats() Stats {
 	default:
 	}
 	now := time.Now()
+	s.Hot = n.hot.len()
 	for f, t := range n.tables {
 		if t == nil {
 			continue

@@ -15,6 +15,7 @@ type Storage interface {
 	OwnItems() ([]*store.Item, error)
 	Announce(infohash [20]byte, addr netip.AddrPort, seed bool, from netip.Addr) error
 	Peers(infohash [20]byte, ipv6 bool, max int, noSeeds bool, dst []store.Peer) ([]store.Peer, error)
+	PeersUntil(infohash [20]byte, ipv6 bool, max int) ([]store.Peer, time.Time, error)
 	Sample(max int) (samples [][20]byte, total int)
 	Holds(key [20]byte) bool
 	Keys() iter.Seq[[20]byte]

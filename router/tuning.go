@@ -18,6 +18,9 @@ type Tuning struct {
 	// QueryRatePerNode bounds the queries to one IP address, per second, after a burst of 8. Loopback addresses are
 	// exempt. Default 20/7, one every 350 ms.
 	QueryRatePerNode float64
+	// HotAfter is how many queries within about ten seconds make a key hot that is held here: the kernel half then
+	// answers for it. Default 8.
+	HotAfter int
 }
 
 // orDefaults fills in the defaults.
@@ -28,6 +31,7 @@ func (t Tuning) orDefaults() Tuning {
 	set(&t.SaveEvery, saveEvery)
 	set(&t.RepublishEvery, republishEvery)
 	set(&t.QueryRatePerNode, float64(time.Second)/float64(destinationInterval))
+	set(&t.HotAfter, hotAfter)
 	return t
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"time"
 )
 
 // Peer is a BitTorrent peer that was announced for an infohash.
@@ -102,16 +103,33 @@ func (b *batch) peerQuota(infohash Key, src source, old *peer) error {
 // choice if there are more; all of them if max is 0 or negative. noSeeds leaves out
 // the seeds (BEP 33). No peers is no error.
 func (s *Store) Peers(infohash [20]byte, ipv6 bool, max int, noSeeds bool, dst []Peer) ([]Peer, error) {
+	dst, _, err := s.peers(infohash, ipv6, max, noSeeds, dst)
+	return dst, err
+}
+
+// PeersUntil is like [Store.Peers], seeds included. The choice is good until the returned time, when the first of all
+// peers of the infohash in the family expires; the zero time if there are none.
+func (s *Store) PeersUntil(infohash [20]byte, ipv6 bool, max int) ([]Peer, time.Time, error) {
+	peers, first, err := s.peers(infohash, ipv6, max, false, nil)
+	if err != nil || len(peers) == 0 {
+		return nil, time.Time{}, err
+	}
+	return peers, s.timeOf(first), nil
+}
+
+// peers does what Peers does, and returns when the first of those that it chose from expires.
+func (s *Store) peers(infohash [20]byte, ipv6 bool, max int, noSeeds bool, dst []Peer) (_ []Peer, first uint32, err error) {
 	if s.db.Load() == nil {
-		return dst, s.unusable()
+		return dst, 0, s.unusable()
 	}
 	now := s.now()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	w := s.index.swarm(infohash)
 	if w == nil || w.expires <= now {
-		return dst, nil
+		return dst, 0, nil
 	}
+	first = never
 	list := *w.family(ipv6)
 	base, seen := len(dst), 0
 	for i := range list {
@@ -120,13 +138,14 @@ func (s *Store) Peers(infohash [20]byte, ipv6 bool, max int, noSeeds bool, dst [
 			continue
 		}
 		seen++
+		first = min(first, p.expires)
 		if max <= 0 || seen <= max {
 			dst = append(dst, p.public())
 		} else if j := rand.IntN(seen); j < max { // reservoir sampling
 			dst[base+j] = p.public()
 		}
 	}
-	return dst, nil
+	return dst, first, nil
 }
 
 func (p *peer) public() Peer {

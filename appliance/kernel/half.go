@@ -125,7 +125,7 @@ func (h *Half) Report() status.XDP {
 	}
 	counters, errCounters := p.Counters()
 	events, errEvents := p.Events()
-	r.Held = heldReport(p.Held())
+	r.Held, r.Hot = heldReport(p.Held()), hotReport(p.Hot())
 	if errCounters != nil || errEvents != nil {
 		return r // it was closed this moment
 	}
@@ -200,7 +200,7 @@ func (h *Half) load() (Program, pinning, error) {
 		if !pins.used {
 			h.setSettled()
 		}
-		program, err := h.c.Load(bpf.Config{PinDir: dir, MaxHeld: room(h.c.MaxKeys)})
+		program, err := h.c.Load(bpf.Config{PinDir: dir, MaxHeld: room(h.c.MaxKeys), HotBytes: hotBytes(h.c.XDP.HotBytes)})
 		if err == nil {
 			h.update(func(r *status.XDP) { r.Pinned, r.PinDir, r.PinReason, r.TakenOver = true, dir, "", pins.used })
 			return program, pins, nil
@@ -211,7 +211,7 @@ func (h *Half) load() (Program, pinning, error) {
 		}
 	}
 	h.setSettled()
-	program, err := h.c.Load(bpf.Config{MaxHeld: room(h.c.MaxKeys)})
+	program, err := h.c.Load(bpf.Config{MaxHeld: room(h.c.MaxKeys), HotBytes: hotBytes(h.c.XDP.HotBytes)})
 	if err != nil {
 		return nil, pinning{}, err
 	}

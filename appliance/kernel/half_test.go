@@ -74,9 +74,20 @@ func (f *fake) took() string {
 	return strings.Join(done, "; ")
 }
 
-func (f *fake) Publish(s *bpf.Snapshot) error          { return f.note("publish %d", s.Secret[0]) }
-func (f *fake) Hold(key [20]byte) error                { return f.note("hold %d", key[0]) }
-func (f *fake) Release(key [20]byte) error             { return f.note("release %d", key[0]) }
+func (f *fake) Publish(s *bpf.Snapshot) error { return f.note("publish %d", s.Secret[0]) }
+func (f *fake) Hold(key [20]byte) error       { return f.note("hold %d", key[0]) }
+func (f *fake) Release(key [20]byte) error    { return f.note("release %d", key[0]) }
+func (f *fake) SetHotItem(key [20]byte, _ *bpf.HotItem, _ time.Duration) error {
+	return f.note("hot %d", key[0])
+}
+func (f *fake) SetHotPeers(key [20]byte, _ *bpf.HotPeers, _ time.Duration) error {
+	return f.note("hot peers %d", key[0])
+}
+func (f *fake) Cool(key [20]byte) error              { return f.note("cool %d", key[0]) }
+func (f *fake) HotHits(func([20]byte, uint64)) error { return nil }
+func (f *fake) Hot() bpf.Hot {
+	return bpf.Hot{Keys: 5, Small: 3, Room: 4, Large: 2, LargeRoom: 9, Bytes: 7}
+}
 func (f *fake) SetEndpoints(as []netip.AddrPort) error { return f.note("endpoints %v", as) }
 func (f *fake) Renew(d time.Duration) error            { return f.note("renew %v", d) }
 func (f *fake) Detach(index int) error                 { return f.note("detach %d", index) }

@@ -17,6 +17,7 @@ type Program interface {
 	HoldAll(keys iter.Seq[[20]byte]) error
 	HoldMissing() error
 	Held() bpf.Held
+	Hot() bpf.Hot
 	SetEndpoints(addrs []netip.AddrPort) error
 	Renew(d time.Duration) error
 	Attach(ifindex int, mode bpf.Mode) (bpf.Mode, error)

@@ -50,6 +50,9 @@ var (
 	kernelPinned    = desc("kernel_pinned", "Whether the kernel half outlives the process.")
 	kernelEndpoints = desc("kernel_endpoints", "Addresses and ports for which the kernel half answers.")
 	kernelNIC       = desc("kernel_interface_info", "Mode in which the kernel half is attached to an interface; always 1.", "interface", "driver", "mode", "wanted")
+	kernelHot       = desc("kernel_hot_keys", "Keys that the kernel half answers for itself, because they are asked for often.")
+	kernelHotUsed   = desc("kernel_hot_entries", "Entries of the hot map in use, by the size of the value.", "size")
+	kernelHotRoom   = desc("kernel_hot_room", "Entries that the hot map has.", "size")
 	kernelHeld      = desc("kernel_held_keys", "Keys held here that the kernel half knows, or that are missing there; while any are, every get and get_peers goes up.", "state")
 	kernelRoom      = desc("kernel_held_room", "Keys that the kernel half can know.")
 	kernelOverflows = desc("kernel_held_overflows_total", "How often keys held here began to be missing in the kernel half.")
@@ -139,6 +142,11 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 			gauge(kernelNIC, 1, n.Name, n.Driver, n.Mode, n.Wanted)
 		}
 	}
+	gauge(kernelHot, float64(r.XDP.Hot.Keys))
+	gauge(kernelHotUsed, float64(r.XDP.Hot.Small), "small")
+	gauge(kernelHotUsed, float64(r.XDP.Hot.Large), "large")
+	gauge(kernelHotRoom, float64(r.XDP.Hot.SmallRoom), "small")
+	gauge(kernelHotRoom, float64(r.XDP.Hot.LargeRoom), "large")
 	gauge(kernelHeld, float64(r.XDP.Held.Known), "known")
 	gauge(kernelHeld, float64(r.XDP.Held.Missing), "missing")
 	gauge(kernelRoom, float64(r.XDP.Held.Room))

@@ -156,6 +156,7 @@ type XDP struct {
 	Endpoints []netip.AddrPort `json:"endpoints"`
 	NICs      []NIC            `json:"nics"`
 	Held      Held             `json:"held"`
+	Hot       Hot              `json:"hot"`
 	// Counters and Events are counted since the maps were made, by whatever process.
 	Counters []KernelCounter `json:"counters"`
 	Events   []KernelEvent   `json:"events"`
@@ -171,6 +172,16 @@ type Held struct {
 	Since   *time.Time `json:"since,omitempty"`
 	// Overflows is how often that began.
 	Overflows uint64 `json:"overflows"`
+}
+
+// Hot is how full the hot map is, from which the kernel half answers for keys that are asked for often.
+type Hot struct {
+	Keys      int `json:"keys"`
+	Small     int `json:"small"` // entries for values of up to 189 bytes, and how many there can be
+	SmallRoom int `json:"smallRoom"`
+	Large     int `json:"large"` // entries for longer ones
+	LargeRoom int `json:"largeRoom"`
+	Bytes     int `json:"bytes"` // memory of all entries, used or not
 }
 
 // NIC is a network interface, as far as the kernel half is concerned.

@@ -36,6 +36,7 @@ enum key {
 	KEY_INFO_HASH,
 	KEY_WANT,
 	KEY_FLAG,
+	KEY_FILTER,
 	KEY_NAME,
 	KEY_SEQ,
 	KEY_OTHER,
@@ -106,7 +107,7 @@ INLINE int argument_key(u64 name, u64 rest, u32 len)
 		if (name == N8("target"))
 			return KEY_TARGET;
 		if (name == N8("noseed") || name == N8("scrape"))
-			return KEY_FLAG;
+			return KEY_FILTER;
 		break;
 	case 9:
 		if (name == N8("info_has") && rest == N8("h"))
@@ -187,7 +188,12 @@ INLINE int parse_known(struct scratch *s, u32 type, u32 start, u32 len, u64 numb
 		/* fall through */
 	case KEY_FLAG:
 		return type == TYPE_INTEGER && number <= 1 ? GO_ON : REASON_BAD_ARGUMENT;
+	case KEY_FILTER:
+		s->query.flags |= number & FLAG_FILTER;
+		return type == TYPE_INTEGER && number <= 1 ? GO_ON : REASON_BAD_ARGUMENT;
 	case KEY_SEQ:
+		s->query.flags |= FLAG_SEQ;
+		s->query.seq = number;
 		return type == TYPE_INTEGER && number != ~0ULL ? GO_ON : REASON_BAD_ARGUMENT;
 	}
 	if (type != TYPE_STRING)

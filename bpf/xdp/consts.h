@@ -30,6 +30,11 @@ enum kademlia {
 	NODE6_LEN = 38, /* BEP 32 */
 	TOKEN_LEN = 8,
 	MAX_TID = 20,
+	KEY_LEN = 32, /* BEP 44: Ed25519 */
+	SIG_LEN = 64,
+	VALUES_LEN = 10, /* 6:valuesl...e */
+	VALUE_LEN = 8,	 /* 6:<address, port> */
+	VALUE6_LEN = 21, /* 18:<address, port> */
 };
 
 enum bounds {
@@ -41,21 +46,33 @@ enum bounds {
 	/* Room that a driver surely leaves in front of a frame: 256 bytes less the bookkeeping of an XDP
 	   frame. */
 	HEADROOM = 212,
+	/* The longest payload of a reply (BEP 32), and of one with a value (BEP 44) by the asker's family: a
+	   single packet is the aim, and over IPv6 tunnels take their share. */
+	MAX_PAYLOAD = 1024,
+	MAX_VALUE_PAYLOAD = 1472,
+	MAX_VALUE_PAYLOAD6 = 1400,
+	/* What every IPv6 link carries (RFC 8200), and nearly every other. */
+	MIN_MTU = 1280,
 };
 
 enum method { METHOD_NONE, METHOD_PING, METHOD_FIND_NODE, METHOD_GET_PEERS, METHOD_GET };
 enum want { WANT_IPV4 = 1, WANT_IPV6 = 2 };
+/* What makes a difference only for some keys: noseed or scrape is 1 (BEP 33); a seq (BEP 44); the query asks for
+ * recursion, and may. */
+enum flag { FLAG_FILTER = 1, FLAG_SEQ = 2, FLAG_RECURSIVE = 4 };
 
 /*
  * Why a datagram left the program. Every packet moves exactly one of these counters; the answers come first,
- * in the order of enum method, and everything that follows them passes. Go derives the labels of metrics from
- * the names.
+ * in the order of enum method, then those from the hot map, and everything that follows them passes. Go
+ * derives the labels of metrics from the names.
  */
 enum reason {
 	REASON_ANSWERED_PING,
 	REASON_ANSWERED_FIND_NODE,
 	REASON_ANSWERED_GET_PEERS,
 	REASON_ANSWERED_GET,
+	REASON_ANSWERED_HOT_GET_PEERS,
+	REASON_ANSWERED_HOT_GET,
 	/* Not ours: everything that is not a whole UDP datagram to one of our endpoints. */
 	REASON_NOT_IP,
 	REASON_NOT_UDP,
@@ -89,6 +106,7 @@ enum reason {
 	REASON_HELD,
 	REASON_HELD_OVERFLOW,
 	REASON_NO_ROOM,
+	REASON_REPLY_TOO_LONG,
 	REASONS,
 };
 
@@ -97,6 +115,8 @@ enum no_reason {
 	GO_ON = REASONS,
 	MESSAGE_ENDS, /* the parser is through */
 	IMPOSSIBLE,   /* a check for the verifier has failed after the frame was changed */
+	/* What is left to do is in struct scratch, for a function that kdht() calls: see carry_on(). */
+	CONTINUE_HOT, /* answer from the hot map */
 };
 
 /* Things counted that are not exits. */

@@ -1,8 +1,9 @@
-/* Whether something is stored here for a key. */
+/* Whether something is stored here for a key, or known and often asked for. */
 #pragma once
 
 #include "query.h"
 
+/* Says GO_ON for nearly every key, and CONTINUE_HOT, leaving in s->hot where, if it may be in the hot map. */
 INLINE int is_held(struct scratch *s, const struct settings *live)
 {
 	if (live->held_overflow)
@@ -16,5 +17,13 @@ INLINE int is_held(struct scratch *s, const struct settings *live)
 	AT64(key) = be64(s->query.target[0]);
 	AT64(key + 8) = be64(s->query.target[1]);
 	AT32(key + 16) = be32(s->query.target[2] >> 32);
-	return map_lookup(&held, key) ? REASON_HELD : GO_ON;
+	const u64 *places = map_lookup(&held, key);
+	if (!places)
+		return GO_ON;
+	s->hot = *places;
+	if (!s->hot)
+		return REASON_HELD;
+	if (s->query.flags & FLAG_RECURSIVE)
+		return s->hot & PLACE_PLAIN ? REASON_HELD : CONTINUE_HOT;
+	return s->hot & PLACE_RECURSIVE ? GO_ON : CONTINUE_HOT;
 }

@@ -4,6 +4,7 @@
  */
 #include "bencode.h"
 #include "held.h"
+#include "hot.h"
 #include "packet.h"
 #include "reply.h"
 #include "sighting.h"
@@ -67,8 +68,6 @@ INLINE int read_query(struct xdp_md *ctx, const struct packet *pk, struct scratc
 INLINE int answer(struct xdp_md *ctx, const struct settings *settings, struct scratch *s,
 		  const struct packet *pk)
 {
-	u32 zero = 0;
-
 	if (!lease_runs(s, settings))
 		return REASON_NO_LEASE;
 	const void *end = (void *)(long)ctx->data_end, *udp = (void *)(long)ctx->data + pk->l4;
@@ -79,16 +78,16 @@ INLINE int answer(struct xdp_md *ctx, const struct settings *settings, struct sc
 	if (reason != GO_ON)
 		return reason;
 
-	struct snapshot_map *inner = map_lookup(&snapshots, &zero);
-	if (!inner)
-		return REASON_NO_SNAPSHOT;
-	const struct snapshot *snap = map_lookup(inner, &zero);
+	const struct snapshot *snap = published();
 	if (!snap)
 		return REASON_NO_SNAPSHOT;
 	if (s->query.method >= METHOD_GET_PEERS) {
 		reason = is_held(s, settings);
-		if (reason != GO_ON)
+		if (reason != GO_ON) {
+			if (reason == CONTINUE_HOT)
+				s->packet = *pk;
 			return reason;
+		}
 	}
 	if (s->looks < looks_per_tick && !s->query.read_only) {
 		s->looks++;
@@ -133,12 +132,29 @@ INLINE int handle(struct xdp_md *ctx)
 	return reason == GO_ON ? answer(ctx, settings, s, &pk) : reason;
 }
 
+/*
+ * What takes more of the stack than is left below answer(), which the interpreter's 512 bytes nearly fill:
+ * answer() leaves what it knows in struct scratch and returns what is to be done, and a function of its own
+ * begins again from the top.
+ */
+INLINE u32 carry_on(struct xdp_md *ctx, u32 what)
+{
+	if (what == CONTINUE_HOT) {
+		what = prepare_hot(ctx);
+		return what == GO_ON ? put_hot(ctx) : what;
+	}
+	return IMPOSSIBLE;
+}
+
 SEC("xdp") int kdht(struct xdp_md *ctx)
 {
 	u32 reason = handle(ctx);
 
-	if (UNLIKELY(reason == IMPOSSIBLE))
-		return XDP_ABORTED;
+	if (UNLIKELY(reason >= REASONS)) {
+		reason = carry_on(ctx, reason);
+		if (reason >= REASONS)
+			return XDP_ABORTED;
+	}
 	count(&reasons, reason);
-	return reason <= REASON_ANSWERED_GET ? XDP_TX : XDP_PASS;
+	return reason <= REASON_ANSWERED_HOT_GET ? XDP_TX : XDP_PASS;
 }

@@ -49,7 +49,10 @@ static void *(*const ringbuf_reserve)(void *ringbuf, u64 size, u64 flags) = (voi
 static void (*const ringbuf_submit)(void *data, u64 flags) = (void *)132;
 static void (*const ringbuf_discard)(void *data, u64 flags) = (void *)133;
 static u64 (*const ktime_coarse)(void) = (void *)160;
+static long (*const check_mtu)(struct xdp_md *ctx, u32 ifindex, u32 *len, int diff,
+			       u64 flags) = (void *)163;
 static long (*const load_bytes)(struct xdp_md *ctx, u32 offset, void *to, u32 size) = (void *)189;
+static long (*const store_bytes)(struct xdp_md *ctx, u32 offset, const void *from, u32 size) = (void *)190;
 
 /* Network byte order. */
 #define be16(x) __builtin_bswap16(x)

@@ -68,6 +68,15 @@ struct {
 	MAP_VALUES(values, struct snapshot_map);
 } snapshots SEC(".maps");
 
+/* The snapshot to answer from; NULL if there is none yet. */
+INLINE const struct snapshot *published(void)
+{
+	u32 zero = 0;
+	struct snapshot_map *inner = map_lookup(&snapshots, &zero);
+
+	return inner ? map_lookup(inner, &zero) : NULL;
+}
+
 /* A local address and port, as they are on the wire. IPv4 addresses are in their IPv4-mapped form. */
 struct endpoint {
 	u64 addr[2];
@@ -103,14 +112,97 @@ struct id {
 	u8 bytes[ID_LEN];
 };
 
-/* Keys for which something is stored here: user space answers get and get_peers for them. */
+/*
+ * Keys for which something is stored or kept here: get and get_peers for them are answered from the hot map,
+ * or by user space. The value is the place in the hot map for askers over IPv4, and in its upper half that
+ * for IPv6: see enum place.
+ */
 struct {
 	MAP_UINT(type, MAP_HASH);
 	MAP_UINT(max_entries, 1 << 18);
 	MAP_UINT(map_flags, MAP_NO_PREALLOC);
 	MAP_TYPE(key, struct id);
-	MAP_TYPE(value, u8);
+	MAP_TYPE(value, u64);
 } held SEC(".maps");
+
+/*
+ * Where in the hot map something is: 0 is nowhere, 1 the first entry of hot_small or, marked, of hot_large. The
+ * place for IPv4 also tells whether the key is for recursive queries only, or for others only.
+ */
+enum place {
+	PLACE_INDEX = (1 << 24) - 1,
+	PLACE_PLAIN = 1 << 29,
+	PLACE_RECURSIVE = 1 << 30,
+	PLACE_LARGE = 1U << 31,
+};
+
+enum hot_sizes {
+	MAX_VALUES = 127, /* peers; a reply has room for 115 at most */
+	HOT_AFTER = 192, /* room for what comes after the token: in a small entry, and in a large one */
+	HOT_AFTER_LARGE = 1008,
+};
+
+/*
+ * An entry of the hot map: the parts of a reply that depend on the key alone, with their sums. A place is given
+ * to another key only once no program reads it any more, see bpf/hot.go.
+ *
+ *   get:       [1:k32:<...>] nodes [3:seqi<...>e[3:sig64:<...>]] token 1:v<...>
+ *   get_peers: nodes token 6:valuesl<6:...>...e
+ */
+struct hot {
+	struct id key;
+	u32 hits;    /* place of its counter */
+	u64 expires; /* CLOCK_MONOTONIC in ns */
+	u64 seq;
+	u16 method;   /* that it answers */
+	u16 is_mutable; /* the item has k, seq, sig */
+	u16 k_len;
+	u16 k_sum;
+	u16 seq_len; /* of seq alone */
+	u16 seq_sum;
+	u16 sig_len; /* of seq and sig */
+	u16 sig_sum;
+	u16 v_len; /* of an item, what comes after the token */
+	u16 v_sum;
+	u16 values; /* peers */
+	u16 pad;
+	u8 k[6 + KEY_LEN + 2]; /* 1:k32: */
+	/* Of an item, 3:seqi<seq>e3:sig64:. Of peers, sums of 16 bits: of the first so many with what is in
+	   front of them. */
+	u8 before[2 * (MAX_VALUES + 1)];
+};
+
+struct small_entry {
+	struct hot hot;
+	u8 after[HOT_AFTER];
+};
+
+struct large_entry {
+	struct hot hot;
+	u8 after[HOT_AFTER_LARGE];
+};
+
+struct {
+	MAP_UINT(type, MAP_ARRAY);
+	MAP_UINT(max_entries, 4096);
+	MAP_TYPE(key, u32);
+	MAP_TYPE(value, struct small_entry);
+} hot_small SEC(".maps");
+
+struct {
+	MAP_UINT(type, MAP_ARRAY);
+	MAP_UINT(max_entries, 1536);
+	MAP_TYPE(key, u32);
+	MAP_TYPE(value, struct large_entry);
+} hot_large SEC(".maps");
+
+/* Answers by entry of the hot map. */
+struct {
+	MAP_UINT(type, MAP_PERCPU_ARRAY);
+	MAP_UINT(max_entries, 4096 + 1536);
+	MAP_TYPE(key, u32);
+	MAP_TYPE(value, u64);
+} hot_hits SEC(".maps");
 
 /* A set bit for the first 18 bits of each key in "held". */
 struct {

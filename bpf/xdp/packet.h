@@ -4,21 +4,6 @@
 #include "csum.h"
 #include "query.h"
 
-/* What a reply needs of the query's headers, beside what is in struct scratch. Ports, addresses and lengths
- * are as on the wire unless said otherwise. */
-struct packet {
-	/* These fill whole slots of the stack, so that the verifier keeps their bounds. */
-	u64 v6;
-	u64 l2;	       /* length of the Ethernet header, with the tag */
-	u64 l4;	       /* offset of the UDP header */
-	u64 len;       /* length of the UDP datagram, host byte order */
-	u64 source[2]; /* IPv4 in its IPv4-mapped form */
-	u64 addr_sum;  /* of both addresses */
-	u32 frame;     /* length of the frame */
-	u32 ports;     /* source, destination */
-	u32 check;     /* the UDP checksum */
-};
-
 #define MAPPED(ipv4) (0xffff0000ULL | (u64)(ipv4) << 32)
 
 /* Whether s->dest is one of our endpoints. */

@@ -18,12 +18,42 @@ struct query {
 	u64 target[4]; /* target or infohash as numbers, most significant first, padded with zeros */
 	u64 tid[3];    /* the transaction ID, as it is in memory; what follows its end means nothing */
 	u64 asker;     /* tells the asker's ID from most others */
-	u16 method;    /* enum method */
+	u64 seq;       /* with FLAG_SEQ: the asker has this version */
 	u16 want;      /* enum want, as a set; 0: not said */
+	u16 flags;     /* enum flag, as a set */
+	u16 method;    /* enum method */
 	u16 read_only; /* 1: the asker is no node (BEP 43) */
 	u16 tid_len;
 	u16 id; /* offset of the asker's ID from the UDP header */
-	u16 pad[3];
+	u16 pad[2];
+};
+
+/* What a reply needs of the query's headers, beside what is in struct scratch. Ports, addresses and lengths
+ * are as on the wire unless said otherwise. */
+struct packet {
+	/* These fill whole slots of the stack, so that the verifier keeps their bounds. */
+	u64 v6;
+	u64 l2;	       /* length of the Ethernet header, with the tag */
+	u64 l4;	       /* offset of the UDP header */
+	u64 len;       /* length of the UDP datagram, host byte order */
+	u64 source[2]; /* IPv4 in its IPv4-mapped form */
+	u64 addr_sum;  /* of both addresses */
+	u32 frame;     /* length of the frame */
+	u32 ports;     /* source, destination */
+	u32 check;     /* the UDP checksum */
+};
+
+/* What an entry of the hot map contributes to a reply, see hot.h: lengths and sums of the parts. */
+struct share {
+	u32 len;    /* of the whole UDP datagram */
+	u32 mtu;    /* of the whole packet */
+	u32 want;   /* enum want, as a set: contacts in the reply */
+	u32 values; /* peers in the reply */
+	u32 hits;   /* place of the entry's counter */
+	u32 k_len, k_sum;
+	u32 seq_len, seq_sum;
+	u32 v_len, v_sum;
+	u32 pad;
 };
 
 /* An open list or dictionary, see bencode.h. */
@@ -51,6 +81,9 @@ struct scratch {
 	u32 vlan;     /* the tag, if there is one */
 	struct id held_key;
 	u32 pad_key;
+	u64 hot;	      /* with CONTINUE_HOT: where in the hot map, the value of "held" */
+	struct packet packet; /* for what carries on where answer() has left off, see carry_on() */
+	struct share share;   /* see prepare_hot() */
 	u16 chosen[2 * BUCKET_SIZE]; /* contacts for the reply: bucket * BUCKET_SIZE + place in it */
 	/* The parser's state, see bencode.h. */
 	u32 pos;
@@ -138,7 +171,7 @@ INLINE int usual_end(struct query *q, const void *p, const void *last, const voi
 }
 
 /*
- * Optional arguments after the target, of which only want matters:
+ * Optional arguments after the target:
  * [6:noseedi1e][6:scrapei1e][4:wantl2:n42:n6e]. There are 16 bytes at p. Returns what follows, or NULL if
  * there is another.
  */
@@ -149,6 +182,7 @@ INLINE const void *usual_options(struct query *q, const void *p, const void *end
 	if (AT64(p) == T8("6:noseed")) {
 		if ((AT32(p + 8) & flag_mask) != flag || (AT8(p + 9) & ~1) != '0')
 			return NULL;
+		q->flags |= AT8(p + 9) & FLAG_FILTER;
 		p += 11;
 		if (p + 16 > end)
 			return NULL;
@@ -156,6 +190,7 @@ INLINE const void *usual_options(struct query *q, const void *p, const void *end
 	if (AT64(p) == T8("6:scrape")) {
 		if ((AT32(p + 8) & flag_mask) != flag || (AT8(p + 9) & ~1) != '0')
 			return NULL;
+		q->flags |= AT8(p + 9) & FLAG_FILTER;
 		p += 11;
 		if (p + 16 > end)
 			return NULL;
@@ -191,6 +226,7 @@ INLINE int usual_query(struct query *q, const void *p, const void *last, const v
 	q->id = UDP_LEN + 12;
 	set_asker(q, p + 12);
 	q->want = 0;
+	q->flags = 0;
 	u64 word = AT64(p + 32);
 	if (word == T8("e1:q4:pi")) {
 		if (AT16(p + 40) != T2("ng"))

@@ -118,6 +118,100 @@ INLINE u32 put_nodes(void *data, const void *end, const struct snapshot *snap, s
 	return at + (f->count & 15) * (v6 ? NODE6_LEN : NODE_LEN);
 }
 
+/* Puts the asker's token. Returns the offset behind it, or 0. */
+INLINE u32 put_token(void *data, const void *end, const struct snapshot *snap, const struct packet *pk, u32 at,
+		     u64 *sum)
+{
+	u64 token = siphash(snap->siphash, pk->source, pk->v6);
+	void *p = data + at;
+
+	if (p + TOKEN_KEY_LEN + TOKEN_LEN > end)
+		return 0;
+	AT64(p) = T8("5:token8");
+	AT8(p + 8) = ':';
+	AT64(p + 9) = token;
+	*sum += sum_at(sum64(T8("5:token8")) + ':' + (sum64(token) << 8), at);
+	return at + TOKEN_KEY_LEN + TOKEN_LEN;
+}
+
+/* Puts what follows the arguments: the transaction ID, of tid_len <= MAX_TID, our version, and the type.
+ * Returns the offset behind it, or 0. */
+INLINE u32 put_end(void *data, const void *end, const struct snapshot *snap, const struct query *q,
+		   u32 tid_len, u32 at, u64 *sum)
+{
+	void *p = data + at;
+
+	if (p + 7 + TAIL_LEN > end)
+		return 0;
+	AT32(p) = T4("e1:t");
+	u32 digits;
+	if (LIKELY(tid_len <= 9)) {
+		digits = ('0' + tid_len) | ':' << 8;
+		AT16(p + 4) = digits;
+		at += 6;
+	} else {
+		digits = ('0' + tid_len / 10) | ('0' + tid_len % 10) << 8 | ':' << 16;
+		AT16(p + 4) = digits;
+		AT8(p + 6) = ':';
+		at += 7;
+	}
+	*sum += sum_at((u64)T4("e1:t") + digits, p - data);
+	/* Whole words, of which the tail overwrites what is too much. */
+	const u64 *tid = q->tid;
+	for (int i = 0; i < 2 && UNLIKELY(tid_len > 8); i++) {
+		p = data + at;
+		if (p + 8 > end)
+			return 0;
+		AT64(p) = *tid;
+		*sum += sum_at(sum64(*tid), at);
+		at += 8;
+		tid++;
+		tid_len -= 8;
+	}
+	p = data + at;
+	if (p + 8 > end)
+		return 0;
+	AT64(p) = *tid;
+	*sum += sum_at(sum64(*tid & ~0ULL >> (64 - 8 * tid_len)), at);
+	at += tid_len;
+
+	p = data + at;
+	if (p + TAIL_LEN > end)
+		return 0;
+	AT64(p) = AT64(snap->tail);
+	AT64(p + 8) = AT64(snap->tail + 8);
+	*sum += sum_at(snap->tail_sum, at);
+	return at + TAIL_LEN;
+}
+
+/* Puts the headers in front of a datagram of len bytes that has this sum. Returns 0 if they do not fit. */
+INLINE int put_headers(void *data, const void *end, const struct packet *pk, const struct scratch *s, u32 len,
+		       u64 sum)
+{
+	void *p = data + pk->l2;
+
+	if (data + ETH_LEN + VLAN_LEN > end || p + IP6_LEN + UDP_LEN > end)
+		return 0;
+	put_ethernet(data, pk, s);
+	if (pk->v6) {
+		put_ipv6(p, pk, s, len);
+		p += IP6_LEN;
+	} else {
+		put_ipv4(p, pk, s, len);
+		p += IP_LEN;
+	}
+	AT32(p) = pk->ports >> 16 | pk->ports << 16;
+	AT32(p + 4) = be16(len) | (u32)sum_finish(sum) << 16;
+	return 1;
+}
+
+/* The sum of what a reply of len bytes has beside its payload. */
+INLINE u64 sum_headers(const struct packet *pk, u32 len)
+{
+	return pk->addr_sum + be16(IP_PROTO_UDP) + 2 * (u64)be16(len) + (pk->ports & 0xffff) +
+	       (pk->ports >> 16);
+}
+
 /* Writes the reply to s->query. Says which answer it was, or why there is none. */
 INLINE int put_reply(struct xdp_md *ctx, const struct packet *pk, struct scratch *s,
 		     const struct snapshot *snap)
@@ -145,8 +239,7 @@ INLINE int put_reply(struct xdp_md *ctx, const struct packet *pk, struct scratch
 
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	u32 at = pk->l4 + UDP_LEN;
-	u64 sum =
-	    pk->addr_sum + be16(IP_PROTO_UDP) + 2 * (u64)be16(len) + (pk->ports & 0xffff) + (pk->ports >> 16);
+	u64 sum = sum_headers(pk, len);
 	void *p = data + at;
 	if (p + 64 > end)
 		return IMPOSSIBLE;
@@ -164,71 +257,12 @@ INLINE int put_reply(struct xdp_md *ctx, const struct packet *pk, struct scratch
 			return IMPOSSIBLE;
 	}
 	if (method >= METHOD_GET_PEERS) {
-		u64 token = siphash(snap->siphash, pk->source, pk->v6);
-		p = data + at;
-		if (p + TOKEN_KEY_LEN + TOKEN_LEN > end)
+		at = put_token(data, end, snap, pk, at, &sum);
+		if (!at)
 			return IMPOSSIBLE;
-		AT64(p) = T8("5:token8");
-		AT8(p + 8) = ':';
-		AT64(p + 9) = token;
-		sum += sum_at(sum64(T8("5:token8")) + ':' + (sum64(token) << 8), at);
-		at += TOKEN_KEY_LEN + TOKEN_LEN;
 	}
-
-	p = data + at;
-	if (p + 7 + TAIL_LEN > end)
+	at = put_end(data, end, snap, q, tid_len, at, &sum);
+	if (!at || !put_headers(data, end, pk, s, len, sum))
 		return IMPOSSIBLE;
-	AT32(p) = T4("e1:t");
-	u32 digits;
-	if (LIKELY(tid_len <= 9)) {
-		digits = ('0' + tid_len) | ':' << 8;
-		AT16(p + 4) = digits;
-		at += 6;
-	} else {
-		digits = ('0' + tid_len / 10) | ('0' + tid_len % 10) << 8 | ':' << 16;
-		AT16(p + 4) = digits;
-		AT8(p + 6) = ':';
-		at += 7;
-	}
-	sum += sum_at((u64)T4("e1:t") + digits, p - data);
-	/* Whole words, of which the tail overwrites what is too much. */
-	const u64 *tid = q->tid;
-	for (int i = 0; i < 2 && UNLIKELY(tid_len > 8); i++) {
-		p = data + at;
-		if (p + 8 > end)
-			return IMPOSSIBLE;
-		AT64(p) = *tid;
-		sum += sum_at(sum64(*tid), at);
-		at += 8;
-		tid++;
-		tid_len -= 8;
-	}
-	p = data + at;
-	if (p + 8 > end)
-		return IMPOSSIBLE;
-	AT64(p) = *tid;
-	sum += sum_at(sum64(*tid & ~0ULL >> (64 - 8 * tid_len)), at);
-	at += tid_len;
-
-	p = data + at;
-	if (p + TAIL_LEN > end)
-		return IMPOSSIBLE;
-	AT64(p) = AT64(snap->tail);
-	AT64(p + 8) = AT64(snap->tail + 8);
-	sum += sum_at(snap->tail_sum, at);
-
-	p = data + pk->l2;
-	if (data + ETH_LEN + VLAN_LEN > end || p + IP6_LEN + UDP_LEN > end)
-		return IMPOSSIBLE;
-	put_ethernet(data, pk, s);
-	if (pk->v6) {
-		put_ipv6(p, pk, s, len);
-		p += IP6_LEN;
-	} else {
-		put_ipv4(p, pk, s, len);
-		p += IP_LEN;
-	}
-	AT32(p) = pk->ports >> 16 | pk->ports << 16;
-	AT32(p + 4) = be16(len) | (u32)sum_finish(sum) << 16;
 	return REASON_ANSWERED_PING + method - METHOD_PING;
 }

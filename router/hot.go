@@ -1,0 +1,537 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"math"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"kdht/bpf"
+)
+
+const (
+	// hotAfter is how many queries for a key that is held here make it hot, if the configuration does not say.
+	hotAfter = 8
+	// hotHalfLife is how long it takes until a query counts half.
+	hotHalfLife = 10 * time.Second
+	// hotIdle is how long a key that nobody asks for stays hot.
+	hotIdle = time.Minute
+	// hotTick is how often it is seen which keys are asked for, and large swarms are mixed anew.
+	hotTick = time.Second
+	// hotPause is the least time between two versions of a swarm in the kernel.
+	hotPause = 50 * time.Millisecond
+	// hotPeers is how many peers are given to the kernel; no reply has room for more.
+	hotPeers = 115
+	// maxAsked bounds the cold keys whose queries are counted.
+	maxAsked = 4096
+	// maxOffers bounds the fetched items that wait to be given to the kernel.
+	maxOffers = 1024
+	// hotLife bounds how long an item is answered from before it is read again.
+	hotLife = 10 * time.Minute
+)
+
+// hot decides which keys the kernel half answers for. What user space answers is counted here, and what is asked for often
+// is given to the kernel, which counts from then on.
+//
+// No old version outlives the acknowledgement of a put: the put first changes the store, then takes what is known to the
+// kernel away (forget), then tells. What is given to the kernel was read from the store before that, so it is marked in
+// pending meanwhile, and not given if the mark is gone.
+type hot struct {
+	after  float64
+	kernel atomic.Bool // there is one, so queries are counted
+	wake   chan struct{}
+
+	mu      sync.Mutex
+	asked   map[ID]*asked
+	entries map[ID]*hotEntry // in the kernel
+	pending map[ID]bool      // being read for the kernel
+	due     map[ID]time.Time // to be given to the kernel then
+	offers  map[ID]offer
+}
+
+// asked is how often a cold key is asked for.
+type asked struct {
+	score float64
+	at    time.Time
+	peers bool // by get_peers
+}
+
+// hotEntry is a key in the kernel.
+type hotEntry struct {
+	score   float64 // as of the last tick
+	hits    uint64  // then
+	used    time.Time
+	set     time.Time
+	expires time.Time
+	peers   bool
+	partial bool // there are more peers than the kernel has
+	large   bool
+}
+
+// offer is an item that a lookup has found, and until when it may be answered from.
+type offer struct {
+	item    *Item
+	expires time.Time
+}
+
+func newHot(after int) *hot {
+	return &hot{
+		after: float64(after), wake: make(chan struct{}, 1),
+		asked: map[ID]*asked{}, entries: map[ID]*hotEntry{}, pending: map[ID]bool{}, due: map[ID]time.Time{}, offers: map[ID]offer{},
+	}
+}
+
+// decayed is what a score is worth after a time.
+func decayed(score float64, d time.Duration) float64 {
+	return score * math.Exp2(-float64(d)/float64(hotHalfLife))
+}
+
+// ask counts a query for a key that user space answers.
+func (h *hot) ask(key ID, peers bool, now time.Time) {
+	if !h.kernel.Load() {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	a := h.asked[key]
+	if a == nil {
+		if len(h.asked) >= maxAsked {
+			h.forgetColdest(now)
+		}
+		a = new(asked)
+		h.asked[key] = a
+	}
+	a.score, a.at, a.peers = decayed(a.score, now.Sub(a.at))+1, now, peers
+	if a.score <= h.after-1 { // each is worth a little less by now
+		return
+	}
+	if _, planned := h.due[key]; !planned {
+		h.due[key] = now
+		poke(h.wake)
+	}
+}
+
+// forgetColdest makes room for another key to be counted, at the expense of the coldest of a few.
+func (h *hot) forgetColdest(now time.Time) {
+	var coldest ID
+	best, looked := math.Inf(1), 0
+	for key, a := range h.asked { // in random order
+		if s := decayed(a.score, now.Sub(a.at)); s < best {
+			coldest, best = key, s
+		}
+		if looked++; looked == 8 {
+			break
+		}
+	}
+	delete(h.asked, coldest)
+}
+
+// plan has a key given to the kernel, again or for the first time. h.mu is held.
+func (h *hot) plan(key ID, at time.Time) {
+	if old, planned := h.due[key]; !planned || at.Before(old) {
+		h.due[key] = at
+		poke(h.wake)
+	}
+}
+
+// take returns a key whose time has come, marked as pending, or when the next one's will; the zero time for none.
+func (h *hot) take(now time.Time) (key ID, peers, ok bool, next time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for k, at := range h.due {
+		if at.After(now) {
+			if next.IsZero() || at.Before(next) {
+				next = at
+			}
+			continue
+		}
+		delete(h.due, k)
+		h.pending[k] = true
+		if e := h.entries[k]; e != nil {
+			peers = e.peers
+		}
+		if a := h.asked[k]; a != nil {
+			peers = a.peers
+		}
+		return k, peers, true, time.Time{}
+	}
+	return key, false, false, next
+}
+
+// forget is called when what is held under a key has changed. It reports whether the kernel answers for it.
+func (h *hot) forget(key ID) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.pending, key)
+	delete(h.offers, key)
+	e := h.entries[key]
+	delete(h.entries, key)
+	if e == nil {
+		return false
+	}
+	if h.asked[key] == nil && len(h.asked) < maxAsked {
+		h.asked[key] = &asked{score: e.score, at: time.Now(), peers: e.peers}
+	}
+	return true
+}
+
+// again has a key given to the kernel soon that it answered for until now.
+func (h *hot) again(key ID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.plan(key, time.Now())
+}
+
+// changedPeers reports whether the kernel answers for the peers of an infohash, and has it given the present ones soon.
+func (h *hot) changedPeers(key ID) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.pending[key] {
+		return false
+	}
+	e := h.entries[key]
+	if e == nil || !e.peers {
+		return false
+	}
+	h.plan(key, e.set.Add(hotPause))
+	return true
+}
+
+// reset forgets what the kernel knows: there is another, or none.
+func (h *hot) reset(kernel bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.kernel.Store(kernel)
+	clear(h.entries)
+	clear(h.pending)
+	clear(h.offers)
+}
+
+// offer has the kernel answer recursive queries for an item that a lookup has found or a client has put elsewhere, until it
+// expires. It was verified, and nobody changes it any more.
+func (h *hot) offer(it *Item, expires time.Time) {
+	if !h.kernel.Load() {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.offers) >= maxOffers {
+		return
+	}
+	h.offers[it.Target] = offer{it, expires}
+	h.plan(it.Target, time.Now())
+}
+
+// takeOffer returns what was offered last; the zero offer if nothing was.
+func (h *hot) takeOffer(key ID) offer {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	o := h.offers[key]
+	delete(h.offers, key)
+	return o
+}
+
+// forgetItem takes an item from the kernel and from what was fetched, because a newer version is being stored.
+func (n *Node) forgetItem(key ID) {
+	n.publishing.Lock()
+	defer n.publishing.Unlock()
+	if n.hot.forget(key) {
+		n.cool(key)
+		if n.holds(key) {
+			n.hot.again(key)
+		}
+	}
+}
+
+// cool takes a key from the kernel. n.publishing is held.
+func (n *Node) cool(key ID) {
+	n.count(eventCooled)
+	if n.kernel == nil {
+		return
+	}
+	if err := n.kernel.Cool(key); err != nil {
+		n.log.Error("the kernel half goes on answering for a key", "key", key, "error", err)
+	}
+}
+
+// keepHot gives the kernel what is asked for often, and takes from it what is not.
+func (n *Node) keepHot(ctx context.Context) {
+	tick := time.NewTicker(hotTick)
+	defer tick.Stop()
+	for {
+		next := n.heatDue()
+		var later <-chan time.Time
+		var t *time.Timer
+		if !next.IsZero() {
+			t = time.NewTimer(time.Until(next))
+			later = t.C
+		}
+		select {
+		case <-ctx.Done():
+		case <-n.hot.wake:
+		case <-later:
+		case <-tick.C:
+			n.coolIdle()
+		}
+		if t != nil {
+			t.Stop()
+		}
+		if ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// heatDue gives the kernel what is due, and returns when more will be.
+func (n *Node) heatDue() time.Time {
+	for {
+		key, peers, ok, next := n.hot.take(time.Now())
+		if !ok {
+			return next
+		}
+		if !n.hot.kernel.Load() {
+			n.hot.done(key)
+			continue
+		}
+		if peers {
+			n.heatPeers(key)
+		} else {
+			n.heatItem(key)
+		}
+	}
+}
+
+// done ends that a key is pending, and reports whether it still was.
+func (h *hot) done(key ID) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	ok := h.pending[key]
+	delete(h.pending, key)
+	return ok
+}
+
+// heatItem gives the kernel the newest version of an item that is known here, or takes it away if there is none.
+func (n *Node) heatItem(key ID) {
+	var it *Item
+	expires := time.Now().Add(hotLife)
+	if n.holds(key) {
+		stored, err := n.store.Item(key)
+		if err == nil {
+			it = itemOf(stored)
+			if !stored.Own && stored.Expires.Before(expires) {
+				expires = stored.Expires
+			}
+		}
+	}
+	if o := n.hot.takeOffer(key); o.item != nil && (it == nil || it.Mutable && o.item.Seq > it.Seq) {
+		it, expires = o.item, o.expires
+	}
+	e := &hotEntry{expires: expires}
+	if it == nil {
+		e = nil
+	}
+	n.heat(key, e, func() error {
+		hot := bpf.HotItem{V: it.V, Mutable: it.Mutable, K: it.K, Seq: it.Seq, Sig: it.Sig}
+		switch {
+		case !n.holds(key):
+			hot.For = bpf.Recursive
+		case it.Mutable && !n.nearest(key): // others may have a newer version
+			hot.For = bpf.Plain
+		}
+		e.large = hot.Large()
+		return n.kernel.SetHotItem(key, &hot, time.Until(expires))
+	})
+}
+
+// heatPeers gives the kernel the peers of an infohash, or takes them away if there are none.
+func (n *Node) heatPeers(key ID) {
+	e := &hotEntry{expires: time.Now().Add(hotLife), peers: true}
+	var lists [2][]netip.AddrPort
+	for f := range lists {
+		peers, until, err := n.store.PeersUntil(key, Family(f) == IPv6, hotPeers+1)
+		if err != nil {
+			n.log.Warn("reading peers failed", "infohash", key, "error", err)
+			lists = [2][]netip.AddrPort{}
+			break
+		}
+		if len(peers) > hotPeers {
+			peers, e.partial = peers[:hotPeers], true
+		}
+		if len(peers) > 0 && until.Before(e.expires) {
+			e.expires = until
+		}
+		for _, p := range peers {
+			lists[f] = append(lists[f], p.Addr)
+		}
+	}
+	if len(lists[IPv4])+len(lists[IPv6]) == 0 {
+		e = nil
+	}
+	n.heat(key, e, func() error {
+		hot := bpf.HotPeers{IPv4: lists[IPv4], IPv6: lists[IPv6]}
+		if !n.nearest(key) { // others may know more
+			hot.For = bpf.Plain
+		}
+		e.large = hot.Large()
+		return n.kernel.SetHotPeers(key, &hot, time.Until(e.expires))
+	})
+}
+
+// heat has set give the kernel an entry, unless what is held has changed since it was read; nil: there is nothing to give.
+// Without room, the coldest of the keys that are colder than this one has to go.
+func (n *Node) heat(key ID, e *hotEntry, set func() error) {
+	n.publishing.Lock()
+	defer n.publishing.Unlock()
+	if !n.hot.done(key) {
+		n.hot.again(key)
+		return
+	}
+	if n.kernel == nil {
+		return
+	}
+	now := time.Now()
+	if e == nil || !now.Before(e.expires) {
+		n.giveUp(key)
+		return
+	}
+	score := n.hot.score(key, now)
+	err := set()
+	for errors.Is(err, bpf.ErrNoHot) {
+		victim, ok := n.hot.coldest(key, e.large, score)
+		if !ok {
+			break
+		}
+		n.hot.forget(victim)
+		n.cool(victim)
+		err = set()
+	}
+	switch {
+	case err == nil:
+		n.count(eventHeated)
+		e.score, e.used, e.set = score, now, now
+		n.hot.enter(key, e)
+	case errors.Is(err, bpf.ErrNoHot):
+		n.count(eventNoHot)
+		n.giveUp(key)
+	default:
+		n.log.Warn("the kernel half does not answer for a key", "key", key, "error", err)
+		n.giveUp(key)
+	}
+}
+
+// giveUp ends that the kernel answers for a key. It has to be asked for as often again. n.publishing is held.
+func (n *Node) giveUp(key ID) {
+	if n.hot.refused(key) {
+		n.cool(key)
+	}
+}
+
+// score is how often a key is asked for.
+func (h *hot) score(key ID, now time.Time) float64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	score := 0.0
+	if e := h.entries[key]; e != nil {
+		score = e.score
+	}
+	if a := h.asked[key]; a != nil {
+		score += decayed(a.score, now.Sub(a.at))
+	}
+	return score
+}
+
+// coldest returns the coldest key whose entry could make room.
+func (h *hot) coldest(but ID, large bool, below float64) (coldest ID, ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for key, e := range h.entries {
+		if key != but && e.large == large && e.score < below {
+			coldest, below, ok = key, e.score, true
+		}
+	}
+	return coldest, ok
+}
+
+// enter notes what the kernel answers for.
+func (h *hot) enter(key ID, e *hotEntry) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if old := h.entries[key]; old != nil {
+		e.used = old.used
+	}
+	h.entries[key] = e
+	delete(h.asked, key)
+}
+
+// refused notes that the kernel is not to answer for a key, and reports whether it does.
+func (h *hot) refused(key ID) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	was := h.entries[key] != nil
+	delete(h.entries, key)
+	delete(h.asked, key)
+	return was
+}
+
+// coolIdle looks at which keys were asked for. Those that nobody asks for, and those that have expired, are taken from the
+// kernel; swarms of which it has a part are mixed anew.
+func (n *Node) coolIdle() {
+	n.publishing.Lock()
+	defer n.publishing.Unlock()
+	now := time.Now()
+	if n.kernel != nil && n.hot.len() > 0 {
+		if err := n.kernel.HotHits(func(key [20]byte, hits uint64) { n.hot.hit(key, hits, now) }); err != nil {
+			n.log.Warn("reading which keys are hot failed", "error", err)
+		}
+	}
+	for _, key := range n.hot.idle(now) {
+		n.cool(key)
+	}
+}
+
+// len is how many keys the kernel answers for.
+func (h *hot) len() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.entries)
+}
+
+// hit takes over how often the kernel has answered for a key.
+func (h *hot) hit(key ID, hits uint64, now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	e := h.entries[key]
+	if e == nil {
+		return
+	}
+	delta := hits - min(e.hits, hits)
+	e.score = decayed(e.score, hotTick) + float64(delta)
+	if e.hits = hits; delta > 0 {
+		e.used = now
+	}
+}
+
+// idle forgets the keys that are to be taken from the kernel, and plans those that are to be read again.
+func (h *hot) idle(now time.Time) (keys []ID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for key, e := range h.entries {
+		asked := now.Sub(e.used) < hotIdle
+		switch {
+		case asked && e.peers && (e.partial || !now.Before(e.expires)):
+			h.plan(key, now)
+		case !asked || !now.Before(e.expires):
+			keys = append(keys, key)
+			delete(h.entries, key)
+		}
+	}
+	for key, a := range h.asked {
+		if decayed(a.score, now.Sub(a.at)) < 0.25 {
+			delete(h.asked, key)
+		}
+	}
+	return keys
+}
