@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"time"
 
 	"kdht/appliance/disk"
 	"kdht/appliance/update/bootdisk"
@@ -17,8 +18,8 @@ type Layout struct {
 	// Perm is where the persistent partition is mounted. The state is in its directory kdht.
 	Perm string
 	// Prepare looks after the file system of Perm before anything uses it, and says what there is to know, one sentence
-	// each; nil: nobody need look after it.
-	Prepare func(context.Context, *slog.Logger) []string
+	// each; meanwhile, where it takes long, tell how far it is, one line each. nil: nobody need look after it.
+	Prepare func(ctx context.Context, log *slog.Logger, tell func(line string)) []string
 	// Memory is a directory in memory for the state while Perm cannot be used.
 	Memory string
 	// Boot is the boot partition; nil if there is none, and BootErr then says why.
@@ -63,8 +64,10 @@ func Gokrazy() (Layout, error) {
 }
 
 // preparePerm mends, grows and mounts /perm. Whether it can be written then shows by itself.
-func preparePerm(ctx context.Context, log *slog.Logger) []string {
-	r, _ := disk.Perm(ctx, log) // its sentences have the error
+func preparePerm(ctx context.Context, log *slog.Logger, tell func(string)) []string {
+	r, _ := disk.Perm(ctx, log, func(what string, done, all int64) { // its sentences have the error
+		tell(fmt.Sprintf("Files of the persistent partition are being %s: %d of %d MiB.", what, done>>20, all>>20))
+	})
 	return r.Sentences
 }
 
@@ -78,20 +81,20 @@ type Box struct {
 	permanent bool   // it is in Perm
 	config    []byte // the configuration that was taken over, nil if there is none
 
+	later chan []string // gives what there is to know of Perm once it can be used; nil: it is known
+
 	mu       sync.Mutex
 	problems []string
+	progress string    // how far the work on Perm is
+	shown    time.Time // when that was on the console
 }
 
 // Boot does what is to be done before anything is served. It always gives a Box that can serve; [Box.Problems] has what
-// went wrong. It takes moments, but for a file system of /perm beyond repair whose files are saved; the end of ctx ends
-// that.
+// went wrong. It takes moments: a file system of /perm beyond repair whose files are saved is worked on until [Box.Serve]
+// returns or ctx ends, and the state is in memory meanwhile.
 func Boot(ctx context.Context, l Layout, log *slog.Logger) *Box {
 	b := &Box{layout: l, log: log, console: newConsole(l.Console)}
-	if l.Prepare != nil {
-		for _, sentence := range l.Prepare(ctx, log) {
-			b.problem("%s", sentence)
-		}
-	}
+	b.prepare(ctx)
 	b.chooseState()
 	var found inbox
 	if l.Boot == nil {
@@ -118,7 +121,11 @@ func (b *Box) Configuration() (name string, text []byte) { return configFile, b.
 func (b *Box) Problems() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return append([]string(nil), b.problems...)
+	all := append([]string(nil), b.problems...)
+	if b.later != nil && b.progress != "" {
+		all = append(all, b.progress)
+	}
+	return all
 }
 
 // problem records something that the owner should know: for the status page, the log, and the console.

@@ -4,7 +4,8 @@
 // gokrazy's init has mounted /perm if it could, and starts all programs at once: this one, DHCP, NTP. Boot then
 //
 //   - has /perm mended, grown and mounted (appliance/disk), unless this version is on trial;
-//   - decides where the state lives: in /perm/kdht, or in memory, loudly, where that cannot be written (state.go);
+//   - decides where the state lives: in /perm/kdht, or in memory, loudly, where that cannot be written (state.go), or while files
+//     are saved from a file system beyond repair (prepare.go);
 //   - does what files on the FAT boot partition ask for, the one place that whoever flashed the box can write to on any
 //     machine: factory-reset (reset.go), kdht.hujson, tailnet.key and gokr-pw.txt (takeover.go);
 //   - gives the machine a name of its own (hostname.go).

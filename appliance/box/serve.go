@@ -19,8 +19,19 @@ type ServeFunc func(context.Context, config.Config, *slog.Logger, ...appliance.E
 
 // Serve serves like serve itself, with the problems of the box and its console as extensions, and with what it takes
 // to serve at all: in memory if the state directory fails, with the defaults if the owner's configuration does not
-// work.
+// work. With [ErrAnew] it ends when a state in memory can be left.
 func (b *Box) Serve(ctx context.Context, cfg, defaults config.Config, log *slog.Logger, serve ServeFunc, extensions ...appliance.Extension) error {
+	until, stop, said := b.whenPrepared(ctx)
+	defer stop()
+	err := b.serve(until, cfg, defaults, log, serve, extensions...)
+	if sentences := said(); sentences != nil && err == nil {
+		b.handOver(sentences)
+		return ErrAnew
+	}
+	return err
+}
+
+func (b *Box) serve(ctx context.Context, cfg, defaults config.Config, log *slog.Logger, serve ServeFunc, extensions ...appliance.Extension) error {
 	if !b.permanent {
 		cfg, defaults = b.inMemory(cfg), b.inMemory(defaults)
 	}

@@ -18,6 +18,10 @@ const (
 
 // chooseState decides where the state is.
 func (b *Box) chooseState() {
+	if b.later != nil {
+		b.useMemory(errRescue)
+		return
+	}
 	b.state, b.permanent = filepath.Join(b.layout.Perm, "kdht"), true
 	if err := b.finishReset(); err != nil {
 		b.problem("A factory reset that was interrupted cannot be finished: %v.", err)

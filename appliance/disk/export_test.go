@@ -11,7 +11,7 @@ type Device = device
 
 // Save writes what can be read of a file system, and the note, to the end of d.
 func Save(ctx context.Context, d Device, size int64) error {
-	_, err := save(ctx, d, size, "a test")
+	_, err := save(ctx, d, size, "a test", func(int64, int64) {})
 	return err
 }
 

@@ -12,8 +12,11 @@ import (
 )
 
 // grow extends the partition, which is mounted, and its file system to the end of the
-// disk. Whatever fails is said; what is there goes on being used.
+// disk. Whatever fails is said; what is there goes on being used. While saved files wait at its end, it does not grow over them.
 func (j *job) grow() {
+	if j.waits {
+		return
+	}
 	if err := j.growPartition(); err != nil {
 		switch {
 		case errors.Is(err, table.ErrDiskTooSmall):

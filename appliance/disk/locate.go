@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -19,6 +20,31 @@ type Place struct {
 	Partition  string // device of the partition, such as /dev/mmcblk0p4
 	Number     int    // of the partition, from 1
 	Mountpoint string
+	// Progress is told how far a rescue of files is; nil: nobody is.
+	Progress func(what string, done, all int64)
+}
+
+// far tells how far a rescue is.
+func (p Place) far(what string) func(done, all int64) {
+	return func(done, all int64) {
+		if p.Progress != nil {
+			p.Progress(what, done, all)
+		}
+	}
+}
+
+// metered counts what is read of a part of a rescue.
+type metered struct {
+	r         io.Reader
+	done, all int64
+	far       func(done, all int64)
+}
+
+func (m *metered) Read(b []byte) (int, error) {
+	n, err := m.r.Read(b)
+	m.done += int64(n)
+	m.far(m.done, m.all)
+	return n, err
 }
 
 // permNumber is gokrazy's partition for /perm.

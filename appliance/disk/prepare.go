@@ -11,9 +11,11 @@ import (
 )
 
 // Perm prepares the persistent partition of the running box, see [Place.Prepare]. It must
-// be called before anything uses /perm.
-func Perm(ctx context.Context, log *slog.Logger) (Report, error) {
+// be called before anything uses /perm. Of what takes long, progress is told how far it is: what is done to the files, and how many
+// bytes of all.
+func Perm(ctx context.Context, log *slog.Logger, progress func(what string, done, all int64)) (Report, error) {
 	p, err := Locate()
+	p.Progress = progress
 	if err != nil {
 		r := Report{Sentences: []string{fmt.Sprintf("No persistent partition was found: %v.", err)}}
 		return r, err

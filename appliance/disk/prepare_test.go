@@ -132,6 +132,36 @@ func TestPrepareInUse(t *testing.T) {
 	})
 }
 
+// TestRescueWaits interrupts a rescue after the files were saved, and keeps the old file system in use at the next boot: it must
+// not grow over them, and the boot after that puts them back.
+func TestRescueWaits(t *testing.T) {
+	b := newBox(t, 2*gib)
+	b.format(b.perm - 256*mib)
+	b.put()
+	if err := disk.Save(t.Context(), section{b.file}, b.perm); err != nil {
+		t.Fatal(err)
+	}
+	b.run(func(p disk.Place) error {
+		if err := p.Mount(); err != nil {
+			return err
+		}
+		f, err := os.Open(filepath.Join(p.Mountpoint, "empty"))
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		r, err := p.Prepare(t.Context(), slog.New(slog.NewTextHandler(t.Output(), nil)))
+		said := strings.Join(r.Sentences, " ")
+		if err != nil || !r.Mounted || r.Grown() || !strings.Contains(said, "the rescue waits for the next boot") || strings.Contains(said, "grow") {
+			t.Errorf("%+v, %v", r, err)
+		}
+		return nil
+	})
+	if r := b.prepare(true); !r.SetAside || r.Saved < len(nodeFiles()) {
+		t.Errorf("the boot after that: %+v", r)
+	}
+}
+
 // TestPrepareSetsAside damages what cannot be mended.
 func TestPrepareSetsAside(t *testing.T) {
 	for name, c := range map[string]struct {

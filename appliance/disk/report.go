@@ -57,6 +57,8 @@ type job struct {
 	Place
 	Report
 	log *slog.Logger
+	// waits says that saved files lie at the end of the partition, and are not put back yet.
+	waits bool
 }
 
 // say records a sentence, and logs it.

@@ -34,7 +34,7 @@ func (j *job) setAside(ctx context.Context, reason string) error {
 		if tiny = room < 2*minFiles; tiny {
 			return makeFiles(f, room, "perm")
 		}
-		n, err := save(ctx, f, room, reason)
+		n, err := save(ctx, f, room, reason, j.far("saved"))
 		if err == nil {
 			j.log.Info("disk: saved", "files", n.Files, "bytes", n.Length, "took", time.Since(start).Round(time.Millisecond))
 		}
@@ -60,7 +60,7 @@ func makeFiles(f *os.File, size int64, label string) error {
 }
 
 // finishRescue does what the note at the end of the partition says, if there is one, and
-// then erases it. The new file system is mounted after that.
+// then erases it. The new file system is mounted after that. Where somebody uses the old one, it waits.
 func (j *job) finishRescue(ctx context.Context) error {
 	n, err := j.note()
 	if errors.Is(err, errNoNote) {
@@ -82,7 +82,8 @@ func (j *job) finishRescue(ctx context.Context) error {
 	}
 	if isMounted && !made {
 		if err := j.unmount(); err != nil {
-			j.say("The old file system is in use, so the rescue waits for the next boot: %v.", err)
+			j.say("The old file system is in use, so the rescue waits for the next boot, and what is written until then will be lost: %v.", err)
+			j.waits = true
 			return nil
 		}
 		isMounted = false
@@ -144,7 +145,7 @@ func (j *job) putBack(ctx context.Context, n *note) error {
 		return err
 	}
 	defer f.Close()
-	lost, err := unpack(ctx, io.NewSectionReader(f, n.Start, n.Length), j.Mountpoint)
+	lost, err := unpack(ctx, &metered{r: io.NewSectionReader(f, n.Start, n.Length), all: n.Length, far: j.far("put back")}, j.Mountpoint)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}

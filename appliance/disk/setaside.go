@@ -32,8 +32,9 @@ type device interface {
 	Sync() error
 }
 
-// save writes what can be read of the old file system, and the note, to the end of d.
-func save(ctx context.Context, d device, size int64, reason string) (*note, error) {
+// save writes what can be read of the old file system, and the note, to the end of d. far is told how many bytes of all files were
+// written.
+func save(ctx context.Context, d device, size int64, reason string, far func(done, all int64)) (*note, error) {
 	if size < 2*minFiles {
 		return nil, fmt.Errorf("%d bytes are too few for a file system and a rescue", size)
 	}
@@ -52,7 +53,7 @@ func save(ctx context.Context, d device, size int64, reason string) (*note, erro
 	for _, l := range lost {
 		n.lose(l)
 	}
-	if err := n.pack(ctx, d, size, files); err != nil {
+	if err := n.pack(ctx, d, size, files, far); err != nil {
 		return nil, err
 	}
 	if err := d.Sync(); err != nil {
@@ -100,7 +101,7 @@ func readable(ctx context.Context, d device) (files []*ext4.File, lost []string,
 }
 
 // pack chooses what fits and writes the tar stream.
-func (n *note) pack(ctx context.Context, d device, size int64, files []*ext4.File) error {
+func (n *note) pack(ctx context.Context, d device, size int64, files []*ext4.File, far func(done, all int64)) error {
 	const perFile = 4 << 10 // headers and padding
 	end := notePlace(size)
 	room := min(size/2, size-minFiles)
@@ -133,6 +134,10 @@ func (n *note) pack(ctx context.Context, d device, size int64, files []*ext4.Fil
 		return err
 	}
 	w := tar.NewWriter(zip)
+	m := &metered{far: far}
+	for _, f := range chosen {
+		m.all += f.Size
+	}
 	for _, f := range chosen {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -141,7 +146,7 @@ func (n *note) pack(ctx context.Context, d device, size int64, files []*ext4.Fil
 		if !ok && f.Size > 0 && memory != nil && overlaps(f, n.Start, end) {
 			continue // already counted as lost
 		}
-		if err := n.add(w, f, contents); err != nil {
+		if err := n.add(w, f, contents, m); err != nil {
 			return err
 		}
 	}
@@ -190,7 +195,7 @@ func (n *note) lift(files []*ext4.File, end int64) (map[*ext4.File][]byte, error
 
 // add writes one file to the stream. One that cannot be read to its end keeps what could be, the
 // rest being zeros, under another name.
-func (n *note) add(w *tar.Writer, f *ext4.File, contents []byte) error {
+func (n *note) add(w *tar.Writer, f *ext4.File, contents []byte, m *metered) error {
 	h, err := tar.FileInfoHeader(info{f}, f.Link)
 	if err != nil {
 		return fmt.Errorf("save %s: %w", f.Path, err)
@@ -207,7 +212,8 @@ func (n *note) add(w *tar.Writer, f *ext4.File, contents []byte) error {
 	if err := w.WriteHeader(h); err != nil {
 		return err
 	}
-	if _, err := io.Copy(w, r); err != nil {
+	m.r = r
+	if _, err := io.Copy(w, m); err != nil {
 		return err
 	}
 	n.Files++

@@ -32,7 +32,7 @@ func main() {
 	}
 	for n, d := range disks {
 		if n == 0 {
-			err = errors.Join(err, boot("/perm", disk.Perm))
+			err = errors.Join(err, boot("/perm", func(ctx context.Context, log *slog.Logger) (disk.Report, error) { return disk.Perm(ctx, log, nil) }))
 			continue
 		}
 		p := disk.Place{Disk: d, Partition: d + "4", Number: 4, Mountpoint: "/perm-" + filepath.Base(d)}
