@@ -42,6 +42,7 @@ type Result struct {
 	Bits  int
 	Alive Round // nobody is dead
 	Dead  Round // the share of nodes that the plan says
+	Mixed Round // nobody is dead; b is that of the node that looks up, all others have 1, as most do in the public network
 	Table Table
 }
 
@@ -123,20 +124,26 @@ func (p Plan) Run(ctx context.Context, done func(Result)) error {
 func (p Plan) measure(ctx context.Context, net *network, bits int) (Result, error) {
 	r := Result{Nodes: len(net.ids), Bits: bits}
 	var err error
-	if r.Alive, err = p.round(ctx, net, bits, 0); err != nil {
+	if r.Alive, err = p.round(ctx, net, bits, bits, 0); err != nil {
 		return r, err
 	}
-	if r.Dead, err = p.round(ctx, net, bits, p.Dead); err != nil {
+	if r.Dead, err = p.round(ctx, net, bits, bits, p.Dead); err != nil {
 		return r, err
+	}
+	r.Mixed = r.Alive
+	if bits > 1 {
+		if r.Mixed, err = p.round(ctx, net, bits, 1, 0); err != nil {
+			return r, err
+		}
 	}
 	r.Table, err = p.table(ctx, net, bits)
 	return r, err
 }
 
-// round carries lookups out.
-func (p Plan) round(ctx context.Context, net *network, bits int, dead float64) (Round, error) {
+// round carries lookups out, by nodes with one b among nodes with another, of which a share is dead.
+func (p Plan) round(ctx context.Context, net *network, bits, others int, dead float64) (Round, error) {
 	all := make([]struct{ findNode, get, recursion, rescued found }, p.Lookups)
-	err := spread(ctx, net, bits, p.Lookups, func(w *world, i int) (err error) {
+	err := spread(ctx, net, bits, others, p.Lookups, func(w *world, i int) (err error) {
 		w.dead = dead
 		rng := rand.New(rand.NewPCG(p.Seed, uint64(i)))
 		var target router.ID
@@ -199,7 +206,7 @@ func (p Plan) table(ctx context.Context, net *network, bits int) (Table, error) 
 		return Table{}, err
 	}
 	kept := make([]upkeep, p.Tables)
-	err = spread(ctx, net, bits, p.Tables, func(w *world, i int) (err error) {
+	err = spread(ctx, net, bits, bits, p.Tables, func(w *world, i int) (err error) {
 		kept[i], err = w.keep(nodes[i])
 		return err
 	})
@@ -220,7 +227,7 @@ func (p Plan) table(ctx context.Context, net *network, bits int) (Table, error) 
 
 // heapOf measures how many bytes of the heap a table and the view of it take, and counts the contacts.
 func heapOf(net *network, bits int, nodes []int) (bytes, contacts float64, err error) {
-	w := newWorld(net, bits)
+	w := newWorld(net, bits, bits)
 	var keep []any
 	before := heapInUse()
 	for _, node := range nodes {
@@ -249,12 +256,12 @@ func heapInUse() uint64 {
 
 // spread calls f for each of n jobs, on all CPUs. A worker has a world of its own, of which the outcome of a job does
 // not depend.
-func spread(ctx context.Context, net *network, bits, n int, f func(w *world, i int) error) error {
+func spread(ctx context.Context, net *network, bits, others, n int, f func(w *world, i int) error) error {
 	workers := min(runtime.GOMAXPROCS(0), n)
 	g, ctx := errgroup.WithContext(ctx)
 	for worker := range workers {
 		g.Go(func() error {
-			w := newWorld(net, bits)
+			w := newWorld(net, bits, others)
 			for i := worker; i < n; i += workers {
 				if err := ctx.Err(); err != nil {
 					return err

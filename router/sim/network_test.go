@@ -46,7 +46,7 @@ func TestTablesHaveConverged(t *testing.T) {
 // What a node answers from is what its table publishes once all of its contacts have answered.
 func TestViewIsThatOfTheTable(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
-	w := newWorld(newNetwork(2000, 4), 1)
+	w := newWorld(newNetwork(2000, 4), 1, 1)
 	for range 20 {
 		node := rng.IntN(2000)
 		v, err := w.view(node)

@@ -19,7 +19,7 @@ type recursed struct {
 func (w *world) recurse(from int) (recursed, error) {
 	w.cost = traffic{}
 	target := w.item.target
-	v, err := w.view(from)
+	v, err := w.newView(from, w.bits)
 	if err != nil {
 		return recursed{}, err
 	}

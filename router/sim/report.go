@@ -48,6 +48,16 @@ func (r *Report) WriteMarkdown(w io.Writer) error {
 			percent(a.Recursion.Right), percent(d.Recursion.Right), percent(d.Rescued.Right), fixed(d.Rescued.Messages), fixed(d.Get.Messages))
 	}
 	p.line("")
+	p.line("## A node among others with b = 1, as most are in the public network")
+	p.line("")
+	p.row("nodes", "b of the one", "find_node: hops", "messages", "exact", "get by lookup: hops", "messages", "recursion: hops", "mean", "messages")
+	p.rule(10)
+	for _, x := range r.Results {
+		m := x.Mixed
+		p.row(count(x.Nodes), count(x.Bits), hops(m.FindNode), fixed(m.FindNode.Messages), percent(m.FindNode.Right), hops(m.Get), fixed(m.Get.Messages),
+			hops(m.Recursion), fixed(m.Recursion.Hops), fixed(m.Recursion.Messages))
+	}
+	p.line("")
 	p.line("## The routing table of a node")
 	p.line("")
 	p.line("Memory is that of the table and of what answers are made from, in user space, measured. Upkeep is the most there can be: by the table's own rules,")

@@ -1,9 +1,12 @@
 package sim_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"math"
+	"os"
 	"os/exec"
 	"runtime"
 	"strings"
@@ -35,7 +38,7 @@ func slope(results []sim.Result, y func(sim.Result) float64) float64 {
 // Lookups find exactly what they look for, and ten times the nodes cost a constant more.
 func TestLookupsGrowWithLogN(t *testing.T) {
 	for _, bits := range []int{1} {
-		all := run(t, sim.Plan{Nodes: []int{100, 1000, 10000}, Bits: []int{bits}, Dead: 0.2, Lookups: 200, Tables: 2, Seed: 7})
+		all := run(t, sim.Plan{Nodes: []int{100, 1000, 10000}, Bits: []int{bits}, Dead: 0.2, Lookups: 100, Tables: 1, Seed: 7})
 		for _, r := range all {
 			t.Logf("%d nodes, b = %d: %+v, recursion %+v", r.Nodes, bits, r.Alive.FindNode, r.Alive.Recursion)
 			a, levels := r.Alive, math.Log2(float64(r.Nodes))/float64(bits)
@@ -58,15 +61,22 @@ func TestLookupsGrowWithLogN(t *testing.T) {
 				t.Errorf("%d nodes, b = %d, a fifth of them dead: %+v", r.Nodes, bits, d)
 			}
 		}
-		// Each step of ten costs the same: what grows faster than the logarithm costs ever more.
+		// Ten times the nodes cost so many hops at most, from wherever. What grows faster than the logarithm costs ever more.
+		for i := 1; i < len(all); i++ {
+			for name, hops := range map[string]float64{
+				"find_node": all[i].Alive.FindNode.Hops - all[i-1].Alive.FindNode.Hops,
+				"recursion": all[i].Alive.Recursion.Hops - all[i-1].Alive.Recursion.Hops,
+			} {
+				if hops > math.Log2(10)/float64(bits) {
+					t.Errorf("b = %d: %s takes %.2f hops more in %d nodes than in %d", bits, name, hops, all[i].Nodes, all[i-1].Nodes)
+				}
+			}
+		}
 		for name, y := range map[string]func(sim.Result) float64{
-			"hops":           func(r sim.Result) float64 { return r.Alive.FindNode.Hops },
-			"recursion hops": func(r sim.Result) float64 { return r.Alive.Recursion.Hops },
-			"messages":       func(r sim.Result) float64 { return r.Alive.FindNode.Messages },
-			"bytes":          func(r sim.Result) float64 { return r.Alive.FindNode.Bytes },
+			"messages": func(r sim.Result) float64 { return r.Alive.FindNode.Messages },
+			"bytes":    func(r sim.Result) float64 { return r.Alive.FindNode.Bytes },
 		} {
-			first, second := y(all[1])-y(all[0]), y(all[2])-y(all[1])
-			if second > 1.25*first {
+			if first, second := y(all[1])-y(all[0]), y(all[2])-y(all[1]); second > 1.25*first {
 				t.Errorf("b = %d: %s rise by %.2f from 100 to 1,000 nodes, and by %.2f to 10,000", bits, name, first, second)
 			}
 		}
@@ -133,5 +143,31 @@ func TestProductIsWithoutSimulation(t *testing.T) {
 		if strings.HasPrefix(p, "gonum.org/") || strings.HasPrefix(p, "kdht/router/sim") {
 			t.Errorf("the product contains %s", p)
 		}
+	}
+}
+
+// What is written for people is what make sim found.
+func TestTablesAreThoseOfTheResults(t *testing.T) {
+	b, err := os.ReadFile("scale.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r sim.Report
+	if err := json.Unmarshal(b, &r); err != nil {
+		t.Fatal(err)
+	}
+	if last := r.Results[len(r.Results)-1]; last.Nodes < 1_000_000 || len(r.Results) != len(r.Plan.Nodes)*len(r.Plan.Bits) {
+		t.Errorf("%d results, the last of %d nodes", len(r.Results), last.Nodes)
+	}
+	var md bytes.Buffer
+	if err := r.WriteMarkdown(&md); err != nil {
+		t.Fatal(err)
+	}
+	written, err := os.ReadFile("scale.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(string(written), md.String()); d != "" {
+		t.Errorf("scale.md is not what scale.json says (-written +should be):\n%s", d)
 	}
 }

@@ -23,12 +23,13 @@ var epoch = time.Unix(1_000_000_000, 0)
 // world is a network with tables and dead nodes, as one worker sees it. It is not safe for concurrent use.
 type world struct {
 	*network
-	bits int     // b
-	dead float64 // share of the nodes that do not answer
+	bits   int     // b of whoever asks
+	others int     // b of those that answer
+	dead   float64 // share of the nodes that do not answer
 
-	views map[int]*router.View // by node; at random one makes room for another
+	views map[int]*router.View // of those that answer; the oldest makes room for another
 	order []int                // nodes whose views are kept
-	next  int                  // place in order that is taken next
+	next  int                  // place in order of the oldest
 	table []int
 	query []byte
 	reply []byte
@@ -58,16 +59,33 @@ func (t *traffic) add(message []byte) {
 	t.bytes += headers + len(message)
 }
 
-func newWorld(net *network, bits int) *world {
-	return &world{network: net, bits: bits, views: make(map[int]*router.View), tid: [4]byte{'s', 'i', 'm', 0}}
+func newWorld(net *network, bits, others int) *world {
+	return &world{network: net, bits: bits, others: others, views: make(map[int]*router.View), tid: [4]byte{'s', 'i', 'm', 0}}
 }
 
-// view returns what a node answers from.
+// view returns what a node answers others from.
 func (w *world) view(node int) (*router.View, error) {
 	if v := w.views[node]; v != nil {
 		return v, nil
 	}
-	w.table = w.appendTable(w.table[:0], node, w.bits)
+	v, err := w.newView(node, w.others)
+	if err != nil {
+		return nil, err
+	}
+	if len(w.order) < maxViews {
+		w.order = append(w.order, node)
+	} else {
+		delete(w.views, w.order[w.next])
+		w.order[w.next] = node
+		w.next = (w.next + 1) % maxViews
+	}
+	w.views[node] = v
+	return v, nil
+}
+
+// newView returns the view of a node's table with b bits to a level.
+func (w *world) newView(node, bits int) (*router.View, error) {
+	w.table = w.appendTable(w.table[:0], node, bits)
 	s := &bpf.Snapshot{ID4: w.ids[node], Nodes4: make([][krpc.Node4Len]byte, len(w.table))}
 	for i, c := range w.table {
 		n := &s.Nodes4[i]
@@ -80,14 +98,6 @@ func (w *world) view(node int) (*router.View, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sim: view of node %d: %w", node, err)
 	}
-	if len(w.order) < maxViews {
-		w.order = append(w.order, node)
-	} else {
-		delete(w.views, w.order[w.next])
-		w.order[w.next] = node
-		w.next = (w.next + 1) % maxViews
-	}
-	w.views[node] = v
 	return v, nil
 }
 

@@ -28,8 +28,8 @@ var cli struct {
 	Nodes   []int   `help:"Sizes of networks." default:"100,1000,10000,100000,1000000"`
 	Bits    []int   `help:"Values of b, how many bits of an ID the routing table tells apart at a time." default:"1"`
 	Dead    float64 `help:"Share of dead nodes in the second round of lookups." default:"0.2"`
-	Lookups int     `help:"Lookups of each kind, per network and round." default:"2000"`
-	Tables  int     `help:"Nodes whose tables are measured and kept up, per network." default:"16"`
+	Lookups int     `help:"Lookups of each kind, per network and round." default:"1000"`
+	Tables  int     `help:"Nodes whose tables are measured and kept up, per network." default:"8"`
 	Seed    uint64  `help:"What all is drawn from." default:"1"`
 	Out     string  `help:"Folder to write to." default:"router/sim" type:"existingdir" placeholder:"DIR"`
 }
