@@ -25,6 +25,9 @@ type Layout struct {
 	// Boot is the boot partition; nil if there is none, and BootErr then says why.
 	Boot    Volume
 	BootErr error
+	// BootID tells the file systems apart that take turns on the boot partition, since every kernel comes with its own; "" if that
+	// cannot be told. nil: there is but one.
+	BootID func() string
 	// NICs is the directory of the network interfaces in sysfs.
 	NICs string
 	// Console is the file that the console shows lines from, one for each write.
@@ -54,7 +57,8 @@ func Gokrazy() (Layout, error) {
 	if place, err := bootdisk.Find("/"); err != nil {
 		l.BootErr = err
 	} else {
-		l.Boot = FAT{Device: place.Parts[1]}
+		fat := FAT{Device: place.Parts[1]}
+		l.Boot, l.BootID = fat, fat.ID
 		if _, tried := place.RunningTrial(bootdisk.CommandLine(), bootdisk.ThisPlatform()); tried {
 			// The version before must find what it left. If /perm is broken, that one mends it, and this one is not well.
 			l.Prepare = nil

@@ -19,7 +19,8 @@
 //
 // No key of the configuration is a secret, so kdht.hujson stays where it is, to be changed there. Secrets have files of
 // their own, which are overwritten and removed.
-// An update with another kernel has a boot file system of its own (appliance/update/bootdisk), without that file.
+// An update with another kernel has a boot file system of its own (appliance/update/bootdisk), without that file; a rollback brings the one of
+// before back, with its file, which counts as new only if it was changed since (seen.go).
 //
 // A button for the factory reset is not supported: boxes of five kinds have no GPIO line in common, one without a
 // button floats, and the file works on all of them.

@@ -1,10 +1,12 @@
 package box
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"runtime"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -24,6 +26,20 @@ const busyPatience = 5 * time.Second
 // so that it is unmounted whatever becomes of the process.
 type FAT struct {
 	Device string // as in /dev/sda1
+}
+
+// ID tells where on the device the file system in force begins: one with another kernel lies elsewhere (bootdisk).
+func (v FAT) ID() string {
+	f, err := os.Open(v.Device)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	var b [16]byte
+	if _, err := f.ReadAt(b[:], 0); err != nil {
+		return ""
+	}
+	return strconv.Itoa(int(binary.LittleEndian.Uint16(b[14:]))) // reserved sectors
 }
 
 // Use implements [Volume].

@@ -67,23 +67,29 @@ func (b *Box) takeConfig(in *inbox) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		b.problem("The configuration that was taken over cannot be read: %v.", err)
 	}
+	s := b.readSeen()
 	if l := in.config; l != nil {
 		next := text(l.content)
 		err := checkConfig(l.name, next)
 		switch {
 		case err != nil:
 			b.faults(err, "%s on the boot partition is not used", l.name)
-		case bytes.Equal(next, old):
-		default:
+		case old != nil && !bytes.Equal(next, old) && s.has(next):
+			b.problem("%s on the boot partition is an earlier one, which came back with an earlier kernel: what was taken over since is used. Change it, if only by a blank, to have it used.", l.name)
+			err = errEarlier
+		case !bytes.Equal(next, old):
 			if err := writeDurable(saved, next, 0o600); err != nil {
 				b.problem("%s on the boot partition is used, but cannot be kept: %v.", l.name, err)
 			}
 			b.log.Info("configuration taken over", "from", l.name)
 		}
 		if err == nil {
+			s.note(next)
 			b.config = next
 			return
 		}
+	} else {
+		s.note(nil)
 	}
 	if old == nil {
 		return
