@@ -117,6 +117,11 @@ func New(o Options) (*Manager, error) {
 		}
 	}
 	m.find()
+	if m.noDisk == nil && !o.Memory {
+		if err := trial.Reserve(m.dir); err != nil {
+			o.Log.Warn("no room is kept for the records of updates", "err", err)
+		}
+	}
 	return m, nil
 }
 

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"kdht/appliance/update/bootdisk"
 )
 
@@ -118,7 +120,8 @@ func Read(dir, name string, v any) (bool, error) {
 	return true, json.Unmarshal(b, v)
 }
 
-// Write writes a record so that after a power cut the old one is there, or the new one.
+// Write writes a record so that after a power cut the old one is there, or the new one. On a full disk it takes what [Reserve] has
+// made.
 func Write(dir, name string, v any) error {
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -127,8 +130,16 @@ func Write(dir, name string, v any) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
+	for {
+		if err := write(dir, name, b); !errors.Is(err, unix.ENOSPC) || !yield(dir) {
+			return err
+		}
+	}
+}
+
+func write(dir, name string, b []byte) error {
 	tmp := filepath.Join(dir, name+".new")
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := create(tmp)
 	if err != nil {
 		return err
 	}
