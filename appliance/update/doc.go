@@ -8,7 +8,8 @@
 //   - mbr: answered, and not written: boot code is never replaced, because no trial can test it;
 //   - switch, testboot: arm a trial and change nothing that is booted;
 //   - reboot: with a trial armed, stops the node and tries: by kexec, or where no kernel can be loaded or a hang could not
-//     be undone from afar (Raspberry Pi) by the flag of gokrazy's init.
+//     be undone from afar (Raspberry Pi) by the flag of gokrazy's init, if the kernel stays, or else by a start that the
+//     firmware makes once with other files (bootdisk.Once).
 //
 // In the trial the guard (appliance/guard) asks for [Health] until it passes several times in a row, and commits; when its
 // deadline passes it restarts the machine into what was there before. This package has a second, later deadline for when

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"strings"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -17,6 +18,11 @@ type Machine interface {
 	LoadKernel(kernel *os.File, line string) error
 	// Kexec starts the loaded kernel. It returns only with an error.
 	Kexec() error
+	// CanOnce says whether RestartOnce does what it should.
+	CanOnce() bool
+	// RestartOnce restarts the machine by its firmware, which then, and only then, reads what [bootdisk.Disk.Once] has made. It
+	// returns only with an error.
+	RestartOnce() error
 	// Restart restarts the machine by its firmware. It returns only with an error.
 	Restart() error
 	// PowerOff switches the machine off. It returns only with an error.
@@ -34,17 +40,42 @@ func (Linux) LoadKernel(kernel *os.File, line string) error {
 // Kexec implements [Machine].
 func (Linux) Kexec() error { return leave(unix.LINUX_REBOOT_CMD_KEXEC) }
 
+// CanOnce implements [Machine]. The Raspberry Pi's boot loader says so in the device tree, from the 4 on: see
+// https://www.raspberrypi.com/documentation/computers/configuration.html#part4.
+func (Linux) CanOnce() bool {
+	_, err := os.Stat("/proc/device-tree/chosen/bootloader/tryboot")
+	return err == nil
+}
+
+// RestartOnce implements [Machine]. The kernel's driver passes the word on to the firmware.
+func (Linux) RestartOnce() error {
+	flush()
+	words, err := unix.BytePtrFromString("0 tryboot")
+	if err != nil {
+		return err
+	}
+	_, _, errno := unix.Syscall6(unix.SYS_REBOOT, unix.LINUX_REBOOT_MAGIC1, unix.LINUX_REBOOT_MAGIC2, unix.LINUX_REBOOT_CMD_RESTART2,
+		uintptr(unsafe.Pointer(words)), 0, 0)
+	return errno
+}
+
 // Restart implements [Machine].
 func (Linux) Restart() error { return leave(unix.LINUX_REBOOT_CMD_RESTART) }
 
 // PowerOff implements [Machine].
 func (Linux) PowerOff() error { return leave(unix.LINUX_REBOOT_CMD_POWER_OFF) }
 
-// leave ends the run of the kernel with everything written. /perm becomes read-only first, so that its journal is clean;
+// leave ends the run of the kernel with everything written.
+func leave(command int) error {
+	flush()
+	return unix.Reboot(command)
+}
+
+// flush has everything written. /perm becomes read-only first, so that its journal is clean;
 // where a program keeps it from that, the journal is there for it.
 //
 // A disk that does not answer is not waited for.
-func leave(command int) error {
+func flush() {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -56,7 +87,6 @@ func leave(command int) error {
 	case <-done:
 	case <-time.After(flushing):
 	}
-	return unix.Reboot(command)
 }
 
 // flushing is how long a disk may take for what was not written yet.
@@ -78,6 +108,9 @@ func Uptime() time.Duration {
 	}
 	return time.Duration(ts.Nano())
 }
+
+// canTry says whether a trial can be one of a kernel.
+func (m *Manager) canTry() bool { return canKexec(m.o.Platform) || m.o.Machine.CanOnce() }
 
 // canKexec says whether a trial may load a kernel by itself.
 func canKexec(p bootdisk.Platform) bool { return p != bootdisk.Firmware }

@@ -26,6 +26,7 @@ const (
 const (
 	byKexec = "kexec"
 	byFlag  = "flag"
+	byOnce  = "once" // a start by the firmware with other files, which counts for that start alone
 )
 
 // Switch arms a trial of what was uploaded. Nothing that is booted changes by that.
@@ -135,7 +136,16 @@ func (m *Manager) arm(r *slotRecord, boot int, note, by string) error {
 			}
 		}
 		if !canKexec(m.o.Platform) {
-			return nil
+			if boot == 0 {
+				return nil
+			}
+			err := m.prepareOnce(d, t)
+			if errors.Is(err, bootdisk.ErrNoRoom) || errors.Is(err, errSilent) {
+				t.Target.Boot, t.Note = 0, "the kernel stays: "+err.Error()
+				return nil
+			}
+			t.Method = byOnce
+			return err
 		}
 		err = m.load(d, t)
 		if err == nil {
@@ -187,13 +197,39 @@ func (m *Manager) remember(boot int) {
 	}
 }
 
-// load loads the kernel of a trial.
-func (m *Manager) load(d *bootdisk.Disk, t *trial.Trial) (err error) {
-	line, err := d.TrialLine(t.Target)
+// errSilent keeps a firmware that does not do what it says from keeping all of a release away.
+var errSilent = errors.New("its first trial ended without a word")
+
+// prepareOnce prepares the trial of a kernel by the firmware.
+func (m *Manager) prepareOnce(d *bootdisk.Disk, t *trial.Trial) error {
+	m.mu.Lock()
+	silent := t.Serial != 0 && m.slots.CutOff == t.Serial
+	m.mu.Unlock()
+	if silent {
+		return errSilent
+	}
+	line, err := trialLine(d, t)
 	if err != nil {
 		return err
 	}
-	line += " " + t.Before.Word()
+	if err := d.Once(t.Target, line); err != nil {
+		return fmt.Errorf("the new kernel cannot be tried: %w", err)
+	}
+	return nil
+}
+
+// trialLine is the command line of a trial.
+func trialLine(d *bootdisk.Disk, t *trial.Trial) (string, error) {
+	line, err := d.TrialLine(t.Target)
+	return line + " " + t.Before.Word(), err
+}
+
+// load loads the kernel of a trial.
+func (m *Manager) load(d *bootdisk.Disk, t *trial.Trial) (err error) {
+	line, err := trialLine(d, t)
+	if err != nil {
+		return err
+	}
 	r, err := d.Kernel(t.Target.Boot)
 	if err != nil {
 		return err
@@ -262,6 +298,10 @@ func (m *Manager) leave(off bool) {
 	case t != nil && t.Method == byKexec:
 		err = m.o.Machine.Kexec()
 		m.o.Log.Error("the loaded kernel could not be started", "err", err)
+		err = m.o.Machine.Restart()
+	case t != nil && t.Method == byOnce:
+		err = m.o.Machine.RestartOnce()
+		m.o.Log.Error("the firmware was not told of the trial", "err", err)
 		err = m.o.Machine.Restart()
 	case t != nil:
 		if err = m.disk(func(d *bootdisk.Disk) error { return d.Arm(t.Before.Word()) }); err != nil {

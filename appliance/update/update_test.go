@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -24,6 +25,7 @@ import (
 	"kdht/appliance/update/bootdisk"
 	"kdht/appliance/update/testdisk"
 	"kdht/appliance/update/trial"
+	"kdht/bpf/testenv"
 	"kdht/config"
 	"kdht/store"
 )
@@ -46,6 +48,7 @@ type bench struct {
 	kernel   []byte
 	line     string
 	loadErr  error
+	once     bool // the firmware can try a kernel
 	platform bootdisk.Platform
 	cmdline  string
 	gokrazy  []string // requests that came to gokrazy's socket
@@ -163,7 +166,12 @@ func (b *bench) LoadKernel(k *os.File, line string) (err error) {
 	b.kernel, err = io.ReadAll(k)
 	return err
 }
-func (b *bench) Kexec() error    { b.called("kexec"); return errors.New("kexec") }
+func (b *bench) Kexec() error  { b.called("kexec"); return errors.New("kexec") }
+func (b *bench) CanOnce() bool { return b.once }
+func (b *bench) RestartOnce() error {
+	b.called("restart once")
+	return errors.New("restart once")
+}
 func (b *bench) Restart() error  { b.called("restart"); return errors.New("restart") }
 func (b *bench) PowerOff() error { b.called("power off"); return errors.New("power off") }
 
@@ -511,6 +519,39 @@ func TestFirmware(t *testing.T) {
 	}
 	if bytes.Contains(begin(t, b.place.Parts[1], 32<<20), []byte(bootdisk.TryFlag)) {
 		t.Error("the flag is still there")
+	}
+}
+
+// TestFirmwareOnce has the firmware try another kernel.
+func TestFirmwareOnce(t *testing.T) {
+	b := newBench(t, func(b *bench) {
+		b.platform, b.once = bootdisk.Firmware, true
+		b.disk(func(d *bootdisk.Disk) error { return d.Flash(bytes.NewReader(testdisk.File(t, "v1.fat"))) })
+	})
+	if err := b.gok(testdisk.File(t, "v2.squashfs"), testdisk.File(t, "v2.fat"), testdisk.File(t, "v2.mbr")); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(b.calls, " "); got != "restart once restart" { // the first one has failed
+		t.Errorf("calls: %s", got)
+	}
+	list := func() string {
+		out, err := exec.Command(testenv.NeedTool(t, "mdir"), "-/", "-b", "-i", b.place.Parts[1], "::").CombinedOutput()
+		if err != nil {
+			t.Fatalf("mdir: %v: %s", err, out)
+		}
+		return strings.ToLower(string(out))
+	}
+	for _, path := range []string{"::/tryboot.txt", "::/try/vmlinuz", "::/try/cmdline.txt"} {
+		if all := list(); !strings.Contains(all, path+"\n") {
+			t.Errorf("%s is not there:\n%s", path, all)
+		}
+	}
+	b.start(b.mount(bootdisk.Slot2))
+	if u := b.last(); u.Result != "reverted" {
+		t.Errorf("history %+v", u)
+	}
+	if all := list(); strings.Contains(all, "::/try") {
+		t.Errorf("it is still there:\n%s", all)
 	}
 }
 

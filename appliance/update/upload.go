@@ -1,7 +1,6 @@
 package update
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
@@ -244,9 +243,7 @@ func (m *Manager) boot(r io.Reader, length int64) (sums, error) {
 	m.mu.Unlock()
 	sent := newSums()
 	var n count
-	in := bufio.NewReader(io.TeeReader(counter{m, r}, io.MultiWriter(sent, &n)))
-	head, _ := in.Peek(512)
-	head = bytes.Clone(head)
+	in := &beginning{r: io.TeeReader(counter{m, r}, io.MultiWriter(sent, &n))}
 	place, changed := 0, []string(nil)
 	err = m.disk(func(d *bootdisk.Disk) (err error) {
 		if place, err = d.Stage(in); err == nil {
@@ -257,7 +254,7 @@ func (m *Manager) boot(r io.Reader, length int64) (sums, error) {
 	note := ""
 	if errors.Is(err, bootdisk.ErrNoRoom) {
 		note = err.Error()
-		changed, err = m.compare(io.MultiReader(bytes.NewReader(head), in))
+		changed, err = m.compare(io.MultiReader(bytes.NewReader(in.kept), in.r))
 		place = 0
 	}
 	switch {
@@ -273,7 +270,7 @@ func (m *Manager) boot(r io.Reader, length int64) (sums, error) {
 	defer m.mu.Unlock()
 	switch {
 	case len(changed) == 0:
-	case place != 0 && canKexec(m.o.Platform):
+	case place != 0 && m.canTry():
 		m.staged.boot = place
 	case note != "":
 		m.staged.note = "the kernel stays: " + note
@@ -301,6 +298,19 @@ func (m *Manager) compare(r io.Reader) (changed []string, err error) {
 		return err
 	})
 	return changed, err
+}
+
+// beginning keeps the beginning of what is read: more than there is of a boot image before its files.
+type beginning struct {
+	r    io.Reader
+	kept []byte
+}
+
+func (b *beginning) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	const most = 4 << 20
+	b.kept = append(b.kept, p[:min(n, most-len(b.kept))]...)
+	return n, err
 }
 
 type count int64

@@ -23,6 +23,7 @@ type box struct {
 	mac     string
 	nic     vm.NIC
 	boots   int
+	stayOff bool // when it restarts
 
 	*vm.VM
 	addr netip.Addr
@@ -57,6 +58,7 @@ func (b *box) on(ctx context.Context) status.Report {
 	var err error
 	b.VM, err = vm.Start(ctx, vm.Config{
 		Machine: b.machine, Disk: b.disk, NICs: []vm.NIC{b.nic}, Log: logFile(b.t, fmt.Sprintf("boot%d", b.boots)),
+		StayOff: b.stayOff,
 	})
 	must(b.t, err)
 	b.addr, err = b.lan.Lease(ctx, b.mac)

@@ -189,7 +189,7 @@ func (u *updated) intact(path string, r release) (bootdisk.Slot, error) {
 		return 0, err
 	}
 	defer f.Close()
-	d := diskOf(f)
+	d := diskOf(f, bootdisk.BIOS)
 	s, err := d.Selected()
 	if err != nil {
 		return 0, err

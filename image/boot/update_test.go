@@ -28,7 +28,7 @@ func TestUpdate(t *testing.T) {
 		name string
 		test func(context.Context, *testing.T)
 	}{
-		{"cuts", testCuts}, {"program", testBadProgram}, {"machine", testBadMachine}, {"signed", testSigned}, {"gok", testGok},
+		{"cuts", testCuts}, {"program", testBadProgram}, {"machine", testBadMachine}, {"signed", testSigned}, {"gok", testGok}, {"firmware", testFirmware},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel() // they wait a lot
@@ -43,14 +43,20 @@ func TestUpdate(t *testing.T) {
 	}
 }
 
-// testGok updates a box with the stock gok, and cuts the power: what was committed stays. Then it goes back.
+// testGok updates an arm64 machine with UEFI, which runs from another kernel than that of the update, with the stock gok, and cuts
+// the power: what was committed stays, with its kernel. Then it goes back, to the kernel of before. At last an update is
+// no good.
 func testGok(ctx context.Context, t *testing.T) {
-	u := newUpdated(ctx, t, `"trial": "4m"`)
+	b := newBox(t, vm.ARM64(), 2<<30)
+	otherKernelOn(t, b.disk)
+	u := newUpdatedBox(ctx, b, `"trial": "4m"`)
+	u.runsKernel(ctx, 0, otherMaker)
 	before := u.runs(ctx, bootdisk.Slot2)
 	src, err := pack.OpenSource(ctx, ".")
 	must(t, err)
 	n := u.Console.Len()
-	must(t, pack.Update(ctx, src, "amd64", u.forward(), updatePassword, pack.Options{Version: "v2"}, logFile(t, "gok")))
+	must(t, pack.Update(ctx, src, "arm64", u.forward(), updatePassword, pack.Options{Version: "v2"}, logFile(t, "gok")))
+	u.runsKernel(ctx, n, maker)
 	u.says(ctx, n, "slot 3 is on trial")
 	u.refuses(ctx, http.MethodPut, "/update/root", []byte("another one"), http.StatusConflict, "on trial")
 	s := u.runs(ctx, bootdisk.Slot3)
@@ -63,12 +69,82 @@ func testGok(ctx context.Context, t *testing.T) {
 	if s := u.runs(ctx, bootdisk.Slot3); s.Version != "v2" {
 		t.Errorf("version %q after the power cut", s.Version)
 	}
+	u.runsKernel(ctx, 0, maker)
 
 	u.must(ctx, http.MethodPost, "/update/rollback", nil)
-	u.restart(ctx)
+	n = u.restart(ctx)
 	if s := u.runs(ctx, bootdisk.Slot2); s.Version != before.Version {
 		t.Errorf("version %q after going back, %q at first", s.Version, before.Version)
 	}
+	u.runsKernel(ctx, n, otherMaker)
+
+	u.send(ctx, release{root: file(t, image(t, "arm64").Root)})
+	_, err = u.disk.WriteAt(noise(1<<20), pack.RootOffset+pack.RootSize) // after all checks
+	must(t, err)
+	u.takesBack(ctx, "a root file system that has become garbage", "Kernel panic", "a crash, or the power")
+}
+
+// otherKernelOn gives a new disk another kernel.
+func otherKernelOn(t *testing.T, disk *vm.Disk) {
+	t.Helper()
+	boot := make([]byte, 96<<20) // its kernel is at the beginning
+	_, err := disk.ReadAt(boot, pack.BootOffset)
+	must(t, err)
+	_, err = disk.WriteAt(bytes.ReplaceAll(boot, []byte(maker), []byte(otherMaker)), pack.BootOffset)
+	must(t, err)
+}
+
+// runsKernel waits until a kernel has started behind the first n lines of the console, and checks who made it.
+func (u *updated) runsKernel(ctx context.Context, n int, by string) {
+	u.t.Helper()
+	line, err := u.Console.WaitAfter(ctx, n, `Linux version \S+ \((\S+)\)`)
+	must(u.t, err)
+	if line[1] != by {
+		u.t.Errorf("the kernel is %q, want one by %s", line[0], by)
+	}
+}
+
+// testFirmware updates a machine of which the firmware alone starts kernels, as the Raspberry Pi's does; here it is played by
+// package vm. The first trial is by the flag of gokrazy's init, the next of a slot in which init finds no file system, the
+// last one of another kernel, which the firmware is asked to start once.
+func testFirmware(ctx context.Context, t *testing.T) {
+	b := newBox(t, vm.Pi(), 2<<30)
+	b.stayOff = true // so that the firmware reads the disk anew
+	u := newUpdatedBox(ctx, b, `"trial": "4m"`)
+	r := releaseOf(t, image(t, "rpi"))
+
+	u.send(ctx, release{root: r.root})
+	u.leaves(ctx)
+	u.says(ctx, 0, "switching to inactive root partition")
+	u.says(ctx, 0, "slot 3 is on trial")
+	u.ended(u.runs(ctx, bootdisk.Slot3), "committed", "")
+
+	u.send(ctx, release{root: r.root})
+	_, err := u.disk.WriteAt(noise(1<<20), pack.RootOffset) // after all checks
+	must(t, err)
+	u.leaves(ctx)
+	u.says(ctx, 0, "mount inactive root")
+	u.ended(u.runs(ctx, bootdisk.Slot3), "reverted", "a crash, or the power")
+
+	u.runsKernel(ctx, 0, maker)
+	r.boot = otherKernel(t, r.boot)
+	u.send(ctx, r)
+	u.leaves(ctx)
+	u.runsKernel(ctx, 0, otherMaker)
+	u.says(ctx, 0, "slot 2 is on trial")
+	u.ended(u.runs(ctx, bootdisk.Slot2), "committed", "")
+	must(t, u.PowerCut(vm.LoseAll()))
+	u.on(ctx)
+	u.runs(ctx, bootdisk.Slot2)
+	u.runsKernel(ctx, 0, otherMaker)
+}
+
+// leaves has a box restart that stays off when it does, and switches it on again.
+func (u *updated) leaves(ctx context.Context) {
+	u.t.Helper()
+	u.must(ctx, http.MethodPost, "/reboot", nil)
+	must(u.t, u.Wait(ctx))
+	u.on(ctx)
 }
 
 // testSigned sends to a box with a release key what is not signed as it should be, what must not even be tried, and what is

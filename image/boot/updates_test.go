@@ -29,10 +29,17 @@ type updated struct {
 	value []byte
 }
 
-// newUpdated switches a box with the image on; settings are those of update in its configuration.
+// newUpdated switches a PC with the image on; settings are those of update in its configuration.
 func newUpdated(ctx context.Context, t *testing.T, settings string) *updated {
 	t.Helper()
-	u := &updated{box: newBox(t, vm.BIOS().Watched(), 2<<30), value: []byte("stored before the update")}
+	return newUpdatedBox(ctx, newBox(t, vm.BIOS().Watched(), 2<<30), settings)
+}
+
+// newUpdatedBox switches a new box on.
+func newUpdatedBox(ctx context.Context, b *box, settings string) *updated {
+	t := b.t
+	t.Helper()
+	u := &updated{box: b, value: []byte("stored before the update")}
 	c := &card{t: t, path: filepath.Join(u.dir, "disk.img")}
 	c.put("kdht.hujson", fmt.Sprintf(`{"update": {%s}}`, settings))
 	c.put("gokr-pw.txt", updatePassword)

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 )
 
 const (
@@ -25,6 +26,20 @@ var ErrFormat = errors.New("not a FAT16 file system as gokrazy writes it")
 // FS is a file system in memory, from its boot sector to the last sector in use. Changes through this package's functions
 // change these bytes.
 type FS []byte
+
+// Read reads the file system that begins at an offset, in bytes.
+func Read(r io.ReaderAt, off int64) (FS, error) {
+	first := make(FS, sector)
+	if _, err := r.ReadAt(first, off); err != nil {
+		return nil, err
+	}
+	fs := make(FS, int64(binary.LittleEndian.Uint32(first[32:]))*sector)
+	if _, err := r.ReadAt(fs, off); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	_, err := fs.layout()
+	return fs, err
+}
 
 // layout is where the parts of a file system are, in sectors.
 type layout struct {

@@ -9,9 +9,6 @@ import (
 	"unicode/utf16"
 )
 
-// label is the name of the volume that people see.
-const label = "KDHT       "
-
 // entry is a directory entry that is in use.
 type entry struct {
 	path string // with slashes, none at the beginning

@@ -1,6 +1,7 @@
 package pack
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"kdht/appliance/disk/ext4"
+	"kdht/appliance/update/bootdisk"
 	"kdht/image/fat"
 )
 
@@ -76,7 +78,9 @@ func Build(ctx context.Context, src Source, name string, o Options) (Image, erro
 		return Image{}, err
 	}
 	defer in.Close()
-	if err := in.reproducible(ctx, in.log, "overwrite", "--full", img.Path, "--target_storage_bytes", fmt.Sprint(ImageSize)); err != nil {
+	whole := base + ".gok" // gok's own image
+	defer os.Remove(whole)
+	if err := in.reproducible(ctx, in.log, "overwrite", "--full", whole, "--target_storage_bytes", fmt.Sprint(gokImageSize)); err != nil {
 		return Image{}, err
 	}
 	if o.SBOM {
@@ -93,7 +97,7 @@ func Build(ctx context.Context, src Source, name string, o Options) (Image, erro
 	if img.Kernel, err = in.kernel(ctx); err != nil {
 		return Image{}, err
 	}
-	return img, img.finish(src.Time)
+	return img, img.finish(whole, src.Time)
 }
 
 // setVersion has the linker tell our programs their version, and adds the file by which a root file system says what it is:
@@ -117,22 +121,24 @@ func setVersion(config map[string]any, src Source, instance, version string) err
 	return nil
 }
 
-// finish does to gok's image what the package documentation lists, and writes its parts to files.
-func (img *Image) finish(t time.Time) (err error) {
-	f, err := os.OpenFile(img.Path, os.O_RDWR, 0)
+// finish makes the image of gok's, as the package documentation says, and writes its parts to files.
+func (img *Image) finish(gok string, t time.Time) (err error) {
+	from, err := os.Open(gok)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-
-	boot, mbr := make(fat.FS, BootSize), make([]byte, 446)
-	if _, err := f.ReadAt(boot, BootOffset); err != nil {
+	defer from.Close()
+	head, boot := make([]byte, 2*sector+gptEntries), make(fat.FS, gokBootSize)
+	if _, err := from.ReadAt(head, 0); err != nil {
 		return err
 	}
-	if _, err := f.ReadAt(mbr, 0); err != nil {
+	if _, err := from.ReadAt(boot, BootOffset); err != nil {
 		return err
 	}
-	err = boot.SetTimes(t)
+	front, back, err := tables(head)
+	if err == nil {
+		err = boot.SetTimes(t)
+	}
 	if err == nil {
 		boot, err = boot.Trim()
 	}
@@ -140,17 +146,10 @@ func (img *Image) finish(t time.Time) (err error) {
 		return fmt.Errorf("boot file system: %w", err)
 	}
 	// Updates get what gok would send.
-	if err := errors.Join(os.WriteFile(img.Boot, boot, 0o644), os.WriteFile(img.MBR, mbr, 0o644)); err != nil {
+	if err := errors.Join(os.WriteFile(img.Boot, boot, 0o644), os.WriteFile(img.MBR, head[:446], 0o644)); err != nil {
 		return err
 	}
-	spread, moved, err := fat.Spread(boot, BootSize)
-	if err != nil {
-		return fmt.Errorf("boot file system: %w", err)
-	}
-	if err := moveMBR(mbr, moved); err != nil {
-		return err
-	}
-	size, err := squashSize(f, RootOffset)
+	size, err := squashSize(from, gokRootOffset)
 	if err != nil {
 		return err
 	}
@@ -158,7 +157,7 @@ func (img *Image) finish(t time.Time) (err error) {
 		return fmt.Errorf("%w: %.1f MiB of at most %d", ErrTooBig, float64(size)/MiB, MaxRoot/MiB)
 	}
 	root := make([]byte, size)
-	if _, err := f.ReadAt(root, RootOffset); err != nil && !errors.Is(err, io.EOF) {
+	if _, err := from.ReadAt(root, gokRootOffset); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
 	if err := setSquashTimes(root, t); err != nil {
@@ -166,14 +165,34 @@ func (img *Image) finish(t time.Time) (err error) {
 	}
 	sum := sha256.Sum256(root)
 	img.RootSize, img.RootSHA256 = size, hex.EncodeToString(sum[:])
-	perm := ext4.Options{Offset: PermOffset, Size: PermSize, UUID: [16]byte(sum[:]), Label: "perm", Time: t}
-	if err := ext4.Format(f, perm); err != nil {
+	if err := os.WriteFile(img.Root, root, 0o644); err != nil {
 		return err
 	}
-	for at, b := range map[int64][]byte{0: mbr, BootOffset: spread, RootOffset: root} {
+	if err := boot.SetLabel(); err != nil { // an update keeps what it is called there
+		return fmt.Errorf("boot file system: %w", err)
+	}
+	perm := ext4.Options{Offset: PermOffset, Size: PermSize, UUID: [16]byte(sum[:]), Label: "perm", Time: t}
+	return writeImage(img.Path, boot, perm, map[int64][]byte{0: front, ImageSize - int64(len(back)): back, RootOffset: root})
+}
+
+// writeImage makes a disk of a boot file system, a new file system, and other parts by their offsets.
+func writeImage(path string, boot []byte, perm ext4.Options, parts map[int64][]byte) (err error) {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := f.Truncate(ImageSize); err != nil {
+		return err
+	}
+	for at, b := range parts {
 		if _, err := f.WriteAt(b, at); err != nil {
 			return err
 		}
 	}
-	return os.WriteFile(img.Root, root, 0o644)
+	disk := bootdisk.Disk{Whole: Part(f, 0, ImageSize), Boot: Part(f, BootOffset, BootSize), Start: BootOffset}
+	if err := disk.Flash(bytes.NewReader(boot)); err != nil {
+		return fmt.Errorf("boot file system: %w", err)
+	}
+	return ext4.Format(f, perm)
 }

@@ -6,8 +6,10 @@
 //
 // What [Build] adds to what gok makes:
 //
-//   - The boot file system, which gok makes as small as its contents, gets free space, so that a person can put
-//     a file there; where two such file systems fit into the partition, it leaves the room that an update needs for another one.
+//   - The boot partition becomes five times as large, so that an update can place another kernel beside the one in force
+//     (package appliance/update/bootdisk), and the partitions for root file systems half as large: 256 MiB are four times
+//     what one may have. The boot file system, which gok makes as small as its contents, gets free space, so that a person can
+//     put a file there. IDs of partitions, and the client's side of an update, stay gok's.
 //   - The persistent partition is formatted.
 //   - Everything that depends on when and where the build ran is set to fixed values, so that the same commit gives the
 //     same bytes: times of files, the build timestamp, paths.
@@ -30,11 +32,11 @@
 //
 // # Disk layout
 //
-// It is gokrazy's, in a GPT with a hybrid MBR:
+// It has gokrazy's partitions, in a GPT with a hybrid MBR, in other sizes:
 //
 //	partition  offset    size     content
-//	1          4 MiB     100 MiB  boot: FAT16 with kernel, command line, firmware, boot loaders
-//	2          104 MiB   500 MiB  root file system, squashfs
-//	3          604 MiB   500 MiB  the other root file system, for updates
-//	4          1104 MiB  rest     /perm: ext4, grown at the first boot
+//	1          4 MiB     508 MiB  boot: FAT16 with kernel, command line, firmware, boot loaders
+//	2          512 MiB   256 MiB  root file system, squashfs
+//	3          768 MiB   256 MiB  the other root file system, for updates
+//	4          1024 MiB  rest     /perm: ext4, grown at the first boot
 package pack

@@ -1,13 +1,15 @@
 package pack
 
-// Offsets and sizes in bytes of gokrazy's partitions; see its package tools/packer.
+// Offsets and sizes in bytes of the partitions of an image.
 const (
 	MiB = 1 << 20
 
 	BootOffset = 4 * MiB
-	BootSize   = 100 * MiB
+	// BootSize has room for two boot file systems as large as gokrazy's packer can make them, 128 MiB, and on the Raspberry Pi
+	// for the copy that a trial boots. See package appliance/update/bootdisk.
+	BootSize   = 508 * MiB
 	RootOffset = BootOffset + BootSize
-	RootSize   = 500 * MiB
+	RootSize   = 256 * MiB
 	PermOffset = RootOffset + 2*RootSize
 
 	// ImageSize is the size of an image. What is left for /perm is enough to run on; the first boot grows it to
@@ -18,4 +20,11 @@ const (
 
 	// MaxRoot is how big a root file system may be.
 	MaxRoot = 45 * MiB
+)
+
+// Offsets and sizes of what gokrazy's packer makes; see its package tools/packer.
+const (
+	gokBootSize   = 100 * MiB
+	gokRootOffset = BootOffset + gokBootSize
+	gokImageSize  = 1280 * MiB
 )

@@ -75,6 +75,11 @@ func (c *Console) WaitAfter(ctx context.Context, n int, pattern string) ([]strin
 	}
 }
 
+// says tells whether one of the last lines has a text.
+func (c *Console) says(text string) bool {
+	return strings.Contains(strings.Join(c.Last(5), "\n"), text)
+}
+
 // Len is the number of lines so far.
 func (c *Console) Len() int {
 	c.mu.Lock()

@@ -38,6 +38,7 @@ type Disk struct {
 	writes int
 
 	recording *Recording
+	tryBoot   bool // what ran from the disk last has asked the firmware to start with tryboot.txt
 }
 
 // Write is a command that changes a disk, or makes changes durable, as given to the function of [Disk.CutAt].
@@ -178,6 +179,21 @@ func (d *Disk) powerOff(loss Loss) error {
 		}
 	}
 	return d.writeBack()
+}
+
+func (d *Disk) setTryBoot() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.tryBoot = true
+}
+
+// takeTryBoot tells whether it was asked for. It counts once.
+func (d *Disk) takeTryBoot() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	asked := d.tryBoot
+	d.tryBoot = false
+	return asked
 }
 
 func (d *Disk) powerOn() {

@@ -5,10 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
-	"strings"
-
-	"kdht/image/fat"
-	"kdht/image/pack"
 )
 
 // Machine is a kind of machine, and how it starts.
@@ -44,8 +40,8 @@ func ARM64() Machine {
 }
 
 // Pi is no Raspberry Pi, which QEMU has none of that could run the appliance: it is QEMU's arm64 machine, started with the
-// Pi's kernel, command line and root file system from the image for the Pi. The Pi's firmware, device trees and drivers are
-// not exercised.
+// Pi's kernel, command line and root file system from the image for the Pi. The Pi's firmware is played, as far as it chooses what
+// it starts; its device trees and drivers are not exercised.
 func Pi() Machine {
 	return Machine{Name: "rpi-kernel", Instance: "rpi", qemu: "qemu-system-aarch64", args: arm, direct: true}
 }
@@ -75,29 +71,16 @@ func (m Machine) Check() error {
 }
 
 // boot returns the arguments that start the disk; dir is for files that QEMU reads.
-func (m Machine) boot(disk *Disk, dir string) ([]string, error) {
-	args := append([]string{}, m.args...)
+func (m Machine) boot(disk *Disk, dir string, hardware []string) ([]string, error) {
+	args := append(append([]string{}, m.args...), hardware...)
 	if m.firmware != "" {
 		args = append(args, "-bios", m.firmware)
 	}
 	if !m.direct {
 		return args, nil
 	}
-	boot := make(fat.FS, pack.BootSize)
-	if _, err := disk.ReadAt(boot, pack.BootOffset); err != nil {
-		return nil, err
-	}
-	files, err := boot.Files()
-	if err != nil {
-		return nil, err
-	}
-	kernel := dir + "/vmlinuz"
-	if err := os.WriteFile(kernel, files["vmlinuz"], 0o600); err != nil {
-		return nil, err
-	}
-	// The Pi's firmware gives the serial port a name that is not known here.
-	cmdline := strings.ReplaceAll(strings.TrimSpace(string(files["cmdline.txt"])), "console=serial0,", "console=ttyAMA0,")
-	return append(args, "-kernel", kernel, "-append", cmdline), nil
+	loaded, err := m.load(disk, dir, hardware)
+	return append(args, loaded...), err
 }
 
 // nicArgs returns the arguments for one network card.

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -71,12 +70,11 @@ func Start(ctx context.Context, cfg Config) (*VM, error) {
 }
 
 func (v *VM) start(ctx context.Context) error {
-	args, err := v.cfg.Machine.boot(v.cfg.Disk, v.dir)
+	args, err := v.cfg.Machine.boot(v.cfg.Disk, v.dir, v.cfg.hardware())
 	if err != nil {
 		return err
 	}
-	args = append(args, "-accel", v.cfg.Accel, "-smp", strconv.Itoa(v.cfg.CPUs), "-m", strconv.Itoa(v.cfg.MemoryMiB),
-		"-nodefaults", "-display", "none", "-monitor", "none", "-serial", "stdio", "-qmp", "unix:"+v.monitor()+",server=on,wait=off",
+	args = append(args, "-accel", v.cfg.Accel, "-nodefaults", "-display", "none", "-monitor", "none", "-serial", "stdio", "-qmp", "unix:"+v.monitor()+",server=on,wait=off",
 		"-blockdev", v.cfg.Disk.drive()+",node-name=disk", "-device", "virtio-blk-pci,drive=disk,write-cache=on")
 	if v.cfg.StayOff {
 		args = append(args, "-no-reboot")
@@ -110,6 +108,9 @@ func (v *VM) start(ctx context.Context) error {
 	}()
 	go func() {
 		<-read // Wait closes the pipe
+		if v.Console.says(tryBoot) {
+			v.cfg.Disk.setTryBoot()
+		}
 		v.err = v.cmd.Wait()
 		_ = os.RemoveAll(v.dir)
 		close(v.done)

@@ -34,7 +34,7 @@ var cardMagic = []byte("KDHT boot card 1")
 type card struct {
 	code [codeSize]byte // boot code; zero if there is none
 	prev int            // sectors reserved before the boot file system that was in force before this one; 0: none
-	// sum is the SHA-256 of the file system, from its first table to its last file, when it was last written to. What is in
+	// sum is the SHA-256 of the file system, its table, root directory and files, when it was last written to. What is in
 	// force does not know of the other one, and may put files where that lies.
 	sum [sha256.Size]byte
 }
@@ -71,8 +71,13 @@ func header(boot Device, reserved int) (bpb []byte, c card, err error) {
 // sum gives the sum for a card.
 func (d *Disk) sum(f *fat) (sum [sha256.Size]byte, err error) {
 	h := sha256.New()
-	_, err = io.Copy(h, &sectorReader{dev: d.Boot, off: f.start(), end: f.end()})
-	return [sha256.Size]byte(h.Sum(nil)), err
+	files := f.used()
+	for _, part := range []extent{{f.start(), f.data}, files} {
+		if _, err := io.Copy(h, &sectorReader{dev: d.Boot, off: part.from, end: part.to}); err != nil {
+			return sum, err
+		}
+	}
+	return [sha256.Size]byte(h.Sum(nil)), nil
 }
 
 // intact says whether a boot file system that is not in force is as it was: a kernel that proved well in a trial does not

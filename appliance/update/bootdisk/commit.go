@@ -167,5 +167,5 @@ func (d *Disk) Reconcile(running Slot) error {
 			return err
 		}
 	}
-	return d.point(f, running)
+	return errors.Join(d.point(f, running), d.ForgetOnce())
 }

@@ -22,9 +22,23 @@
 //     has put on the boot partition since lie over it, which a hash tells.
 //
 // No window remains in which a cut leaves a machine that does not boot, on a medium that keeps its promise about
-// sectors. There must be room for both file systems: for the kernels of gokrazy in a partition of 100 MiB there is on
-// amd64 (16 MiB), and not on arm64 (59 MiB) and the Raspberry Pi (46 MiB), where the kernel stays what it is
-// ([ErrNoRoom]). Boot loaders (EFI/BOOT, boot code) are never replaced, because no trial can test them.
+// sectors. Boot loaders (EFI/BOOT, boot code, the Raspberry Pi's firmware and the updater of its EEPROM) are never replaced,
+// because no trial can test them.
+//
+// # Room
+//
+// The boot partition of our images has 508 MiB. The flashed file system ([Disk.Flash]) has one half of it, the next one goes to
+// the other, and so on: each may have as much as gokrazy's packer can make, 128 MiB; today's have 16 MiB (amd64), 57 MiB
+// (arm64) and 69 MiB (Raspberry Pi). A boot sector can only point to a table in the first 32 MiB of the partition, so both tables
+// are at its beginning, and the clusters between a table and the files that lie far behind it are marked as bad in it: they belong
+// to the other file system. What does not fit all the same, as in the 100 MiB that gokrazy's packer gives, or with many
+// files of somebody's, is refused with [ErrNoRoom], and the kernel stays what it is.
+//
+// # Trials of a kernel
+//
+// By kexec, where the machine can: nothing on the disk changes. The Raspberry Pi cannot: its firmware is asked to start once with
+// tryboot.txt instead of config.txt, for which [Disk.Once] puts the new kernel, its device trees and its overlays into a
+// directory of the file system in force.
 //
 // # What a power cut leaves
 //
@@ -32,8 +46,9 @@
 //	root upload (WriteRoot)                  part of the new root in the other slot       old; nothing selects the slot
 //	boot upload (Stage, Seal)                part of a boot file system beside            old; nothing selects it
 //	trial armed, kexec                       nothing                                      old
+//	trial armed, once (Once)                 files that nothing reads, lost clusters      old
 //	trial armed, flag (Arm)                  1 sector of cmdline.txt                      old, or old's init starts the trial
-//	trial runs, kexec                        nothing                                      old
+//	trial runs, kexec or once                nothing                                      old
 //	trial runs, flag                         init has taken the flag back before          old
 //	commit, same kernel, first write         the file that the platform does not read     old
 //	commit, same kernel, second write        the file that it reads                       old before it, new after it

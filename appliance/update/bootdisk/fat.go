@@ -6,8 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf16"
+)
+
+// Attributes of directory entries.
+const (
+	attrVolume    = 0x08
+	attrDirectory = 0x10
+	attrLongName  = 0x0f
 )
 
 // ErrFAT says that a boot file system cannot be read.
@@ -100,13 +108,16 @@ func (f *fat) next(c uint32) uint32 {
 	return n
 }
 
+// bad says whether the table has a cluster as one that must not be used.
+func (f *fat) bad(c uint32) bool { return f.next(c) == 0xfffffff7 }
+
 // offset is where a cluster begins.
 func (f *fat) offset(c uint32) int64 { return f.data + int64(c-2)*f.cluster }
 
 // end is the offset behind the last cluster that is in use.
 func (f *fat) end() int64 {
 	for c := f.clusters + 1; c >= 2; c-- {
-		if f.next(c) != 0 {
+		if f.next(c) != 0 && !f.bad(c) {
 			return f.offset(c + 1)
 		}
 	}
@@ -119,6 +130,7 @@ type file struct {
 	size  int64
 	first uint32 // cluster
 	entry int64  // offset of its directory entry
+	dir   bool   // it is a directory
 }
 
 // chain gives the clusters of a file.
@@ -134,6 +146,12 @@ func (f *fat) chain(first uint32) (list []uint32, err error) {
 
 // files lists all files.
 func (f *fat) files() ([]file, error) {
+	all, err := f.walk()
+	return slices.DeleteFunc(all, func(x file) bool { return x.dir }), err
+}
+
+// walk lists all files and directories.
+func (f *fat) walk() ([]file, error) {
 	if f.wide {
 		return f.directory("", f.rootCluster, 0)
 	}
@@ -176,19 +194,13 @@ func (f *fat) scan(path string, b []byte, where func(i int) int64, depth int) (a
 			long = nil
 			continue
 		}
-		if e[11] == 0x0f { // part of a long name; the last part comes first
-			var part []uint16
-			for _, r := range [][2]int{{1, 11}, {14, 26}, {28, 32}} {
-				for k := r[0]; k < r[1]; k += 2 {
-					part = append(part, binary.LittleEndian.Uint16(e[k:]))
-				}
-			}
-			long = append(part, long...)
+		if e[11] == attrLongName { // part of a long name; the last part comes first
+			long = append(longPart(e), long...)
 			continue
 		}
 		name := entryName(e, long)
 		long = nil
-		if e[11]&0x08 != 0 || name == "." || name == ".." { // volume label
+		if e[11]&attrVolume != 0 || name == "." || name == ".." { // volume label
 			continue
 		}
 		if path != "" {
@@ -198,8 +210,8 @@ func (f *fat) scan(path string, b []byte, where func(i int) int64, depth int) (a
 		if f.wide {
 			x.first |= uint32(binary.LittleEndian.Uint16(e[20:])) << 16
 		}
-		if e[11]&0x10 == 0 {
-			all = append(all, x)
+		x.dir = e[11]&attrDirectory != 0
+		if all = append(all, x); !x.dir {
 			continue
 		}
 		below, err := f.directory(name, x.first, depth+1)
@@ -209,6 +221,16 @@ func (f *fat) scan(path string, b []byte, where func(i int) int64, depth int) (a
 		all = append(all, below...)
 	}
 	return all, nil
+}
+
+// longPart gives the part of a long name that is in an entry.
+func longPart(e []byte) (part []uint16) {
+	for _, r := range [][2]int{{1, 11}, {14, 26}, {28, 32}} {
+		for k := r[0]; k < r[1]; k += 2 {
+			part = append(part, binary.LittleEndian.Uint16(e[k:]))
+		}
+	}
+	return part
 }
 
 // entryName gives the name of a directory entry in lower case: the long one if there is one.
@@ -264,9 +286,18 @@ func (f *fat) open(x file) (io.Reader, error) {
 	return io.LimitReader(io.MultiReader(parts...), x.size), nil
 }
 
+// content gives the content of a small file by its path.
+func (f *fat) content(path string) ([]byte, error) {
+	x, err := f.find(path)
+	if err != nil {
+		return nil, err
+	}
+	return f.read(x)
+}
+
 // read gives the content of a small file.
 func (f *fat) read(x file) ([]byte, error) {
-	if x.size > 1<<20 {
+	if x.size > 16<<20 {
 		return nil, fmt.Errorf("%w: %s has %d bytes", ErrFAT, x.path, x.size)
 	}
 	r, err := f.open(x)

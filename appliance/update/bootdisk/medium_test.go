@@ -17,6 +17,7 @@ type medium struct {
 	log     []event
 	armed   bool             // a trial may be armed
 	kernels map[int64]string // those that were found, of a medium without parent
+	size    int64            // of the boot partition
 }
 
 // event is one sector written, or with no content a sync.
@@ -32,16 +33,29 @@ type region struct {
 	off, size int64
 }
 
+// newMedium gives a disk as gokrazy's packer makes it.
 func newMedium(t *testing.T) *medium {
 	return &medium{
 		base:    map[int64][]byte{0: testdisk.File(t, "gpt.head"), testdisk.BootStart: testdisk.File(t, "v1.fat")},
 		sectors: make(map[int64][sector]byte),
+		size:    testdisk.BootSize,
 	}
+}
+
+// newFlashed gives a disk with the boot partition of our images.
+func newFlashed(t *testing.T) *medium {
+	t.Helper()
+	m := &medium{base: map[int64][]byte{0: testdisk.File(t, "gpt.head")}, sectors: make(map[int64][sector]byte), size: 508 << 20}
+	if err := m.disk(BIOS).Flash(bytes.NewReader(testdisk.File(t, "v1.fat"))); err != nil {
+		t.Fatal(err)
+	}
+	m.log = nil
+	return m
 }
 
 func (m *medium) disk(p Platform) *Disk {
 	return &Disk{
-		Whole: region{m, 0, testdisk.Size}, Boot: region{m, testdisk.BootStart, testdisk.BootSize},
+		Whole: region{m, 0, testdisk.Size}, Boot: region{m, testdisk.BootStart, m.size},
 		Start: testdisk.BootStart, Platform: p,
 	}
 }
@@ -64,7 +78,7 @@ func (m *medium) read(p []byte, at int64) {
 
 // above gives a medium that begins as this one is.
 func (m *medium) above() *medium {
-	return &medium{parent: m, sectors: make(map[int64][sector]byte), armed: m.armed}
+	return &medium{parent: m, sectors: make(map[int64][sector]byte), armed: m.armed, size: m.size}
 }
 
 func (r region) Size() int64 { return r.size }

@@ -3,7 +3,6 @@ package bootdisk
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash"
@@ -24,113 +23,84 @@ const (
 	spareBytes   = 4 << 20
 )
 
-// maxReserved is the most sectors that can be reserved before a FAT: the field has 16 bits.
-const maxReserved = 1<<16 - 8
-
 // Stage writes a boot image, a FAT16 file system as gokrazy's packer makes it, to a part of the boot partition that the
-// one in force does not use. Nothing selects it. It returns the number of sectors reserved before it.
+// one in force does not use. Nothing selects it. Its files move, and get larger clusters where the place is far from the table;
+// it gets free space, too, as long as there is room for that. It returns the number of sectors reserved before it.
 func (d *Disk) Stage(image io.Reader) (reserved int, err error) {
 	now, err := readFAT(d.Boot, 0)
 	if err != nil {
 		return 0, err
 	}
-	if now.reserved < 4 {
+	if now.reserved < head {
 		return 0, fmt.Errorf("%w: the one in force has no room for its own card", ErrNoRoom)
 	}
-	first := make([]byte, sector)
-	if _, err := io.ReadFull(image, first); err != nil {
-		return 0, fmt.Errorf("%w: %w", ErrBootImage, err)
-	}
-	f, err := parseBoot(first)
+	in, err := readImage(image)
 	if err != nil {
-		return 0, fmt.Errorf("%w: %w", ErrBootImage, err)
+		return 0, err
 	}
-	if f.wide || f.tables != 1 || f.reserved > 64 {
-		return 0, fmt.Errorf("%w: it is no FAT16 with one table", ErrBootImage)
-	}
-	// The file system moves as it is, but for a longer table and root directory, where there is room for that.
-	old := *f
-	var need, rootSize, clusters int64
-	for _, more := range []int64{spareBytes, 0} {
-		*f = old
-		if clusters = int64(f.clusters) + more/f.cluster; clusters > 65500 {
-			clusters = max(65500, int64(f.clusters))
-		}
-		if more > 0 {
-			f.rootEntries += spareEntries
-		}
-		f.tableSize = max(f.tableSize, (2*(clusters+2)+sector-1)/sector*sector)
-		rootSize = int64((f.rootEntries*32 + sector - 1) / sector * sector)
-		f.rootEntries = int(rootSize / 32)
-		need = f.tableSize + rootSize + clusters*f.cluster
-		if f.reserved, err = place(now, need, d.Boot.Size()); err == nil {
+	var s site
+	for _, more := range []int64{1, 0} {
+		root := in.rootSectors(int(more) * spareEntries)
+		need := func(cluster int64) int64 { return in.size(cluster) + more*spareBytes }
+		if s, err = place(now, need, root, smallest(in.cluster, d.Boot.Size()), d.Boot.Size()); err == nil {
 			break
 		}
 	}
 	if err != nil {
 		return 0, err
 	}
-	f.data = f.rootDir() + rootSize
-	f.clusters = uint32(clusters)
-
-	// A card that is left from an earlier file system there must not vouch for this one.
-	if _, err := d.Boot.WriteAt(make([]byte, 4*sector), int64(f.reserved-4)*sector); err != nil {
+	f, err := lay(d.Boot, s, in, image)
+	if err != nil {
 		return 0, err
-	}
-	if _, err := io.CopyN(io.Discard, image, old.start()-sector); err != nil {
-		return 0, fmt.Errorf("%w: %w", ErrBootImage, err)
-	}
-	w := &sectorWriter{dev: d.Boot, off: f.start(), end: f.start() + need, sum: sha256.New()}
-	if err := w.part(image, old.tableSize, f.tableSize); err != nil {
-		return 0, err
-	}
-	if err := w.part(image, old.data-old.rootDir(), rootSize); err != nil {
-		return 0, err
-	}
-	if _, err := io.Copy(w, image); err != nil {
-		return 0, err
-	}
-	if err := w.flush(); err != nil {
-		return 0, err
-	}
-	if err := errors.Join(writeBPB(d.Boot, f, first), d.Boot.Sync()); err != nil {
-		return 0, err
-	}
-	back := sha256.New()
-	if _, err := io.Copy(back, &sectorReader{dev: d.Boot, off: f.start(), end: w.off}); err != nil {
-		return 0, err
-	}
-	if !bytes.Equal(back.Sum(nil), w.sum.Sum(nil)) {
-		return 0, ErrReadBack
 	}
 	return f.reserved, nil
 }
 
-// writeBPB writes the boot sector that belongs to f, made of the one that came with the image, to its place before the
-// first table, without a card.
-func writeBPB(dev Device, f *fat, b []byte) error {
-	total := f.data/sector + int64(f.clusters)*f.cluster/sector
-	binary.LittleEndian.PutUint16(b[14:], uint16(f.reserved))
-	binary.LittleEndian.PutUint16(b[17:], uint16(f.rootEntries))
-	binary.LittleEndian.PutUint16(b[19:], 0)
-	binary.LittleEndian.PutUint16(b[22:], uint16(f.tableSize/sector))
-	binary.LittleEndian.PutUint32(b[32:], uint32(total))
-	_, err := dev.WriteAt(b, int64(f.reserved+bootCopy)*sector)
-	return err
+// lay writes a file system to its site, with its boot sector before the table, as something that nothing selects.
+func lay(dev Device, s site, in *incoming, image io.Reader) (*fat, error) {
+	f, moved, err := in.at(s)
+	if err != nil {
+		return nil, err
+	}
+	f.dev = dev
+	// A card that is left from an earlier file system there must not vouch for this one.
+	if _, err := dev.WriteAt(make([]byte, head*sector), f.start()-head*sector); err != nil {
+		return nil, err
+	}
+	return f, serial(
+		func() error { return fill(dev, f, s, in, image) },
+		func() error { return relink(dev, f, in.root, moved) },
+		func() error {
+			_, err := dev.WriteAt(f.boot, int64(f.reserved+bootCopy)*sector)
+			return err
+		},
+		dev.Sync)
 }
 
-// place chooses where a file system of so many bytes goes: behind the one in force, or before it.
-func place(now *fat, need, size int64) (reserved int, err error) {
-	const align, head = 8, 8 // sectors: for the medium, and for boot sector and card before the first table
-	up := func(n int64) int64 { return (n + align - 1) / align * align }
-	if r := int64(head); r*sector+need <= now.start()-4*sector {
-		return int(r), nil
+// fill writes table, root directory and files, and checks what the medium gives back.
+func fill(dev Device, f *fat, s site, in *incoming, image io.Reader) error {
+	meta := &sectorWriter{dev: dev, off: f.start(), end: f.data, sum: sha256.New()}
+	files := &sectorWriter{dev: dev, off: s.offset(s.first), end: s.offset(s.first) + in.size(s.cluster), sum: sha256.New()}
+	_, _ = meta.Write(f.entries) // it fails when it is flushed
+	_, _ = meta.Write(in.root)
+	_, err := meta.Write(make([]byte, f.data-f.rootDir()-int64(len(in.root))))
+	if err := errors.Join(err, meta.flush(), in.copy(files, image, s.cluster), files.flush(), dev.Sync()); err != nil {
+		return err
 	}
-	r := up(now.end()/sector) + head
-	if r <= maxReserved && r*sector+need <= size {
-		return int(r), nil
+	for _, w := range []*sectorWriter{meta, files} {
+		from := f.start()
+		if w == files {
+			from = s.offset(s.first)
+		}
+		back := sha256.New()
+		if _, err := io.Copy(back, &sectorReader{dev: dev, off: from, end: w.off}); err != nil {
+			return err
+		}
+		if !bytes.Equal(back.Sum(nil), w.sum.Sum(nil)) {
+			return ErrReadBack
+		}
 	}
-	return 0, fmt.Errorf("%w: the one in force ends at %d KiB, and %d KiB more are needed in a partition of %d KiB", ErrNoRoom, now.end()>>10, need>>10, size>>10)
+	return nil
 }
 
 // sectorWriter writes whole sectors one after the other.
@@ -174,13 +144,4 @@ func (w *sectorWriter) flush() error {
 	}
 	w.off, w.buf = w.off+int64(len(w.buf)), w.buf[:0]
 	return nil
-}
-
-// part copies n bytes and fills them up to size.
-func (w *sectorWriter) part(r io.Reader, n, size int64) error {
-	if _, err := io.CopyN(w, r, n); err != nil {
-		return fmt.Errorf("%w: %w", ErrBootImage, err)
-	}
-	_, err := w.Write(make([]byte, size-n))
-	return err
 }

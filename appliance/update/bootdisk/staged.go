@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -156,19 +157,8 @@ func (d *Disk) Seal(reserved int, slot Slot) error {
 	}
 	if !bytes.Equal(code[:codeKernel], make([]byte, codeKernel)) {
 		copy(c.code[:], code)
-		for path, at := range map[string]int{kernelFile: codeKernel, cmdlineFile: codeCmdline} {
-			x, err := next.find(path)
-			if err != nil {
-				return err
-			}
-			list, err := next.chain(x.first)
-			if err != nil {
-				return err
-			}
-			if len(list) == 0 || list[len(list)-1] != x.first+uint32(len(list))-1 {
-				return fmt.Errorf("%w: %s is not in one piece", ErrBootImage, path)
-			}
-			binary.LittleEndian.PutUint32(c.code[at:], uint32((d.Start+next.offset(x.first))/sector))
+		if err := d.pointCode(next, c.code[:]); err != nil {
+			return err
 		}
 	}
 	if err := d.Boot.Sync(); err != nil {
@@ -180,36 +170,82 @@ func (d *Disk) Seal(reserved int, slot Slot) error {
 	return errors.Join(writeHeader(d.Boot, reserved, next.boot, c), d.Boot.Sync())
 }
 
-// keepLoader gives a staged boot file system the UEFI boot loaders of the one in force.
+// isLoader says whether a file runs before any kernel does: UEFI's boot loaders, and what the Raspberry Pi's processors begin with
+// and its EEPROM is updated from.
+func isLoader(path string) bool {
+	if strings.HasPrefix(path, "efi/boot/") {
+		return true
+	}
+	if strings.Contains(path, "/") {
+		return false
+	}
+	switch path[max(0, strings.LastIndexByte(path, '.')):] {
+	case ".elf", ".dat", ".bin", ".upd", ".sig":
+		return true
+	}
+	return false
+}
+
+// keepLoader gives a staged boot file system the boot loaders of the one in force. Those that this one does not have, such as
+// the updater of an EEPROM, which renames itself when it is done, go.
 func (d *Disk) keepLoader(now, next *fat) error {
-	all, err := now.files()
+	have, err := now.files()
 	if err != nil {
 		return err
 	}
-	for _, x := range all {
-		if !strings.HasPrefix(x.path, "efi/boot/") {
-			continue
+	staged, err := next.files()
+	if err != nil {
+		return err
+	}
+	in := func(all []file, path string) (file, bool) {
+		i := slices.IndexFunc(all, func(x file) bool { return x.path == path })
+		if i < 0 {
+			return file{}, false
 		}
-		y, err := next.find(x.path)
-		if err != nil {
-			return err
+		return all[i], true
+	}
+	for _, x := range have {
+		if y, ok := in(staged, x.path); isLoader(x.path) && !ok {
+			return fmt.Errorf("%w: it has no %s", ErrBootImage, x.path)
+		} else if isLoader(x.path) {
+			if err := d.keep(now, x, next, y); err != nil {
+				return err
+			}
 		}
-		same, err := sameFile(now, x, next, y)
-		if err != nil {
-			return err
-		}
-		if same {
-			continue
-		}
-		content, err := now.read(x)
-		if err != nil {
-			return err
-		}
-		if err := d.replace(next, y, content); err != nil {
-			return err
+	}
+	for _, y := range staged {
+		if _, ok := in(have, y.path); isLoader(y.path) && !ok {
+			if err := d.remove(y); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// keep gives a staged file the content of another one.
+func (d *Disk) keep(now *fat, x file, next *fat, y file) error {
+	same, err := sameFile(now, x, next, y)
+	if err != nil || same {
+		return err
+	}
+	content, err := now.read(x)
+	if err != nil {
+		return err
+	}
+	return d.replace(next, y, content)
+}
+
+// remove takes the name of a staged file away.
+func (d *Disk) remove(x file) error {
+	at := x.entry / sector * sector
+	b, err := readAny(d.Boot, at, sector)
+	if err != nil {
+		return err
+	}
+	b[x.entry-at] = 0xe5
+	_, err = d.Boot.WriteAt(b, at)
+	return err
 }
 
 // replace gives a file of a staged boot file system another content, in clusters that were free.

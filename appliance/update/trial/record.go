@@ -39,7 +39,7 @@ type Trial struct {
 	To       string          `json:"to"`
 	Serial   uint64          `json:"serial"`
 	By       string          `json:"by"`
-	Method   string          `json:"method"` // "kexec" or "flag"
+	Method   string          `json:"method"` // "kexec", "flag" or "once"
 	Note     string          `json:"note,omitempty"`
 	Armed    time.Time       `json:"armed"`
 	Deadline float64         `json:"deadline"` // seconds after the start of the machine
