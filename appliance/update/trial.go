@@ -203,7 +203,7 @@ var errSilent = errors.New("its first trial ended without a word")
 // prepareOnce prepares the trial of a kernel by the firmware.
 func (m *Manager) prepareOnce(d *bootdisk.Disk, t *trial.Trial) error {
 	m.mu.Lock()
-	silent := t.Serial != 0 && m.slots.CutOff == t.Serial
+	silent := t.Serial != 0 && m.slots.Doubt.Serial == t.Serial && m.slots.Doubt.Silent > 0
 	m.mu.Unlock()
 	if silent {
 		return errSilent
