@@ -18,13 +18,16 @@ const (
 	onceFile, onceDir = "TRYBOOT TXT", "TRY        " // as directory entries have them
 	oncePrefix        = "try/"
 	configFile        = "config.txt"
+	// onceConfig is what is added to the settings of the new boot file system. Firmware from 2025 on starts a watchdog, which ends a
+	// kernel that hangs, if gokrazy's init has not taken it over in so many seconds.
+	onceConfig = "\n[all]\nos_prefix=" + oncePrefix + "\nkernel_watchdog_timeout=60\n"
 )
 
 // Once prepares a start, once, with what is placed at t.Boot, its kernel getting the given command line. Nothing that the machine
 // reads at another start changes; a power cut leaves clusters that are in use by nobody, at most, and the next call takes
 // those.
 func (d *Disk) Once(t Target, text string) error {
-	if err := d.ForgetOnce(); err != nil {
+	if err := d.forget(true); err != nil {
 		return err
 	}
 	now, err := readFAT(d.Boot, 0)
@@ -43,7 +46,7 @@ func (d *Disk) Once(t Target, text string) error {
 	if err != nil {
 		return err
 	}
-	config = append(bytes.TrimRight(config, "\n"), "\n[all]\nos_prefix="+oncePrefix+"\n"...)
+	config = append(bytes.TrimRight(config, "\n"), onceConfig...)
 	dir, err := w.copy(next, []byte(text))
 	if err != nil {
 		return err
@@ -61,7 +64,10 @@ func (d *Disk) Once(t Target, text string) error {
 }
 
 // ForgetOnce removes what Once made.
-func (d *Disk) ForgetOnce() error {
+func (d *Disk) ForgetOnce() error { return d.forget(false) }
+
+// forget removes it; somebody's own tryboot.txt only if it must go.
+func (d *Disk) forget(must bool) error {
 	f, err := readFAT(d.Boot, 0)
 	if err != nil || f.wide {
 		return err
@@ -70,21 +76,33 @@ func (d *Disk) ForgetOnce() error {
 	if err != nil {
 		return err
 	}
-	found := false
+	at := make(map[string]int)
 	for i := 0; i < len(b) && b[i] != 0; i += entrySize {
-		if name := string(b[i : i+11]); name == onceFile || name == onceDir {
-			b[i], found = 0xe5, true
-			at := i / sector * sector
-			if _, err := d.Boot.WriteAt(b[at:at+sector], f.rootDir()+int64(at)); err != nil {
-				return err
-			}
+		at[string(b[i:i+11])] = i
+	}
+	if _, ours := at[onceDir]; !ours && !must {
+		return nil
+	}
+	found := false
+	for _, name := range []string{onceFile, onceDir} { // the directory is what tells that the file is ours
+		i, ok := at[name]
+		if !ok {
+			continue
+		}
+		b[i], found = 0xe5, true
+		from := i / sector * sector
+		if _, err := d.Boot.WriteAt(b[from:from+sector], f.rootDir()+int64(from)); err != nil {
+			return err
+		}
+		if err := d.Boot.Sync(); err != nil {
+			return err
 		}
 	}
 	if !found {
 		return nil
 	}
 	w := &volume{dev: d.Boot, fat: f}
-	return serial(d.Boot.Sync, w.reclaim, w.flush, d.Boot.Sync)
+	return serial(w.reclaim, w.flush, d.Boot.Sync)
 }
 
 // volume is a FAT16 to which files are added: clusters and table first, in memory and on the medium, and their names last.

@@ -303,7 +303,7 @@ func TestOnceSurvivesPowerCuts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if config, err := f.content("tryboot.txt"); err != nil || !bytes.HasSuffix(config, []byte("\n[all]\nos_prefix=try/\n")) {
+		if config, err := f.content("tryboot.txt"); err != nil || !bytes.HasSuffix(config, []byte(onceConfig)) {
 			t.Errorf("tryboot.txt: %q, %v", config, err)
 		}
 		if got, err := f.content("try/cmdline.txt"); err != nil || string(got) != text {
