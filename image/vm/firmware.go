@@ -86,7 +86,10 @@ const (
 
 var errTree = errors.New("unreadable device tree")
 
-// withTryBoot gives a flattened device tree /chosen/bootloader with a property "tryboot".
+// piModel is what the machine is called.
+const piModel = "Raspberry Pi 4 Model B"
+
+// withTryBoot gives a flattened device tree the model of a Raspberry Pi, and /chosen/bootloader with a property "tryboot".
 func withTryBoot(tree []byte) ([]byte, error) {
 	be := binary.BigEndian
 	if len(tree) < 40 || be.Uint32(tree) != 0xd00dfeed {
@@ -98,7 +101,8 @@ func withTryBoot(tree []byte) ([]byte, error) {
 		return nil, errTree
 	}
 	structure, strs := tree[from:from+length], tree[names:names+size]
-	depth, chosen := 0, false
+	depth, chosen, done := 0, false, 0
+	var before []byte // the structure up to done
 	for at := 0; at+4 <= len(structure); {
 		token := be.Uint32(structure[at:])
 		if chosen && depth == 2 && (token == treeBegin || token == treeEnd) { // behind the properties
@@ -108,7 +112,7 @@ func withTryBoot(tree []byte) ([]byte, error) {
 			for _, n := range []int{treeProp, 4, len(strs), 0, treeEnd} {
 				node = be.AppendUint32(node, uint32(n))
 			}
-			return assemble(tree, [][]byte{structure[:at], node, structure[at:]}, [][]byte{strs, []byte("tryboot\x00")}), nil
+			return assemble(tree, [][]byte{before, structure[done:at], node, structure[at:]}, [][]byte{strs, []byte("tryboot\x00")}), nil
 		}
 		at += 4
 		switch token {
@@ -126,7 +130,19 @@ func withTryBoot(tree []byte) ([]byte, error) {
 			if at+8 > len(structure) {
 				return nil, errTree
 			}
-			at += 8 + (int(be.Uint32(structure[at:]))+3)/4*4
+			start, size, name := at-4, int(be.Uint32(structure[at:])), int(be.Uint32(structure[at+4:]))
+			if at += 8 + (size+3)/4*4; name > len(strs) || at > len(structure) {
+				return nil, errTree
+			}
+			if depth == 1 && bytes.HasPrefix(strs[name:], []byte("model\x00")) {
+				before = append(before, structure[done:start]...)
+				for _, n := range []int{treeProp, len(piModel) + 1, name} {
+					before = be.AppendUint32(before, uint32(n))
+				}
+				before = append(before, piModel...)
+				before = append(before, make([]byte, 4-len(piModel)%4)...)
+				done = at
+			}
 		case treeNop:
 		default:
 			return nil, fmt.Errorf("%w: no /chosen", errTree)
