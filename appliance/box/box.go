@@ -32,6 +32,8 @@ type Layout struct {
 	NICs string
 	// Console is the file that the console shows lines from, one for each write.
 	Console string
+	// LinkLocal says that interfaces for which there is no DHCP server get an address by themselves.
+	LinkLocal bool
 	// SetHostname changes the name of the machine.
 	SetHostname func(name string) error
 }
@@ -51,6 +53,7 @@ func Gokrazy() (Layout, error) {
 		Memory:      "/tmp/kdht", // init has mounted a tmpfs there
 		NICs:        "/sys/class/net",
 		Console:     "/dev/kmsg",
+		LinkLocal:   true,
 		SetHostname: setHostname,
 	}
 	// The kernel's command line is not asked: during the trial of an update it names another root than the one mounted.

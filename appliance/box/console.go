@@ -170,7 +170,7 @@ func addresses(links []link.Link, http string) string {
 			continue
 		}
 		for _, a := range l.Addrs {
-			if !a.IsLinkLocalUnicast() {
+			if a.Is4() || !a.IsLinkLocalUnicast() { // nobody can type a zone
 				all = append(all, a.String())
 			}
 		}

@@ -8,7 +8,7 @@
 //     are saved from a file system beyond repair (prepare.go);
 //   - does what files on the FAT boot partition ask for, the one place that whoever flashed the box can write to on any
 //     machine: factory-reset (reset.go), kdht.hujson, tailnet.key and gokr-pw.txt (takeover.go);
-//   - gives the machine a name of its own (hostname.go).
+//   - gives the machine a name of its own (hostname.go), and later, where there is no DHCP server, interfaces an address (appliance/linklocal).
 //
 // None of that may keep the box from serving. What goes wrong is a sentence on the status page, in the log and on the
 // console (console.go), and the box goes on with the last good configuration, or the defaults.

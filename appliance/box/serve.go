@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"kdht/appliance"
+	"kdht/appliance/linklocal"
 	"kdht/config"
 )
 
@@ -74,6 +75,9 @@ func (b *Box) extension(started chan struct{}) appliance.Extension {
 	return func(h *appliance.Host) error {
 		h.Problems(b.Problems)
 		h.Task(newConsoleTask(b.console, h, started))
+		if b.layout.LinkLocal {
+			h.Task(linklocal.New(linklocal.Patience, h.Log))
+		}
 		return nil
 	}
 }

@@ -21,6 +21,9 @@
 // back, and then again and again with pauses that double up to half a minute: this is what finds others after lost
 // packets, and when two networks are plugged together.
 //
+// Without a DHCP server boxes find each other by the IPv4 addresses that they give themselves; why IPv6 link-local ones will not do says
+// package linklocal.
+//
 // # Why no mDNS library
 //
 // The codec is golang.org/x/net/dns/dnsmessage. The libraries on top of one that are kept up (hashicorp/mdns 1.0.7,
