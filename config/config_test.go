@@ -33,7 +33,7 @@ const everything = `// a comment
 	"state": "./var",
 	"http": "off", /* no page */
 	"hostname": "attic-7",
-	"xdp": {"mode": "generic", "linger": "90s", "lease": "1m30s"},
+	"xdp": {"mode": "generic", "linger": "90s", "lease": "1m30s", "hotBytes": "2MiB", "hotAfter": 80},
 	"store": {
 		"maxBytes": "1.5GiB", "maxItems": 7, "maxInfohashes": 8, "maxPeersPerInfohash": 9,
 		"maxBytesPerSource": 4096, "itemTTL": "3d", "peerTTL": "45m",
@@ -61,7 +61,7 @@ func everythingParsed() config.Config {
 		NodeIDSeed: `seed "quoted" ü`,
 		State:      "./var",
 		Hostname:   "attic-7",
-		XDP:        config.XDP{Mode: config.XDPGeneric, Linger: 90 * time.Second, Lease: 90 * time.Second},
+		XDP:        config.XDP{Mode: config.XDPGeneric, Linger: 90 * time.Second, Lease: 90 * time.Second, HotBytes: 2 << 20, HotAfter: 80},
 		Store: config.Store{
 			MaxBytes: 3 << 29, MaxItems: 7, MaxInfohashes: 8, MaxPeersPerInfohash: 9,
 			MaxBytesPerSource: 4096, ItemTTL: 72 * time.Hour, PeerTTL: 45 * time.Minute,

@@ -16,7 +16,7 @@ func TestFaultsInFiles(t *testing.T) {
 		"key of a section":       {`{"linger": "1s"}`, `f:1:2: unknown key "linger"; did you mean "xdp": { "linger": … }?`},
 		"dotted key":             {`{"xdp.mode": "off"}`, `f:1:2: unknown key "xdp.mode"; did you mean "xdp": { "mode": … }?`},
 		"key of the top level":   {`{"xdp": {"bootstrap": []}}`, `f:1:10: unknown key "xdp.bootstrap"; did you mean "bootstrap" at the top level?`},
-		"nothing like it":        {`{"xdp": {"frobnicate": 1}}`, `f:1:10: unknown key "xdp.frobnicate"; the keys here are mode, linger, lease`},
+		"nothing like it":        {`{"xdp": {"frobnicate": 1}}`, `f:1:10: unknown key "xdp.frobnicate"; the keys here are mode, linger, lease, hotBytes, hotAfter`},
 		"duplicate key":          {"{\"http\": \":1\",\n \"http\": \":2\"}", `f:2:2: http: the key appears twice, first at 1:2; leave one of them out`},
 		"null":                   {`{"http": null}`, `f:1:10: http: null is not a value; leave the key out to have its default`},
 		"section not an object":  {`{"xdp": "off"}`, `f:1:9: xdp: the string "off" is not an object; write "xdp": { "mode": "auto" }`},
