@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"time"
+
+	"kdht/router/krpc"
 )
 
 const (
@@ -36,13 +38,16 @@ type load struct {
 // generator keeps a number of queries under way, each from another source and
 // for another random target, and counts the answers.
 type generator struct {
-	sock  *xsk
-	rng   *rand.Rand
-	tmpl  template
-	want  []byte // what a complete answer contains
-	echo  bool   // answers are the queries themselves
-	slots [outstanding]slot
-	load  load
+	sock *xsk
+	rng  *rand.Rand
+	tmpl template
+	want []byte // what a complete answer contains
+	// targets are asked for in random order; none: random ones.
+	targets [][20]byte
+	size    int  // of a frame
+	echo    bool // answers are the queries themselves
+	slots   [outstanding]slot
+	load    load
 }
 
 type slot struct {
@@ -52,11 +57,19 @@ type slot struct {
 
 // newGenerator fills the frames of sock: from is the first of the sources.
 func newGenerator(sock *xsk, k kind, from, to endpoint) *generator {
-	g := &generator{sock: sock, rng: rand.New(rand.NewPCG(1, uint64(len(k.name))))}
+	g := &generator{sock: sock, rng: rand.New(rand.NewPCG(1, uint64(len(k.method))))}
 	g.tmpl = k.template(g.rng)
+	g.size = headersLen + len(g.tmpl.payload)
 	g.want = []byte("1:y1:r")
 	if k.arg != "" {
 		g.want = []byte("5:nodes208:")
+	}
+	if k.value > 0 {
+		for _, v := range k.items() {
+			g.targets = append(g.targets, krpc.ImmutableTarget(v))
+		}
+		g.want = itemMark
+		g.size = max(g.size, k.reply()-headroom)
 	}
 	base := binary.BigEndian.Uint32(from.addr.Addr().AsSlice())
 	for i := range ringSize {
@@ -77,14 +90,17 @@ func (g *generator) send(i int, now time.Time) {
 	n := i*framesPerSlot + int(s.seq%framesPerSlot)
 	frame := g.sock.frame(n)[:headersLen+len(g.tmpl.payload)]
 	payload := frame[headersLen:]
-	if t := g.tmpl.target; t != 0 {
+	switch t := g.tmpl.target; {
+	case len(g.targets) > 0:
+		copy(payload[t:], g.targets[g.rng.IntN(len(g.targets))][:])
+	case t != 0:
 		binary.LittleEndian.PutUint64(payload[t:], g.rng.Uint64())
 		binary.LittleEndian.PutUint64(payload[t+8:], g.rng.Uint64())
 		binary.LittleEndian.PutUint32(payload[t+16:], g.rng.Uint32())
 	}
 	binary.BigEndian.PutUint32(payload[g.tmpl.tid:], uint32(i)<<24|s.seq&0xffffff)
 	udpChecksum(frame)
-	g.sock.queue(n, len(frame))
+	g.sock.queue(n, g.size)
 }
 
 // run keeps the load up for d. It must stay on one thread.

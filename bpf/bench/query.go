@@ -10,12 +10,22 @@ import (
 // kind is a query that the generator sends, as libtorrent writes it: 4 bytes of
 // transaction ID, 4 bytes of version.
 type kind struct {
-	name string
+	name   string
+	method string
 	// arg is the key that holds the target, empty for ping.
 	arg string
+	// value is the size of the items that are asked for, in bytes bencoded. Where it is 0, targets are random.
+	value int
 }
 
-var kinds = []kind{{"ping", ""}, {"find_node", "target"}, {"get_peers", "info_hash"}, {"get", "target"}}
+var kinds = []kind{
+	{name: "ping", method: "ping"},
+	{name: "find_node", method: "find_node", arg: "target"},
+	{name: "get_peers", method: "get_peers", arg: "info_hash"},
+	{name: "get", method: "get", arg: "target"},
+	{name: "get 100 B", method: "get", arg: "target", value: 100},
+	{name: "get 1000 B", method: "get", arg: "target", value: 1000},
+}
 
 // template is the datagram of a query and where its changing parts are.
 type template struct {
@@ -35,7 +45,7 @@ func (k kind) template(rng *rand.Rand) template {
 		t.target = len(b)
 		b = append(b, make([]byte, 20)...)
 	}
-	b = append(b, "e1:q"+lengthPrefix(len(k.name))+k.name+"1:t4:"...)
+	b = append(b, "e1:q"+lengthPrefix(len(k.method))+k.method+"1:t4:"...)
 	t.tid = len(b)
 	t.payload = append(b, "\x00\x00\x00\x001:v4:LT\x02\x081:y1:qe"...)
 	return t

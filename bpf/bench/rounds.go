@@ -56,6 +56,9 @@ func (r *rig) turn(ctx context.Context, s subject, res map[string][]pair) (err e
 		if len(cli.Query) > 0 && !slices.Contains(cli.Query, k.name) {
 			continue
 		}
+		if err := r.store(k); err != nil {
+			return err
+		}
 		pairs, err := r.pairs(ctx, k, sw)
 		if err != nil {
 			return err

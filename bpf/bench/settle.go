@@ -26,12 +26,7 @@ var errNotReady = errors.New("not ready")
 // settle waits until every find_node is answered with eight contacts and the
 // contacts handed out become no more.
 func (r *rig) settle(exited <-chan struct{}) error {
-	var conn net.Conn
-	err := r.gen.Do(func() (err error) {
-		local := net.UDPAddrFromAddrPort(netip.AddrPortFrom(genAddr.Addr(), probePort))
-		conn, err = net.DialUDP("udp4", local, net.UDPAddrFromAddrPort(nodeAddr))
-		return err
-	})
+	conn, err := r.dial()
 	if err != nil {
 		return err
 	}
@@ -58,6 +53,16 @@ func (r *rig) settle(exited <-chan struct{}) error {
 		case <-time.After(500 * time.Millisecond):
 		}
 	}
+}
+
+// dial opens a socket to the node, from the generator's side.
+func (r *rig) dial() (conn net.Conn, err error) {
+	err = r.gen.Do(func() (err error) {
+		local := net.UDPAddrFromAddrPort(netip.AddrPortFrom(genAddr.Addr(), probePort))
+		conn, err = net.DialUDP("udp4", local, net.UDPAddrFromAddrPort(nodeAddr))
+		return err
+	})
+	return conn, err
 }
 
 // probe counts the different contacts in the answers to random find_node queries.
