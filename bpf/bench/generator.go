@@ -139,7 +139,12 @@ func (g *generator) received(frame []byte, now time.Time) {
 		g.load.stray++
 		return
 	}
-	payload := frame[headersLen:]
+	end := ethLen + ipLen + int(binary.BigEndian.Uint16(frame[ethLen+ipLen+4:])) // what follows is padding
+	if end < headersLen || end > len(frame) {
+		g.load.stray++
+		return
+	}
+	payload := frame[headersLen:end]
 	tid, ok := replyTID(payload)
 	i := int(tid >> 24)
 	if !ok || i >= outstanding || g.slots[i].seq&0xffffff != tid&0xffffff {
