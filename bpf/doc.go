@@ -7,6 +7,12 @@
 // [Program.SetEndpoints]; and it answers only while a lease renewed with [Program.Renew] runs. Every datagram it
 // does not understand completely, or that user space could answer in any other way, goes up untouched.
 //
+// What is asked for often it answers from the hot map ([Program.SetHotItem], [Program.SetHotPeers]): verified parts of
+// replies with their checksums, in two sizes within [Config.HotBytes]. An entry says itself when it expires; what is held
+// anew ([Program.Hold]) or cooled is not answered from it any more when the call returns; a process that loads pinned maps
+// finds nothing hot. A reply that would be longer than the interface's MTU, or from which user space would leave out
+// contacts to keep it short, goes up (reply_too_long: over IPv6, values of more than some 800 bytes).
+//
 // What it cannot do, and counts instead: a reply that needs more room around the frame than the driver leaves goes up
 // (no_room: on veth most replies over IPv6; drivers of real NICs leave enough). A NIC that takes VLAN tags off in
 // hardware, in native mode, hides the tag from the program, whose reply would go out without it: such VLANs must not
