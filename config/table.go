@@ -144,7 +144,7 @@ var keys = []*key{
 			"The default is this machine, the private and link-local ranges, and those of tailnets. [] is nobody: recursion is off."),
 	entry("recursion.maxLookups", whole{1, 10_000, "lookups"}, `128`,
 		func(c *Config) *int { return &c.Recursion.MaxLookups },
-		"Recursions under way; those that ask for the same count as one. What is over it is answered as if rd were absent. One takes 20 to 40 queries, so limits.queriesPerSecond bounds them too."),
+		"Recursions under way; queries for the same thing count as one, and 16 times as many queries may wait. What is over it is answered as if rd were absent. One takes 20 to 40 queries, so limits.queriesPerSecond bounds them too."),
 	entry("recursion.maxPerClient", whole{1, 10_000, "queries"}, `32`,
 		func(c *Config) *int { return &c.Recursion.MaxPerClient },
 		"Queries of one IPv4 address or IPv6 /64 that wait for a recursion."),

@@ -30,6 +30,9 @@ type Recursion struct {
 const (
 	maxRecursions         = 128
 	maxRecursionsOfClient = 32
+	// maxShared is how many queries may wait for each recursion that may be under way: their sources may be forged, and
+	// many want the same.
+	maxShared = 16
 	// recursionTime bounds a recursion: the client has its answer within 5 s, the way there included.
 	recursionTime = 4500 * time.Millisecond
 	// recursionSearch is how much of it the lookup before a put or announce_peer may take.
@@ -71,6 +74,7 @@ type recursor struct {
 	mu      sync.Mutex
 	running map[recursionKey]*recursion
 	waiting map[netip.Addr]int // clients' queries, by host
+	total   int                // of all hosts
 	given   answers
 }
 
@@ -182,7 +186,7 @@ func (rs *recursor) admit(j *job, begun time.Time, known *headStart) bool {
 		n.count(eventRecursionRepeated)
 		return true
 	}
-	if rs.waiting[host] >= rs.config.MaxPerClient || (rec == nil || rec.over) && len(rs.running) >= rs.config.MaxLookups {
+	if rs.waiting[host] >= rs.config.MaxPerClient || rs.total >= maxShared*rs.config.MaxLookups || (rec == nil || rec.over) && len(rs.running) >= rs.config.MaxLookups {
 		n.count(eventRecursionBusy)
 		return false
 	}
@@ -199,6 +203,7 @@ func (rs *recursor) admit(j *job, begun time.Time, known *headStart) bool {
 		n.count(eventRecursionShared)
 		rec.waiters = append(rec.waiters, own)
 		rs.waiting[host]++
+		rs.total++
 		return true
 	}
 	rec = &recursion{n: n, key: key, q: own.m, client: own.from, begun: begun, known: known, waiters: []*job{own}}
@@ -208,6 +213,7 @@ func (rs *recursor) admit(j *job, begun time.Time, known *headStart) bool {
 	n.count(eventRecursionBegun)
 	rs.running[key] = rec
 	rs.waiting[host]++
+	rs.total++
 	return true
 }
 
@@ -216,6 +222,7 @@ func (rs *recursor) end(rec *recursion) []*job {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	rec.over = true
+	rs.total -= len(rec.waiters)
 	for _, j := range rec.waiters {
 		host := hostOf(j.from.Addr())
 		if rs.waiting[host]--; rs.waiting[host] <= 0 {
