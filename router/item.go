@@ -193,6 +193,7 @@ func (l *lookup) putItem(ctx context.Context, it Item, cas *int64, client netip.
 		}
 	}
 	defer l.n.forgetItem(it.Target) // where it is not kept here, an older version may be known from a lookup
+	defer l.n.recursor.cache.forget(it.Target)
 	local := func(own bool) error {
 		return l.n.keepItem(&store.Item{
 			Target: it.Target, V: it.V, Mutable: it.Mutable, K: it.K, Salt: it.Salt, Seq: it.Seq, Sig: it.Sig, Own: own,

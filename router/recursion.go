@@ -145,6 +145,7 @@ func (r *responder) answerHeldItem(p *Packet) bool {
 	if err != nil || it.Mutable && !r.n.nearest(r.m.Target) {
 		return false
 	}
+	r.n.hot.ask(r.m.Target, false, r.now)
 	return r.answerItemOf(p, itemOf(it))
 }
 

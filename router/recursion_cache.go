@@ -83,6 +83,15 @@ func (c *itemCache) supersede(it *store.Item, now time.Time) {
 	c.put(own, now)
 }
 
+// forget drops an item, because a newer version was put elsewhere.
+func (c *itemCache) forget(target ID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e := c.of[target]; e != nil {
+		c.remove(e)
+	}
+}
+
 // put keeps an item or the newer version of it that is there, and returns it.
 func (c *itemCache) put(it *Item, now time.Time) *Item {
 	x := &cachedItem{item: it, expires: now.Add(cacheImmutable)}

@@ -3,30 +3,38 @@ package router_test
 import (
 	"crypto/ed25519"
 	"fmt"
-	"sync"
+	"strings"
 	"testing"
 	"time"
 
+	"kdht/bpf"
 	"kdht/router"
 )
 
-// hotStub keeps what it is told.
-type hotStub struct {
-	mu      sync.Mutex
-	fetched []string
+// hotKernel keeps the items that it is given to answer with.
+type hotKernel struct {
+	fakeKernel
+	items map[router.ID]string
 }
 
-func (h *hotStub) Fetched(it *router.Item, expires time.Time) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.fetched = append(h.fetched, fmt.Sprintf("%s %d for %v", it.V, it.Seq, time.Until(expires)))
+func (k *hotKernel) SetHotItem(key [20]byte, it *bpf.HotItem, ttl time.Duration) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.items[key] = fmt.Sprintf("%s %d for %v", it.V, it.Seq, ttl.Round(time.Second))
+	return nil
 }
 
-func (h *hotStub) told() (all []string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	all, h.fetched = h.fetched, nil
-	return all
+func (k *hotKernel) Cool(key [20]byte) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.items, key)
+	return nil
+}
+
+func (k *hotKernel) item(key router.ID) string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.items[key]
 }
 
 // What was fetched is served again without a query, for a while; a newer version that is stored here replaces it before
@@ -34,8 +42,10 @@ func (h *hotStub) told() (all []string) {
 func TestFetchedItemsAreKept(t *testing.T) {
 	sim(t, func(t *testing.T, s *simNet) {
 		n, _, _, it, fleet := resumable(t, s)
-		hot := new(hotStub)
-		n.SetHot(hot)
+		k := &hotKernel{fakeKernel: fakeKernel{held: make(map[[20]byte]bool)}, items: make(map[router.ID]string)}
+		if err := n.SetKernel(k); err != nil {
+			t.Fatal(err)
+		}
 		c := s.client(t, clientAddr(router.IPv4, 0), n.addr)
 		again := func(what string, target router.ID, v string) {
 			t.Helper()
@@ -49,11 +59,11 @@ func TestFetchedItemsAreKept(t *testing.T) {
 			}
 		}
 		c.ask(getItem(it.Target))
+		if got := k.item(it.Target); got != "5:hello 0 for 2h0m0s" {
+			t.Errorf("the kernel half has %q", got)
+		}
 		time.Sleep(30 * time.Second) // no query of the lookup is under way any more
 		again("immutable", it.Target, string(it.V))
-		if got := fmt.Sprint(hot.told()); got != "[5:hello 0 for 2h0m0s]" {
-			t.Errorf("told %s", got)
-		}
 
 		// An item that this node is far from, and does not hold.
 		var key ed25519.PrivateKey
@@ -69,11 +79,11 @@ func TestFetchedItemsAreKept(t *testing.T) {
 			}
 		}
 		c.ask(getItem(one.Target))
+		if got := k.item(one.Target); got != "3:one 1 for 30s" {
+			t.Errorf("the kernel half has %q", got)
+		}
 		time.Sleep(15 * time.Second)
 		again("mutable", one.Target, "3:one")
-		if got := fmt.Sprint(hot.told()); got != "[3:one 1 for 30s]" {
-			t.Errorf("told %s", got)
-		}
 		two := signedItem(key, "", "3:two", 2)
 		token := c.ask(getItem(one.Target)).Token
 		m := putItem(two, token)
@@ -81,8 +91,8 @@ func TestFetchedItemsAreKept(t *testing.T) {
 		if r, _ := c.receive(answerTime); r == nil || r.Err.Code != 0 {
 			t.Fatal(brief(r))
 		}
-		if got := fmt.Sprint(hot.told()); got != "[3:two 2 for 30s]" {
-			t.Errorf("told %s", got)
+		if got := k.item(one.Target); strings.HasPrefix(got, "3:one") {
+			t.Errorf("after the put the kernel half has %q", got)
 		}
 		if r := c.ask(getItem(one.Target)); string(r.V) != "3:two" {
 			t.Errorf("after the put: %s", brief(r))
@@ -91,7 +101,6 @@ func TestFetchedItemsAreKept(t *testing.T) {
 		if r := c.ask(getItem(one.Target)); string(r.V) != "3:two" { // from its own store, though the closest have the older one
 			t.Errorf("a minute after the put: %s", brief(r))
 		}
-		n.SetHot(nil)
 		stopAll(fleet)
 	})
 }
