@@ -45,6 +45,7 @@ type hot struct {
 	wake   chan struct{}
 
 	mu      sync.Mutex
+	floor   float64 // without more than this, a key finds no room until the next tick
 	asked   map[ID]*asked
 	entries map[ID]*hotEntry // in the kernel
 	pending map[ID]bool      // being read for the kernel
@@ -96,6 +97,9 @@ func (h *hot) ask(key ID, peers bool, now time.Time) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if e := h.entries[key]; e != nil && e.peers == peers {
+		return // the kernel has it, and passes what it cannot answer
+	}
 	a := h.asked[key]
 	if a == nil {
 		if len(h.asked) >= maxAsked {
@@ -105,7 +109,7 @@ func (h *hot) ask(key ID, peers bool, now time.Time) {
 		h.asked[key] = a
 	}
 	a.score, a.at, a.peers = decayed(a.score, now.Sub(a.at))+1, now, peers
-	if a.score <= h.after-1 { // each is worth a little less by now
+	if a.score <= max(h.after-1, h.floor) { // each is worth a little less by now
 		return
 	}
 	if _, planned := h.due[key]; !planned {
@@ -210,9 +214,9 @@ func (h *hot) reset(kernel bool) {
 	clear(h.offers)
 }
 
-// offer has the kernel answer recursive queries for an item that a lookup has found or a client has put elsewhere, until it
+// Fetched has the kernel answer recursive queries for an item that a lookup has found or a client has put elsewhere, until it
 // expires. It was verified, and nobody changes it any more.
-func (h *hot) offer(it *Item, expires time.Time) {
+func (h *hot) Fetched(it *Item, expires time.Time) {
 	if !h.kernel.Load() {
 		return
 	}
@@ -415,6 +419,7 @@ func (n *Node) heat(key ID, e *hotEntry, set func() error) {
 		n.hot.enter(key, e)
 	case errors.Is(err, bpf.ErrNoHot):
 		n.count(eventNoHot)
+		n.hot.full(e.large)
 		n.giveUp(key)
 	default:
 		n.log.Warn("the kernel half does not answer for a key", "key", key, "error", err)
@@ -429,11 +434,26 @@ func (n *Node) giveUp(key ID) {
 	}
 }
 
-// score is how often a key is asked for.
+// full has no key tried, until the next tick, that is asked for less often than all that the kernel has of this size.
+func (h *hot) full(large bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	floor := math.Inf(1)
+	for _, e := range h.entries {
+		if e.large == large {
+			floor = min(floor, e.score)
+		}
+	}
+	if !math.IsInf(floor, 1) {
+		h.floor = max(h.floor, floor)
+	}
+}
+
+// score is how often a key is asked for: just now, at least.
 func (h *hot) score(key ID, now time.Time) float64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	score := 0.0
+	score := 1.0
 	if e := h.entries[key]; e != nil {
 		score = e.score
 	}
@@ -518,6 +538,7 @@ func (h *hot) hit(key ID, hits uint64, now time.Time) {
 func (h *hot) idle(now time.Time) (keys []ID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.floor = 0
 	for key, e := range h.entries {
 		asked := now.Sub(e.used) < hotIdle
 		switch {
