@@ -21,7 +21,7 @@ type Counter struct {
 
 // EventCounter counts something that is not a way out of the program.
 type EventCounter struct {
-	Event string // "sighting" or "sighting_lost"
+	Event string // such as "sighting"; xdp/consts.h lists them
 	Count uint64
 }
 
@@ -45,7 +45,8 @@ func (p *Program) Counters() ([]Counter, error) {
 	return out, nil
 }
 
-// Events returns how many sightings were reported, and how many were lost because nobody read them.
+// Events returns how many sightings were reported, how many were lost because nobody read them, and how many contacts in
+// replies to queries of the program were closer to the target but not to be asked.
 func (p *Program) Events() ([]EventCounter, error) {
 	if err := p.lock(); err != nil {
 		return nil, err

@@ -22,6 +22,14 @@
 // address and the interface that its query came from. Of sources, only those that nobody else can have are refused
 // (bad_source): the address and the MAC address that were asked, but not another of ours.
 //
+// It carries the queries of some clients ([Program.SetClients]) through the network itself: to the closest contact, and
+// from referral to referral, each closer to the target than the one before, at most [MaxHops]. Everything but a plain
+// step is left to user space, together with what was found out: an answer, the end of the road, an error, a node that
+// says nothing in time ([Program.TakeRecursion], [Program.TakeOverdue]). Each of those queries is an ordinary one of
+// ours under a transaction ID that cannot be guessed and is used once; whoever takes it out of the map goes on, the
+// program or user space, never both. How they leave the host is published too ([Program.SetRoutes]); they do not pass
+// nftables' output chains either, and are not among what the router's own limits count.
+//
 // Not here: the wire format's definition (router/krpc), the choice of contacts (router), namespaces and fleets for
 // tests (bpf/netns), load generators (bpf/bench).
 package bpf

@@ -1,7 +1,9 @@
 package bpf
 
 import (
+	"encoding/binary"
 	"errors"
+	"time"
 
 	"github.com/cilium/ebpf"
 )
@@ -59,4 +61,18 @@ func (p *Program) RunWithMetadata(n int, frame []byte) (verdict uint32, out []by
 		return 0, nil, err
 	}
 	return verdict, opts.DataOut[ctxOut.Data:ctxOut.DataEnd], nil
+}
+
+// Time runs the program once on a frame, and returns how long it took by the kernel's own clock.
+func (p *Program) Time(frame []byte) (verdict uint32, took time.Duration, err error) {
+	return p.objs.Kdht.Benchmark(frame, 1, nil)
+}
+
+// PendingTID returns the transaction ID of the one recursion under way.
+func (p *Program) PendingTID() (tid []byte, err error) {
+	var key uint32
+	if err := p.objs.Pending.NextKey(nil, &key); err != nil {
+		return nil, err
+	}
+	return binary.LittleEndian.AppendUint32(nil, key), nil
 }

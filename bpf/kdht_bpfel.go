@@ -38,9 +38,13 @@ type kdhtEndpoint struct {
 type kdhtEvent uint32
 
 const (
-	kdhtEventEVENT_SIGHTING      kdhtEvent = 0
-	kdhtEventEVENT_SIGHTING_LOST kdhtEvent = 1
-	kdhtEventEVENTS              kdhtEvent = 2
+	kdhtEventEVENT_SIGHTING        kdhtEvent = 0
+	kdhtEventEVENT_SIGHTING_LOST   kdhtEvent = 1
+	kdhtEventEVENT_REFERRAL_BOGUS  kdhtEvent = 2
+	kdhtEventEVENT_REFERRAL_OWN    kdhtEvent = 3
+	kdhtEventEVENT_REFERRAL_CLIENT kdhtEvent = 4
+	kdhtEventEVENT_REFERRAL_AGAIN  kdhtEvent = 5
+	kdhtEventEVENTS                kdhtEvent = 6
 )
 
 type kdhtFamily struct {
@@ -83,10 +87,32 @@ type kdhtId struct {
 	Bytes [20]uint8
 }
 
+type kdhtJoin struct {
+	_      structs.HostLayout
+	Begun  uint64
+	Tid    [3]uint64
+	What   uint64
+	Port   uint16
+	TidLen uint16
+	Taken  uint32
+}
+
+type kdhtJoinKey struct {
+	_    structs.HostLayout
+	Addr [2]uint64
+	Slot uint64
+}
+
 type kdhtLargeEntry struct {
 	_     structs.HostLayout
 	Hot   kdhtHot
 	After [1008]uint8
+}
+
+type kdhtNeighbourKey struct {
+	_       structs.HostLayout
+	Addr    [2]uint64
+	Ifindex uint64
 }
 
 type kdhtReason uint32
@@ -98,39 +124,104 @@ const (
 	kdhtReasonREASON_ANSWERED_GET           kdhtReason = 3
 	kdhtReasonREASON_ANSWERED_HOT_GET_PEERS kdhtReason = 4
 	kdhtReasonREASON_ANSWERED_HOT_GET       kdhtReason = 5
-	kdhtReasonREASON_NOT_IP                 kdhtReason = 6
-	kdhtReasonREASON_NOT_UDP                kdhtReason = 7
-	kdhtReasonREASON_NOT_OURS               kdhtReason = 8
-	kdhtReasonREASON_NOT_UNICAST            kdhtReason = 9
-	kdhtReasonREASON_VLAN_STACK             kdhtReason = 10
-	kdhtReasonREASON_TRUNCATED              kdhtReason = 11
-	kdhtReasonREASON_IP_OPTIONS             kdhtReason = 12
-	kdhtReasonREASON_FRAGMENT               kdhtReason = 13
-	kdhtReasonREASON_IPV6EXTENSION          kdhtReason = 14
-	kdhtReasonREASON_BAD_LENGTH             kdhtReason = 15
-	kdhtReasonREASON_BAD_IP_CHECKSUM        kdhtReason = 16
-	kdhtReasonREASON_BAD_UDP_CHECKSUM       kdhtReason = 17
-	kdhtReasonREASON_PARTIAL_CHECKSUM       kdhtReason = 18
-	kdhtReasonREASON_BAD_SOURCE             kdhtReason = 19
-	kdhtReasonREASON_TOO_SHORT              kdhtReason = 20
-	kdhtReasonREASON_TOO_LONG               kdhtReason = 21
-	kdhtReasonREASON_NO_LEASE               kdhtReason = 22
-	kdhtReasonREASON_NO_SNAPSHOT            kdhtReason = 23
-	kdhtReasonREASON_MALFORMED              kdhtReason = 24
-	kdhtReasonREASON_NOT_CANONICAL          kdhtReason = 25
-	kdhtReasonREASON_TOO_COMPLEX            kdhtReason = 26
-	kdhtReasonREASON_NOT_QUERY              kdhtReason = 27
-	kdhtReasonREASON_BAD_TRANSACTION        kdhtReason = 28
-	kdhtReasonREASON_OTHER_METHOD           kdhtReason = 29
-	kdhtReasonREASON_OTHER_ARGUMENT         kdhtReason = 30
-	kdhtReasonREASON_BAD_ARGUMENT           kdhtReason = 31
-	kdhtReasonREASON_MISSING_ARGUMENT       kdhtReason = 32
-	kdhtReasonREASON_HELD                   kdhtReason = 33
-	kdhtReasonREASON_HELD_OVERFLOW          kdhtReason = 34
-	kdhtReasonREASON_NO_ROOM                kdhtReason = 35
-	kdhtReasonREASON_REPLY_TOO_LONG         kdhtReason = 36
-	kdhtReasonREASONS                       kdhtReason = 37
+	kdhtReasonREASON_RECURSION_BEGUN        kdhtReason = 6
+	kdhtReasonREASON_HOP_FOLLOWED           kdhtReason = 7
+	kdhtReasonREASON_RECURSION_JOINED       kdhtReason = 8
+	kdhtReasonREASON_NOT_IP                 kdhtReason = 9
+	kdhtReasonREASON_NOT_UDP                kdhtReason = 10
+	kdhtReasonREASON_NOT_OURS               kdhtReason = 11
+	kdhtReasonREASON_NOT_UNICAST            kdhtReason = 12
+	kdhtReasonREASON_VLAN_STACK             kdhtReason = 13
+	kdhtReasonREASON_TRUNCATED              kdhtReason = 14
+	kdhtReasonREASON_IP_OPTIONS             kdhtReason = 15
+	kdhtReasonREASON_FRAGMENT               kdhtReason = 16
+	kdhtReasonREASON_IPV6EXTENSION          kdhtReason = 17
+	kdhtReasonREASON_BAD_LENGTH             kdhtReason = 18
+	kdhtReasonREASON_BAD_IP_CHECKSUM        kdhtReason = 19
+	kdhtReasonREASON_BAD_UDP_CHECKSUM       kdhtReason = 20
+	kdhtReasonREASON_PARTIAL_CHECKSUM       kdhtReason = 21
+	kdhtReasonREASON_BAD_SOURCE             kdhtReason = 22
+	kdhtReasonREASON_TOO_SHORT              kdhtReason = 23
+	kdhtReasonREASON_TOO_LONG               kdhtReason = 24
+	kdhtReasonREASON_NO_LEASE               kdhtReason = 25
+	kdhtReasonREASON_NO_SNAPSHOT            kdhtReason = 26
+	kdhtReasonREASON_MALFORMED              kdhtReason = 27
+	kdhtReasonREASON_NOT_CANONICAL          kdhtReason = 28
+	kdhtReasonREASON_TOO_COMPLEX            kdhtReason = 29
+	kdhtReasonREASON_NOT_QUERY              kdhtReason = 30
+	kdhtReasonREASON_BAD_TRANSACTION        kdhtReason = 31
+	kdhtReasonREASON_OTHER_METHOD           kdhtReason = 32
+	kdhtReasonREASON_OTHER_ARGUMENT         kdhtReason = 33
+	kdhtReasonREASON_BAD_ARGUMENT           kdhtReason = 34
+	kdhtReasonREASON_MISSING_ARGUMENT       kdhtReason = 35
+	kdhtReasonREASON_HELD                   kdhtReason = 36
+	kdhtReasonREASON_HELD_OVERFLOW          kdhtReason = 37
+	kdhtReasonREASON_NO_ROOM                kdhtReason = 38
+	kdhtReasonREASON_REPLY_TOO_LONG         kdhtReason = 39
+	kdhtReasonREASON_RECURSION_OFF          kdhtReason = 40
+	kdhtReasonREASON_RECURSION_ARGUMENT     kdhtReason = 41
+	kdhtReasonREASON_RECURSION_TAKEN        kdhtReason = 42
+	kdhtReasonREASON_RECURSION_CLIENT_FULL  kdhtReason = 43
+	kdhtReasonREASON_RECURSION_FULL         kdhtReason = 44
+	kdhtReasonREASON_RECURSION_NO_CONTACT   kdhtReason = 45
+	kdhtReasonREASON_NO_ROUTE               kdhtReason = 46
+	kdhtReasonREASON_NO_NEIGHBOUR           kdhtReason = 47
+	kdhtReasonREASON_HOP_ANSWER             kdhtReason = 48
+	kdhtReasonREASON_HOP_ERROR              kdhtReason = 49
+	kdhtReasonREASON_HOP_OTHER_ID           kdhtReason = 50
+	kdhtReasonREASON_HOP_NO_CLOSER          kdhtReason = 51
+	kdhtReasonREASON_HOP_LIMIT              kdhtReason = 52
+	kdhtReasonREASON_HOP_LATE               kdhtReason = 53
+	kdhtReasonREASON_HOP_OTHER_SOURCE       kdhtReason = 54
+	kdhtReasonREASONS                       kdhtReason = 55
 )
+
+type kdhtRecursion struct {
+	_           structs.HostLayout
+	Begun       uint64
+	Sent        uint64
+	Client      [2]uint64
+	Entry       [2]uint64
+	Tid         [3]uint64
+	Target      [3]uint64
+	Distance    [3]uint64
+	Source      [2]uint64
+	ClientPort  uint16
+	EntryPort   uint16
+	SourcePort  uint16
+	TidLen      uint16
+	Method      uint8
+	Want        uint8
+	V6          uint8
+	Hops        uint8
+	Slot        uint8
+	Pad         uint8
+	ReferralLen uint16
+	Asked       [12]struct {
+		_    structs.HostLayout
+		Addr [2]uint64
+		Port uint16
+		Id   [20]uint8
+		Pad  [2]uint8
+	}
+	Referral [304]uint8
+}
+
+type kdhtRoute struct {
+	_        structs.HostLayout
+	Gateway  [2]uint64
+	Source   [2]uint64
+	Ifindex  uint32
+	Port     uint16
+	Mac      [6]uint8
+	Redirect uint32
+}
+
+type kdhtRouteKey struct {
+	_         structs.HostLayout
+	PrefixLen uint32
+	Addr      [4]uint32
+}
 
 type kdhtScratch struct {
 	_           structs.HostLayout
@@ -188,16 +279,20 @@ type kdhtScratch struct {
 		V_sum  uint32
 		Pad    uint32
 	}
-	Chosen  [16]uint16
-	Pos     uint32
-	Len     uint32
-	Depth   uint32
-	Key     uint32
-	Present uint32
-	Target  uint32
-	Tid     uint32
-	Pad     uint32
-	Level   [8]struct {
+	Chosen    [16]uint16
+	Pos       uint32
+	Len       uint32
+	Depth     uint32
+	Key       uint32
+	Present   uint32
+	Target    uint32
+	Tid       uint32
+	Expect    uint32
+	Nodes     uint32
+	NodesLen  uint32
+	Nodes6    uint32
+	Nodes6Len uint32
+	Level     [8]struct {
 		_       structs.HostLayout
 		Key     [2]uint64
 		KeyLen  uint8
@@ -205,17 +300,41 @@ type kdhtScratch struct {
 		Meaning uint8
 		Pad     [5]uint8
 	}
-	Datagram [576]uint8
-	Type     [0]kdhtSnapshot
+	Datagram     [576]uint8
+	Recursion    kdhtRecursion
+	Transactions uint64
+	Transaction  uint32
+	Found        uint32
+	Next         struct {
+		_    structs.HostLayout
+		Addr [2]uint64
+		Port uint16
+		Id   [20]uint8
+		Pad  [2]uint8
+	}
+	NextDistance [3]uint64
+	AllowPrivate uint64
+	NextEndpoint kdhtEndpoint
+	RouteKey     kdhtRouteKey
+	_            [4]byte
+	NeighbourKey kdhtNeighbourKey
+	JoinKey      kdhtJoinKey
+	Join         kdhtJoin
+	Frame        [248]uint8
+	Type         [0]kdhtSnapshot
 }
 
 type kdhtSettings struct {
-	_            structs.HostLayout
-	Lease        uint64
-	Ports        uint64
-	Endpoint     [2]kdhtEndpoint
-	Seed         uint64
-	HeldOverflow uint64
+	_              structs.HostLayout
+	Lease          uint64
+	Ports          uint64
+	Endpoint       [2]kdhtEndpoint
+	Seed           uint64
+	HeldOverflow   uint64
+	Recursion      uint64
+	Watching       uint64
+	PrivateNetwork uint64
+	Transaction    [4]uint64
 }
 
 type kdhtSighting struct {
@@ -247,6 +366,8 @@ type kdhtSnapshot struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	kdhtMapBegun        = "begun"
+	kdhtMapClients      = "clients"
 	kdhtMapEndpoints    = "endpoints"
 	kdhtMapEvents       = "events"
 	kdhtMapHeld         = "held"
@@ -254,8 +375,12 @@ const (
 	kdhtMapHotHits      = "hot_hits"
 	kdhtMapHotLarge     = "hot_large"
 	kdhtMapHotSmall     = "hot_small"
+	kdhtMapJoins        = "joins"
 	kdhtMapLive         = "live"
+	kdhtMapNeighbours   = "neighbours"
+	kdhtMapPending      = "pending"
 	kdhtMapReasons      = "reasons"
+	kdhtMapRoutes       = "routes"
 	kdhtMapScratch      = "scratch"
 	kdhtMapSeen         = "seen"
 	kdhtMapSightings    = "sightings"
@@ -314,6 +439,8 @@ type kdhtProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type kdhtMapSpecs struct {
+	Begun      *ebpf.MapSpec `ebpf:"begun"`
+	Clients    *ebpf.MapSpec `ebpf:"clients"`
 	Endpoints  *ebpf.MapSpec `ebpf:"endpoints"`
 	Events     *ebpf.MapSpec `ebpf:"events"`
 	Held       *ebpf.MapSpec `ebpf:"held"`
@@ -321,8 +448,12 @@ type kdhtMapSpecs struct {
 	HotHits    *ebpf.MapSpec `ebpf:"hot_hits"`
 	HotLarge   *ebpf.MapSpec `ebpf:"hot_large"`
 	HotSmall   *ebpf.MapSpec `ebpf:"hot_small"`
+	Joins      *ebpf.MapSpec `ebpf:"joins"`
 	Live       *ebpf.MapSpec `ebpf:"live"`
+	Neighbours *ebpf.MapSpec `ebpf:"neighbours"`
+	Pending    *ebpf.MapSpec `ebpf:"pending"`
 	Reasons    *ebpf.MapSpec `ebpf:"reasons"`
+	Routes     *ebpf.MapSpec `ebpf:"routes"`
 	Scratch    *ebpf.MapSpec `ebpf:"scratch"`
 	Seen       *ebpf.MapSpec `ebpf:"seen"`
 	Sightings  *ebpf.MapSpec `ebpf:"sightings"`
@@ -357,6 +488,8 @@ func (o *kdhtObjects) Close() error {
 //
 // It can be passed to loadKdhtObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kdhtMaps struct {
+	Begun      *ebpf.Map `ebpf:"begun"`
+	Clients    *ebpf.Map `ebpf:"clients"`
 	Endpoints  *ebpf.Map `ebpf:"endpoints"`
 	Events     *ebpf.Map `ebpf:"events"`
 	Held       *ebpf.Map `ebpf:"held"`
@@ -364,8 +497,12 @@ type kdhtMaps struct {
 	HotHits    *ebpf.Map `ebpf:"hot_hits"`
 	HotLarge   *ebpf.Map `ebpf:"hot_large"`
 	HotSmall   *ebpf.Map `ebpf:"hot_small"`
+	Joins      *ebpf.Map `ebpf:"joins"`
 	Live       *ebpf.Map `ebpf:"live"`
+	Neighbours *ebpf.Map `ebpf:"neighbours"`
+	Pending    *ebpf.Map `ebpf:"pending"`
 	Reasons    *ebpf.Map `ebpf:"reasons"`
+	Routes     *ebpf.Map `ebpf:"routes"`
 	Scratch    *ebpf.Map `ebpf:"scratch"`
 	Seen       *ebpf.Map `ebpf:"seen"`
 	Sightings  *ebpf.Map `ebpf:"sightings"`
@@ -374,6 +511,8 @@ type kdhtMaps struct {
 
 func (m *kdhtMaps) Close() error {
 	return _KdhtClose(
+		m.Begun,
+		m.Clients,
 		m.Endpoints,
 		m.Events,
 		m.Held,
@@ -381,8 +520,12 @@ func (m *kdhtMaps) Close() error {
 		m.HotHits,
 		m.HotLarge,
 		m.HotSmall,
+		m.Joins,
 		m.Live,
+		m.Neighbours,
+		m.Pending,
 		m.Reasons,
+		m.Routes,
 		m.Scratch,
 		m.Seen,
 		m.Sightings,

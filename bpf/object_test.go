@@ -20,8 +20,9 @@ func TestObject(t *testing.T) {
 	helpers := []asm.BuiltinFunc{
 		asm.FnMapLookupElem, asm.FnXdpAdjustHead, asm.FnXdpAdjustTail, asm.FnJiffies64, asm.FnRingbufReserve,
 		asm.FnRingbufSubmit, asm.FnRingbufDiscard, asm.FnKtimeGetCoarseNs, asm.FnXdpLoadBytes, asm.FnXdpStoreBytes, asm.FnCheckMtu,
+		asm.FnMapUpdateElem, asm.FnMapDeleteElem, asm.FnKtimeGetNs, asm.FnGetSmpProcessorId, asm.FnRedirect,
 	}
-	types := []ebpf.MapType{ebpf.Hash, ebpf.Array, ebpf.PerCPUArray, ebpf.ArrayOfMaps, ebpf.RingBuf}
+	types := []ebpf.MapType{ebpf.Hash, ebpf.Array, ebpf.PerCPUArray, ebpf.ArrayOfMaps, ebpf.RingBuf, ebpf.LRUHash, ebpf.LPMTrie}
 	if len(spec.Programs) != 1 {
 		t.Errorf("%d programs in the object", len(spec.Programs))
 	}

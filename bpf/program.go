@@ -125,15 +125,18 @@ func (p *Program) adopt(inner *ebpf.MapSpec) error {
 	if p.settings.HeldOverflow != 0 {
 		p.held.unsure, p.held.since = true, time.Now()
 	}
+	// Those of a predecessor's key are still good: a new one only must not give the same again.
+	var key [16]byte
+	_, _ = rand.Read(key[:]) // never fails
+	p.settings.Transaction = siphashState(key)
+	// Nobody watches yet, and nobody takes over what the program begins.
+	p.settings.Recursion, p.settings.Watching = 0, 0
 	if p.settings.Seed == 0 {
 		var seed [8]byte
 		_, _ = rand.Read(seed[:]) // never fails
 		p.settings.Seed = binary.LittleEndian.Uint64(seed[:]) | 1
-		if err := p.putSettings(); err != nil {
-			return err
-		}
 	}
-	return nil
+	return p.putSettings()
 }
 
 // putSettings publishes p.settings.
@@ -202,7 +205,7 @@ func VerifierLog() (string, error) {
 		return "", classify("raise the limit for locked memory", err)
 	}
 	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
-		Programs: ebpf.ProgramOptions{LogLevel: ebpf.LogLevelStats},
+		Programs: ebpf.ProgramOptions{LogLevel: ebpf.LogLevelBranch},
 	})
 	if err != nil {
 		return "", classify("load the XDP program", err)

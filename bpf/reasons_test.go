@@ -291,6 +291,25 @@ var elsewhere = map[string]string{
 	"held":                   "TestHeld",
 	"held_overflow":          "TestHeldOverflow",
 	"no_room":                "TestVeth",
+
+	"recursion_begun":       "TestRecursionDifferential",
+	"hop_followed":          "TestRecursionDifferential",
+	"recursion_no_contact":  "TestRecursionDifferential",
+	"recursion_taken":       "TestRecursionDifferential",
+	"hop_other_id":          "TestRecursionDifferential",
+	"hop_limit":             "TestRecursionChain",
+	"recursion_full":        "TestRecursionBounds",
+	"recursion_client_full": "TestRecursionBounds",
+	"recursion_joined":      "TestRecursionReasons",
+	"recursion_off":         "TestRecursionReasons",
+	"recursion_argument":    "TestRecursionReasons",
+	"no_route":              "TestRecursionReasons",
+	"no_neighbour":          "TestRecursionReasons",
+	"hop_answer":            "TestRecursionReasons",
+	"hop_error":             "TestRecursionReasons",
+	"hop_no_closer":         "TestRecursionReasons",
+	"hop_late":              "TestRecursionReasons",
+	"hop_other_source":      "TestRecursionReasons",
 }
 
 // TestReasons reaches every way out of the program, and checks that it is counted once and nothing else is.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/netip"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/ringbuf"
 )
 
@@ -19,18 +20,28 @@ type Sighting struct {
 // Sightings calls f for every sighting until ctx ends, and then returns nil, or until the program is closed, which is
 // an [ErrClosed]. Only one call at a time gets them.
 func (p *Program) Sightings(ctx context.Context, f func(Sighting)) error {
+	return p.records(ctx, p.objs.Sightings, "read sightings", func(r *ringbuf.Record) {
+		if s, ok := decodeSighting(r.RawSample); ok {
+			f(s)
+		}
+	})
+}
+
+// records calls f for every record of a ring buffer until ctx ends, and then returns nil, or until the program is closed,
+// which is an [ErrClosed].
+func (p *Program) records(ctx context.Context, ring *ebpf.Map, op string, f func(*ringbuf.Record)) error {
 	if err := p.lock(); err != nil {
 		return err
 	}
-	m, err := p.objs.Sightings.Clone()
+	m, err := ring.Clone()
 	p.mu.Unlock()
 	if err != nil {
-		return classify("read sightings", err)
+		return classify(op, err)
 	}
 	defer m.Close() //nolint:errcheck // closing a descriptor of our own
 	r, err := ringbuf.NewReader(m)
 	if err != nil {
-		return classify("read sightings", err)
+		return classify(op, err)
 	}
 	defer r.Close() //nolint:errcheck // only descriptors
 	returned := make(chan struct{})
@@ -51,11 +62,9 @@ func (p *Program) Sightings(ctx context.Context, f func(Sighting)) error {
 		case errors.Is(err, ringbuf.ErrFlushed):
 			return ErrClosed
 		case err != nil:
-			return classify("read sightings", err)
+			return classify(op, err)
 		}
-		if s, ok := decodeSighting(record.RawSample); ok {
-			f(s)
-		}
+		f(&record)
 	}
 }
 

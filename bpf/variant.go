@@ -46,7 +46,8 @@ func (p *Program) variant(mode Mode) (*ebpf.Program, error) {
 		kdhtMapEndpoints: m.Endpoints, kdhtMapEvents: m.Events, kdhtMapHeld: m.Held, kdhtMapHeldFilter: m.HeldFilter,
 		kdhtMapLive: m.Live, kdhtMapReasons: m.Reasons, kdhtMapScratch: m.Scratch, kdhtMapSeen: m.Seen,
 		kdhtMapSightings: m.Sightings, kdhtMapSnapshots: m.Snapshots, kdhtMapHotSmall: m.HotSmall, kdhtMapHotLarge: m.HotLarge,
-		kdhtMapHotHits: m.HotHits,
+		kdhtMapHotHits: m.HotHits, kdhtMapPending: m.Pending, kdhtMapJoins: m.Joins,
+		kdhtMapClients: m.Clients, kdhtMapRoutes: m.Routes, kdhtMapNeighbours: m.Neighbours, kdhtMapBegun: m.Begun,
 	}})
 	if err != nil {
 		return nil, classify("load the XDP program for generic mode", err)

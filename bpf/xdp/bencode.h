@@ -1,11 +1,11 @@
 /*
- * A tokenising parser for canonical queries. One step reads one token: a key, a value, the begin or the end
- * of a list or dictionary. Its state is in the per-CPU scratch map and the step is a global function, so the
- * verifier checks it once, whatever the number of steps.
+ * A tokenising parser for canonical queries and responses. One step reads one token: a key, a value, the
+ * begin or the end of a list or dictionary. Its state is in the per-CPU scratch map and the step is a global
+ * function, so the verifier checks it once, whatever the number of steps.
  *
  * It accepts less than user space does: keys sorted and unique, numbers in their one canonical form, nothing
  * after the end, every key of KRPC with the type and value it should have, and no argument of queries that
- * store something.
+ * store something. Of a response it accepts referrals: what is looked for, or an error, ends it at once.
  */
 #pragma once
 
@@ -17,7 +17,7 @@ enum { MAX_STEPS = 64, MAX_DEPTH = 7, MAX_KEY = 16, MAX_DIGITS = 18 };
 enum state { STATE_KEY, STATE_VALUE, STATE_ITEM };
 
 /* What a list or dictionary is. */
-enum meaning { MEANING_UNKNOWN, MEANING_MESSAGE, MEANING_ARGUMENTS, MEANING_WANT };
+enum meaning { MEANING_UNKNOWN, MEANING_MESSAGE, MEANING_ARGUMENTS, MEANING_WANT, MEANING_RESPONSE };
 
 enum type { TYPE_STRING, TYPE_INTEGER, TYPE_LIST, TYPE_DICTIONARY };
 
@@ -29,8 +29,10 @@ enum key {
 	KEY_V,
 	KEY_Y,
 	KEY_RO,
+	KEY_RD,
 	KEY_IP,
-	KEY_NOT_QUERY,
+	KEY_E,
+	KEY_R,
 	KEY_ID,
 	KEY_TARGET,
 	KEY_INFO_HASH,
@@ -40,6 +42,9 @@ enum key {
 	KEY_NAME,
 	KEY_SEQ,
 	KEY_OTHER,
+	KEY_NODES,
+	KEY_NODES6,
+	KEY_ANSWER,
 };
 
 /* Text as a number that sorts like it. */
@@ -60,12 +65,15 @@ INLINE int message_key(u64 name, u32 len)
 		case N8("y"):
 			return KEY_Y;
 		case N8("e"):
+			return KEY_E;
 		case N8("r"):
-			return KEY_NOT_QUERY;
+			return KEY_R;
 		}
 	} else if (len == 2) {
 		if (name == N8("ro"))
 			return KEY_RO;
+		if (name == N8("rd"))
+			return KEY_RD;
 		if (name == N8("ip"))
 			return KEY_IP;
 	}
@@ -121,6 +129,35 @@ INLINE int argument_key(u64 name, u64 rest, u32 len)
 	return KEY_UNKNOWN;
 }
 
+INLINE int response_key(u64 name, u32 len)
+{
+	switch (len) {
+	case 1:
+		if (name == N8("k") || name == N8("v"))
+			return KEY_ANSWER;
+		break;
+	case 2:
+		if (name == N8("id"))
+			return KEY_ID;
+		break;
+	case 3:
+		if (name == N8("seq") || name == N8("sig"))
+			return KEY_ANSWER;
+		break;
+	case 5:
+		if (name == N8("nodes"))
+			return KEY_NODES;
+		break;
+	case 6:
+		if (name == N8("nodes6"))
+			return KEY_NODES6;
+		if (name == N8("values"))
+			return KEY_ANSWER;
+		break;
+	}
+	return KEY_UNKNOWN;
+}
+
 INLINE int parse_key(struct scratch *s, u32 depth, u32 start, u32 len)
 {
 	if (len > MAX_KEY)
@@ -149,9 +186,15 @@ INLINE int parse_key(struct scratch *s, u32 depth, u32 start, u32 len)
 		key = message_key(name, len);
 	else if (s->level[depth].meaning == MEANING_ARGUMENTS)
 		key = argument_key(name, rest, len);
+	else if (s->level[depth].meaning == MEANING_RESPONSE)
+		key = response_key(name, len);
 	s->key = key;
-	if (key == KEY_NOT_QUERY)
+	if (s->expect == 'q' ? key == KEY_E || key == KEY_R : key == KEY_A || key == KEY_Q)
 		return REASON_NOT_QUERY;
+	if (key == KEY_E)
+		return REASON_HOP_ERROR;
+	if (key == KEY_ANSWER)
+		return REASON_HOP_ANSWER;
 	if (key == KEY_OTHER)
 		return REASON_OTHER_ARGUMENT;
 	return GO_ON;
@@ -180,9 +223,13 @@ INLINE int parse_known(struct scratch *s, u32 type, u32 start, u32 len, u64 numb
 	s->present |= 1 << (key & 31);
 	switch (key) {
 	case KEY_A:
+	case KEY_R:
 		return type == TYPE_DICTIONARY ? GO_ON : REASON_BAD_ARGUMENT;
 	case KEY_WANT:
 		return type == TYPE_LIST ? GO_ON : REASON_BAD_ARGUMENT;
+	case KEY_RD:
+		s->query.flags |= number & 1 ? FLAG_RECURSIVE : 0;
+		return type == TYPE_INTEGER && number <= 1 ? GO_ON : REASON_BAD_ARGUMENT;
 	case KEY_RO:
 		s->query.read_only = number;
 		/* fall through */
@@ -207,7 +254,7 @@ INLINE int parse_known(struct scratch *s, u32 type, u32 start, u32 len, u64 numb
 		s->query.tid_len = len;
 		return len - 1 < MAX_TID ? GO_ON : REASON_BAD_TRANSACTION;
 	case KEY_Y:
-		return len == 1 && s->datagram[start] == 'q' ? GO_ON : REASON_NOT_QUERY;
+		return len == 1 && s->datagram[start] == s->expect ? GO_ON : REASON_NOT_QUERY;
 	case KEY_ID:
 		s->query.id = start;
 		return len == ID_LEN ? GO_ON : REASON_BAD_ARGUMENT;
@@ -215,6 +262,14 @@ INLINE int parse_known(struct scratch *s, u32 type, u32 start, u32 len, u64 numb
 	case KEY_INFO_HASH:
 		s->target = start;
 		return len == ID_LEN ? GO_ON : REASON_BAD_ARGUMENT;
+	case KEY_NODES:
+		s->nodes = start;
+		s->nodes_len = len;
+		return len % NODE_LEN == 0 ? GO_ON : REASON_BAD_ARGUMENT;
+	case KEY_NODES6:
+		s->nodes6 = start;
+		s->nodes6_len = len;
+		return len % NODE6_LEN == 0 ? GO_ON : REASON_BAD_ARGUMENT;
 	}
 	return GO_ON;
 }
@@ -253,6 +308,8 @@ INLINE int parse_value(struct scratch *s, u32 depth, u32 type, u32 start, u32 le
 		inner = MEANING_ARGUMENTS;
 	else if (meaning == MEANING_ARGUMENTS && s->key == KEY_WANT)
 		inner = MEANING_WANT;
+	else if (meaning == MEANING_MESSAGE && s->key == KEY_R)
+		inner = MEANING_RESPONSE;
 	if (depth >= MAX_DEPTH)
 		return REASON_TOO_COMPLEX;
 	depth++;
@@ -333,13 +390,12 @@ __attribute__((noinline)) int parse_step(struct scratch *s)
 
 #define HAS(key) (s->present & 1 << (key))
 
-/* Reads the query in s->datagram, of s->len bytes with its UDP header, into s->query. */
-__attribute__((noinline)) int parse_query(struct scratch *s)
+/* Reads the message in s->datagram, of s->len bytes with its UDP header, token by token. */
+INLINE int parse_message(struct scratch *s, u32 expect)
 {
-	if (!s)
-		return REASON_MALFORMED;
 	if (s->datagram[UDP_LEN] != 'd')
 		return REASON_MALFORMED;
+	s->expect = expect;
 	s->query = (struct query){};
 	s->pos = UDP_LEN + 1;
 	s->depth = 1;
@@ -365,8 +421,17 @@ __attribute__((noinline)) int parse_query(struct scratch *s)
 		return REASON_NOT_CANONICAL;
 	if (!HAS(KEY_Y))
 		return REASON_NOT_QUERY;
-	if (!HAS(KEY_T))
-		return REASON_BAD_TRANSACTION;
+	return HAS(KEY_T) ? GO_ON : REASON_BAD_TRANSACTION;
+}
+
+/* Reads the query in s->datagram into s->query. */
+__attribute__((noinline)) int parse_query(struct scratch *s)
+{
+	if (!s)
+		return REASON_MALFORMED;
+	int reason = parse_message(s, 'q');
+	if (reason != GO_ON)
+		return reason;
 	if (!HAS(KEY_A) || !HAS(KEY_Q) || !HAS(KEY_ID))
 		return REASON_MISSING_ARGUMENT;
 	/* A query with both a target and an infohash is odd enough for user space. */
@@ -385,4 +450,47 @@ __attribute__((noinline)) int parse_query(struct scratch *s)
 	return HAS(s->query.method == METHOD_GET_PEERS ? KEY_INFO_HASH : KEY_TARGET)
 		   ? GO_ON
 		   : REASON_MISSING_ARGUMENT;
+}
+
+/*
+ * Reads the response in s->datagram to a query of ours: the offset of its sender's ID is left in s->query,
+ * those of the contacts in s. Says REASON_HOP_ANSWER when it has more than contacts.
+ */
+__attribute__((noinline)) int parse_response(struct scratch *s)
+{
+	if (!s)
+		return REASON_MALFORMED;
+	s->nodes_len = 0;
+	s->nodes6_len = 0;
+	int reason = parse_message(s, 'r');
+	if (reason != GO_ON)
+		return reason;
+	if (!HAS(KEY_R) || !HAS(KEY_ID))
+		return REASON_MISSING_ARGUMENT;
+	u32 tid = s->tid;
+	if (tid > MAX_DATAGRAM || s->query.tid_len != sizeof(u32) ||
+	    AT32(s->datagram + tid) != s->transaction)
+		return REASON_BAD_TRANSACTION;
+	return GO_ON;
+}
+
+/*
+ * Whether what is in s->datagram ends like the response to a query that the program has sent, whose
+ * transaction ID is then left in s. The ends are those of nearly all responses: 1:t4:xxxx[1:v4:xxxx]1:y1:re.
+ * All that are not for the program fail this cheap test, by the bit of their transaction ID.
+ */
+INLINE int ends_like_ours(struct scratch *s)
+{
+	u32 at = s->len - 7;
+
+	if (at > MAX_DATAGRAM || at < 2 * 9)
+		return 0;
+	const u8 *p = s->datagram + at;
+	if (AT32(p) != T4("1:y1") || AT16(p + 4) != T2(":r"))
+		return 0;
+	if (AT32(p - 9) == T4("1:v4"))
+		p -= 9;
+	u32 transaction = AT32(p - 4);
+	s->transaction = transaction;
+	return AT32(p - 9) == T4("1:t4") && transaction & TRANSACTION_BIT;
 }

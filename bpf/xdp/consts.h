@@ -57,9 +57,19 @@ enum bounds {
 
 enum method { METHOD_NONE, METHOD_PING, METHOD_FIND_NODE, METHOD_GET_PEERS, METHOD_GET };
 enum want { WANT_IPV4 = 1, WANT_IPV6 = 2 };
-/* What makes a difference only for some keys: noseed or scrape is 1 (BEP 33); a seq (BEP 44); the query asks for
- * recursion, and may. */
+/* What makes a difference only for some keys: noseed or scrape is 1 (BEP 33); a seq (BEP 44); the query asks
+ * for recursion, and may. */
 enum flag { FLAG_FILTER = 1, FLAG_SEQ = 2, FLAG_RECURSIVE = 4 };
+
+/* Bounds of what is done for clients that ask for recursion. */
+enum recursion_bounds {
+	MAX_RECURSIONS = 1024, /* under way at a time */
+	MAX_HOPS = 12,	       /* nodes that one of them asks; each is closer to the target than the last */
+	MAX_REFERRALS = 20,    /* contacts of one reply that are looked at, as in user space */
+	CLIENT_SLOTS = 64,     /* under way at a time for one client's address */
+	CLIENT_PROBES = 4,     /* slots that one may take, by the hash of its port and transaction */
+	REFERRAL_LEN = 304,    /* bytes of contacts of the last reply that are kept */
+};
 
 /*
  * Why a datagram left the program. Every packet moves exactly one of these counters; the answers come first,
@@ -73,6 +83,11 @@ enum reason {
 	REASON_ANSWERED_GET,
 	REASON_ANSWERED_HOT_GET_PEERS,
 	REASON_ANSWERED_HOT_GET,
+	/* Sent on as a query of our own. */
+	REASON_RECURSION_BEGUN,
+	REASON_HOP_FOLLOWED,
+	/* Dropped: the query of a client for whom it is being asked already. */
+	REASON_RECURSION_JOINED,
 	/* Not ours: everything that is not a whole UDP datagram to one of our endpoints. */
 	REASON_NOT_IP,
 	REASON_NOT_UDP,
@@ -107,6 +122,24 @@ enum reason {
 	REASON_HELD_OVERFLOW,
 	REASON_NO_ROOM,
 	REASON_REPLY_TOO_LONG,
+	/* A client's query that user space must see to. */
+	REASON_RECURSION_OFF,
+	REASON_RECURSION_ARGUMENT,
+	REASON_RECURSION_TAKEN,
+	REASON_RECURSION_CLIENT_FULL,
+	REASON_RECURSION_FULL,
+	REASON_RECURSION_NO_CONTACT,
+	REASON_NO_ROUTE,
+	REASON_NO_NEIGHBOUR,
+	/* A reply to a query that the program has sent, with which user space goes on. */
+	REASON_HOP_ANSWER,
+	REASON_HOP_ERROR,
+	REASON_HOP_OTHER_ID,
+	REASON_HOP_NO_CLOSER,
+	REASON_HOP_LIMIT,
+	/* A reply that nobody waits for any more, or not from there. */
+	REASON_HOP_LATE,
+	REASON_HOP_OTHER_SOURCE,
 	REASONS,
 };
 
@@ -116,8 +149,20 @@ enum no_reason {
 	MESSAGE_ENDS, /* the parser is through */
 	IMPOSSIBLE,   /* a check for the verifier has failed after the frame was changed */
 	/* What is left to do is in struct scratch, for a function that kdht() calls: see carry_on(). */
-	CONTINUE_HOT, /* answer from the hot map */
+	CONTINUE_HOT,	    /* answer from the hot map */
+	CONTINUE_RECURSION, /* begin() */
+	CONTINUE_REFERRAL,  /* follow() */
 };
 
 /* Things counted that are not exits. */
-enum event { EVENT_SIGHTING, EVENT_SIGHTING_LOST, EVENTS };
+enum event {
+	EVENT_SIGHTING,
+	EVENT_SIGHTING_LOST,
+	/* Contacts in replies that were closer, but not to be asked: nobody's or a private address, our own,
+	   the client's, or one that was asked before. */
+	EVENT_REFERRAL_BOGUS,
+	EVENT_REFERRAL_OWN,
+	EVENT_REFERRAL_CLIENT,
+	EVENT_REFERRAL_AGAIN,
+	EVENTS,
+};

@@ -158,7 +158,8 @@ static __attribute__((noinline)) int put_part(struct xdp_md *ctx, u32 part, u32 
 	return copy_part(ctx, at, hot->before, len, sizeof(hot->before));
 }
 
-/* Continues after prepare_hot(): turns the frame into that of the reply. Says which it was, or why it could not. */
+/* Continues after prepare_hot(): turns the frame into that of the reply. Says which it was, or why it could
+ * not. */
 static __attribute__((noinline)) int put_hot(struct xdp_md *ctx)
 {
 	u32 zero = 0;

@@ -6,34 +6,11 @@
 #include "held.h"
 #include "hot.h"
 #include "packet.h"
+#include "recurse.h"
 #include "reply.h"
 #include "sighting.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
-
-/* Set by the loader in the variant of the program for generic mode. */
-const volatile u32 generic SEC(".rodata") = 0;
-
-/* Says GO_ON when the UDP checksum lets the datagram of len bytes at udp be answered. */
-INLINE int check_sum(const struct packet *pk, const void *udp, const void *end)
-{
-	u64 pseudo = pk->addr_sum + be16(IP_PROTO_UDP) + be16(pk->len);
-
-	if (!pk->check)
-		return pk->v6 ? REASON_BAD_UDP_CHECKSUM : GO_ON;
-	/*
-	 * From a local sender, who left the rest of the sum to hardware that a virtual link does not have. In
-	 * generic mode the socket buffer remembers that, and where: the reply would inherit it, and somebody
-	 * on its way would overwrite two bytes of it with a checksum. One in 65536 complete checksums looks
-	 * the same, so what is good as such is answered.
-	 */
-	int partial = pk->check == sum_fold(pseudo);
-	if (partial && !generic)
-		return GO_ON;
-	if (sum_fold(pseudo + sum_datagram(udp, pk->len, end)) == 0xffff)
-		return GO_ON;
-	return partial ? REASON_PARTIAL_CHECKSUM : REASON_BAD_UDP_CHECKSUM;
-}
 
 /* Whether the lease runs. Reads the clock once per tick, and leaves the time in s. */
 INLINE int lease_runs(struct scratch *s, const struct settings *live)
@@ -72,12 +49,18 @@ INLINE int answer(struct xdp_md *ctx, const struct settings *settings, struct sc
 		return REASON_NO_LEASE;
 	const void *end = (void *)(long)ctx->data_end, *udp = (void *)(long)ctx->data + pk->l4;
 	int reason = read_query(ctx, pk, s, udp + UDP_LEN, end);
-	if (reason != GO_ON)
-		return reason;
+	if (reason != GO_ON) {
+		if (reason != REASON_NOT_QUERY || !ends_like_ours(s))
+			return reason;
+		s->packet = *pk;
+		return CONTINUE_REFERRAL;
+	}
 	reason = check_sum(pk, udp, end);
 	if (reason != GO_ON)
 		return reason;
 
+	if (UNLIKELY(s->query.flags & FLAG_RECURSIVE) && !is_client(s, pk))
+		s->query.flags &= ~FLAG_RECURSIVE;
 	const struct snapshot *snap = published();
 	if (!snap)
 		return REASON_NO_SNAPSHOT;
@@ -92,6 +75,10 @@ INLINE int answer(struct xdp_md *ctx, const struct settings *settings, struct sc
 	if (s->looks < looks_per_tick && !s->query.read_only) {
 		s->looks++;
 		note_sighting(ctx, pk, settings, s);
+	}
+	if (UNLIKELY(s->query.flags & FLAG_RECURSIVE) && s->query.method != METHOD_PING) {
+		s->packet = *pk;
+		return CONTINUE_RECURSION;
 	}
 	return put_reply(ctx, pk, s, snap);
 }
@@ -135,7 +122,8 @@ INLINE int handle(struct xdp_md *ctx)
 /*
  * What takes more of the stack than is left below answer(), which the interpreter's 512 bytes nearly fill:
  * answer() leaves what it knows in struct scratch and returns what is to be done, and a function of its own
- * begins again from the top.
+ * begins again from the top. Returns the reason, with the verdict in its upper half where that does not
+ * follow from it.
  */
 INLINE u32 carry_on(struct xdp_md *ctx, u32 what)
 {
@@ -143,18 +131,26 @@ INLINE u32 carry_on(struct xdp_md *ctx, u32 what)
 		what = prepare_hot(ctx);
 		return what == GO_ON ? put_hot(ctx) : what;
 	}
+	if (what == CONTINUE_RECURSION)
+		return begin(ctx);
+	if (what == CONTINUE_REFERRAL)
+		return follow(ctx);
 	return IMPOSSIBLE;
 }
 
 SEC("xdp") int kdht(struct xdp_md *ctx)
 {
-	u32 reason = handle(ctx);
+	u32 reason = handle(ctx), verdict = 0;
 
 	if (UNLIKELY(reason >= REASONS)) {
 		reason = carry_on(ctx, reason);
+		verdict = reason >> 16;
+		reason &= 0xffff;
 		if (reason >= REASONS)
 			return XDP_ABORTED;
 	}
 	count(&reasons, reason);
+	if (UNLIKELY(verdict))
+		return verdict;
 	return reason <= REASON_ANSWERED_HOT_GET ? XDP_TX : XDP_PASS;
 }

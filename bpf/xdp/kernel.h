@@ -23,13 +23,16 @@ enum map_type {
 	MAP_HASH = 1,
 	MAP_ARRAY = 2,
 	MAP_PERCPU_ARRAY = 6,
+	MAP_LRU_HASH = 9,
+	MAP_LPM_TRIE = 11,
 	MAP_ARRAY_OF_MAPS = 12,
 	MAP_RINGBUF = 27,
 };
 
 enum map_flag { MAP_NO_PREALLOC = 1 };
+enum update_flag { UPDATE_ANY, UPDATE_NO_EXIST };
 
-enum verdict { XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX };
+enum verdict { XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX, XDP_REDIRECT };
 
 struct xdp_md {
 	u32 data;
@@ -42,6 +45,11 @@ struct xdp_md {
 
 /* Helpers, by their number in the kernel's table. */
 static void *(*const map_lookup)(void *map, const void *key) = (void *)1;
+static long (*const map_update)(void *map, const void *key, const void *value, u64 flags) = (void *)2;
+static long (*const map_delete)(void *map, const void *key) = (void *)3;
+static u64 (*const ktime)(void) = (void *)5;
+static u32 (*const this_cpu)(void) = (void *)8;
+static long (*const redirect)(u32 ifindex, u64 flags) = (void *)23;
 static long (*const adjust_head)(struct xdp_md *ctx, int delta) = (void *)44;
 static long (*const adjust_tail)(struct xdp_md *ctx, int delta) = (void *)65;
 static u64 (*const jiffies64)(void) = (void *)118;
@@ -49,8 +57,7 @@ static void *(*const ringbuf_reserve)(void *ringbuf, u64 size, u64 flags) = (voi
 static void (*const ringbuf_submit)(void *data, u64 flags) = (void *)132;
 static void (*const ringbuf_discard)(void *data, u64 flags) = (void *)133;
 static u64 (*const ktime_coarse)(void) = (void *)160;
-static long (*const check_mtu)(struct xdp_md *ctx, u32 ifindex, u32 *len, int diff,
-			       u64 flags) = (void *)163;
+static long (*const check_mtu)(struct xdp_md *ctx, u32 ifindex, u32 *len, int diff, u64 flags) = (void *)163;
 static long (*const load_bytes)(struct xdp_md *ctx, u32 offset, void *to, u32 size) = (void *)189;
 static long (*const store_bytes)(struct xdp_md *ctx, u32 offset, const void *from, u32 size) = (void *)190;
 

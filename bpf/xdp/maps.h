@@ -99,6 +99,10 @@ struct settings {
 	    endpoint[FAMILIES]; /* one of our endpoints of each family, to find most without a search */
 	u64 seed;		/* key of the hash that places sightings */
 	u64 held_overflow;	/* not every key held here is in the map "held" */
+	u64 recursion;		/* begin recursions until then, CLOCK_MONOTONIC in ns */
+	u64 watching;		/* user space looks at the recursions under way anyway */
+	u64 private_network;	/* private addresses are nodes like any other */
+	u64 transaction[4];	/* SipHash after taking in the key of our transaction IDs */
 };
 
 struct {
@@ -126,8 +130,8 @@ struct {
 } held SEC(".maps");
 
 /*
- * Where in the hot map something is: 0 is nowhere, 1 the first entry of hot_small or, marked, of hot_large. The
- * place for IPv4 also tells whether the key is for recursive queries only, or for others only.
+ * Where in the hot map something is: 0 is nowhere, 1 the first entry of hot_small or, marked, of hot_large.
+ * The place for IPv4 also tells whether the key is for recursive queries only, or for others only.
  */
 enum place {
 	PLACE_INDEX = (1 << 24) - 1,
@@ -138,13 +142,13 @@ enum place {
 
 enum hot_sizes {
 	MAX_VALUES = 127, /* peers; a reply has room for 115 at most */
-	HOT_AFTER = 192, /* room for what comes after the token: in a small entry, and in a large one */
+	HOT_AFTER = 192,  /* room for what comes after the token: in a small entry, and in a large one */
 	HOT_AFTER_LARGE = 1008,
 };
 
 /*
- * An entry of the hot map: the parts of a reply that depend on the key alone, with their sums. A place is given
- * to another key only once no program reads it any more, see bpf/hot.go.
+ * An entry of the hot map: the parts of a reply that depend on the key alone, with their sums. A place is
+ * given to another key only once no program reads it any more, see bpf/hot.go.
  *
  *   get:       [1:k32:<...>] nodes [3:seqi<...>e[3:sig64:<...>]] token 1:v<...>
  *   get_peers: nodes token 6:valuesl<6:...>...e
@@ -154,7 +158,7 @@ struct hot {
 	u32 hits;    /* place of its counter */
 	u64 expires; /* CLOCK_MONOTONIC in ns */
 	u64 seq;
-	u16 method;   /* that it answers */
+	u16 method;	/* that it answers */
 	u16 is_mutable; /* the item has k, seq, sig */
 	u16 k_len;
 	u16 k_sum;

@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include "maps.h"
+#include "recursion.h"
 
 /* Words of text as they are in memory. */
 #define T2(s) ((u16)(u8)(s)[0] | (u16)((u8)(s)[1] << 8))
@@ -81,9 +81,9 @@ struct scratch {
 	u32 vlan;     /* the tag, if there is one */
 	struct id held_key;
 	u32 pad_key;
-	u64 hot;	      /* with CONTINUE_HOT: where in the hot map, the value of "held" */
-	struct packet packet; /* for what carries on where answer() has left off, see carry_on() */
-	struct share share;   /* see prepare_hot() */
+	u64 hot;		     /* with CONTINUE_HOT: where in the hot map, the value of "held" */
+	struct packet packet;	     /* for what carries on where answer() has left off, see carry_on() */
+	struct share share;	     /* see prepare_hot() */
 	u16 chosen[2 * BUCKET_SIZE]; /* contacts for the reply: bucket * BUCKET_SIZE + place in it */
 	/* The parser's state, see bencode.h. */
 	u32 pos;
@@ -93,9 +93,27 @@ struct scratch {
 	u32 present;
 	u32 target; /* offsets */
 	u32 tid;
-	u32 pad;
+	u32 expect; /* the y of the message: 'q' or 'r' */
+	u32 nodes;  /* offset and length of the contacts of each family in a response */
+	u32 nodes_len;
+	u32 nodes6;
+	u32 nodes6_len;
 	struct level level[8];
 	u8 datagram[MAX_DATAGRAM + 64]; /* UDP header and payload, then room to read beyond them */
+	/* What begin() and follow() work at. */
+	struct recursion recursion;
+	u64 transactions; /* of ours that this CPU has made */
+	u32 transaction;  /* of the reply at hand */
+	u32 found;	  /* next is a contact to ask */
+	struct asked next;
+	u64 next_distance[3];
+	u64 allow_private; /* it may be at a private address */
+	struct endpoint next_endpoint;
+	struct route_key route_key;
+	struct neighbour_key neighbour_key;
+	struct join_key join_key;
+	struct join join;
+	u8 frame[PAYLOAD + FRAME_LEN]; /* more than the frame, for the verifier */
 	/* Of no length: makes the compiler describe the type, which it does not for what is only in an inner
 	 * map. */
 	struct snapshot type[0];
@@ -130,6 +148,17 @@ INLINE int usual_end(struct query *q, const void *p, const void *last, const voi
 		return 0;
 	u64 word = AT64(p);
 	q->read_only = 0;
+	/* 2:rdi1e */
+	if (UNLIKELY((word & T8N("\xff\xff\xff\xff\xff\0\xff", 7)) == T8N("2:rdi\0e", 7))) {
+		u32 value = (u32)(word >> 40 & 0xff) - '0';
+		if (value > 1)
+			return 0;
+		q->flags |= value ? FLAG_RECURSIVE : 0;
+		p += 7;
+		if (p + 8 > end)
+			return 0;
+		word = AT64(p);
+	}
 	/* 2:roi1e */
 	if ((word & T8N("\xff\xff\xff\xff\xff\0\xff", 7)) == T8N("2:roi\0e", 7)) {
 		u32 value = (u32)(word >> 40 & 0xff) - '0';

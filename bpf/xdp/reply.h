@@ -119,8 +119,8 @@ INLINE u32 put_nodes(void *data, const void *end, const struct snapshot *snap, s
 }
 
 /* Puts the asker's token. Returns the offset behind it, or 0. */
-INLINE u32 put_token(void *data, const void *end, const struct snapshot *snap, const struct packet *pk, u32 at,
-		     u64 *sum)
+INLINE u32 put_token(void *data, const void *end, const struct snapshot *snap, const struct packet *pk,
+		     u32 at, u64 *sum)
 {
 	u64 token = siphash(snap->siphash, pk->source, pk->v6);
 	void *p = data + at;

@@ -1,0 +1,304 @@
+package bpf
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sys/unix"
+)
+
+// MaxHops is how many nodes a recursion of the kernel half asks at most.
+const MaxHops = 12
+
+// KernelTransaction reports whether a transaction ID of ours is one of the kernel half: they have 4 bytes, and in the
+// first the highest bit is set. User space uses others.
+func KernelTransaction(tid []byte) bool { return len(tid) == 4 && tid[0]&0x80 != 0 }
+
+// Recursion is what the kernel half knows of a client's query that it has sent on, at the moment when it was taken
+// over.
+type Recursion struct {
+	// Client asked, at the address Entry of ours, with the transaction ID TID.
+	Client, Entry netip.AddrPort
+	TID           []byte
+	// Method is "find_node", "get_peers" or "get", and Target its target or infohash.
+	Method string
+	Target [20]byte
+	// Want4 and Want6 are what "want" said; neither: nothing.
+	Want4, Want6 bool
+	// Asked are the nodes that were asked, each closer to the target than the one before, from addresses of ours of the
+	// same family. All but the last have answered.
+	Asked []Node
+	// Referral is what the last but one of them referred to, the last one included, at most 11 nodes.
+	Referral []Node
+	// Begun and Sent say how long ago the query came, and the last node was asked.
+	Begun, Sent time.Duration
+}
+
+// Node is a node's ID and address.
+type Node struct {
+	ID   [20]byte
+	Addr netip.AddrPort
+}
+
+var methods = map[uint8]string{2: "find_node", 3: "get_peers", 4: "get"} // enum method
+
+// SetClients makes prefixes those of the clients for which recursion is done. To others, a query that asks for it is
+// like any other. IPv4-mapped prefixes count as IPv4. None: nobody's.
+func (p *Program) SetClients(prefixes []netip.Prefix) error {
+	want := map[kdhtRouteKey]uint32{}
+	for _, prefix := range prefixes {
+		want[prefixKey(prefix)] = 1
+	}
+	if err := p.lock(); err != nil {
+		return err
+	}
+	defer p.mu.Unlock()
+	return replaceAll(p.objs.Clients, want, "tell who gets recursion")
+}
+
+// AllowRecursion lets the program begin recursions for d from now, as [Program.Renew] lets it answer. It is for who takes
+// over what becomes of them: [Program.TakeRecursion] for the datagrams that come up, [Program.TakeOverdue] for what is
+// late. Zero or less: it begins none, and the queries go up.
+func (p *Program) AllowRecursion(d time.Duration, private bool) error {
+	now, err := monotonic()
+	if err != nil {
+		return err
+	}
+	if err := p.lock(); err != nil {
+		return err
+	}
+	defer p.mu.Unlock()
+	p.settings.Recursion, p.settings.PrivateNetwork = 0, 0
+	if d > 0 {
+		p.settings.Recursion = now + uint64(d)
+	}
+	if private {
+		p.settings.PrivateNetwork = 1
+	}
+	return p.putSettings()
+}
+
+// TakeRecursion ends the recursion whose last query has that transaction ID and went to that address, and returns what
+// was known of it; ok is false if there is none. Whoever gets it goes on with it: nobody else does.
+func (p *Program) TakeRecursion(tid []byte, from netip.AddrPort) (r Recursion, ok bool, err error) {
+	if !KernelTransaction(tid) {
+		return r, false, nil
+	}
+	if err := p.lock(); err != nil {
+		return r, false, err
+	}
+	defer p.mu.Unlock()
+	key := binary.LittleEndian.Uint32(tid)
+	var state kdhtRecursion
+	switch err := p.objs.Pending.Lookup(key, &state); {
+	case errors.Is(err, ebpf.ErrKeyNotExist):
+		return r, false, nil
+	case err != nil:
+		return r, false, classify("look for a recursion", err)
+	}
+	if n := int(state.Hops); n == 0 || n > MaxHops || addrPort(state.Asked[n-1].Addr, state.Asked[n-1].Port) != netip.AddrPortFrom(from.Addr().Unmap(), from.Port()) {
+		return r, false, nil
+	}
+	return p.take(key)
+}
+
+// take takes a recursion out of the map.
+func (p *Program) take(key uint32) (r Recursion, ok bool, err error) {
+	var state kdhtRecursion
+	switch err := p.objs.Pending.LookupAndDelete(key, &state); {
+	case errors.Is(err, ebpf.ErrKeyNotExist): // the program has gone on, or another call has it
+		return r, false, nil
+	case err != nil:
+		return r, false, classify("take over a recursion", err)
+	}
+	if err := p.markTaken(&state); err != nil {
+		return r, false, err
+	}
+	now, err := monotonic()
+	if err != nil {
+		return r, false, err
+	}
+	return decodeRecursion(&state, now), true, nil
+}
+
+// markTaken has the program pass the client's query up, should it come again, and makes room for others of the client.
+func (p *Program) markTaken(state *kdhtRecursion) error {
+	key := kdhtJoinKey{Addr: state.Client, Slot: uint64(state.Slot)}
+	var j kdhtJoin
+	err := p.objs.Joins.Lookup(key, &j)
+	if err == nil && j.Tid == state.Tid && j.Begun == state.Begun {
+		j.Taken = 1
+		err = p.objs.Joins.Update(key, j, ebpf.UpdateExist)
+	}
+	if errors.Is(err, ebpf.ErrKeyNotExist) { // forgotten for others
+		return nil
+	}
+	return classify("mark a client's query", err)
+}
+
+// TakeOverdue ends all recursions whose last query was sent longer than budget ago, and returns what was known of them,
+// and how many others are under way.
+func (p *Program) TakeOverdue(budget time.Duration) (overdue []Recursion, others int, err error) {
+	now, err := monotonic()
+	if err != nil {
+		return nil, 0, err
+	}
+	if err := p.lock(); err != nil {
+		return nil, 0, err
+	}
+	defer p.mu.Unlock()
+	var late []uint32
+	var key uint32
+	var state kdhtRecursion
+	it := p.objs.Pending.Iterate()
+	for it.Next(&key, &state) {
+		if state.Sent+uint64(max(budget, 0)) <= now {
+			late = append(late, key)
+		} else {
+			others++
+		}
+	}
+	// When elements go meanwhile the walk may begin again or end early: what it missed is there the next time.
+	if err := it.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
+		return nil, 0, classify("list the recursions", err)
+	} else if err != nil {
+		others++
+	}
+	for _, key := range late {
+		r, ok, err := p.take(key)
+		if err != nil {
+			return overdue, others, err
+		}
+		if ok {
+			overdue = append(overdue, r)
+		}
+	}
+	return overdue, others, nil
+}
+
+// Watch tells the program whether somebody calls [Program.TakeOverdue] anyway. If not, [Program.Recursions] says when a
+// recursion begins.
+func (p *Program) Watch(on bool) error {
+	if err := p.lock(); err != nil {
+		return err
+	}
+	defer p.mu.Unlock()
+	p.settings.Watching = 0
+	if on {
+		p.settings.Watching = 1
+	}
+	return p.putSettings()
+}
+
+// Recursions calls f when recursions have begun while nobody watched, until ctx ends, and then returns nil, or until the
+// program is closed, which is an [ErrClosed].
+func (p *Program) Recursions(ctx context.Context, f func()) error {
+	return p.records(ctx, p.objs.Begun, "hear of recursions", func(*ringbuf.Record) { f() })
+}
+
+func decodeRecursion(s *kdhtRecursion, now uint64) Recursion {
+	r := Recursion{
+		Client: addrPort(s.Client, s.ClientPort), Entry: addrPort(s.Entry, s.EntryPort), Method: methods[s.Method],
+		Want4: s.Want&1 != 0, Want6: s.Want&2 != 0, Begun: time.Duration(now - s.Begun), Sent: time.Duration(now - s.Sent),
+	}
+	var tid [24]byte
+	for i, w := range s.Tid {
+		binary.LittleEndian.PutUint64(tid[8*i:], w)
+	}
+	r.TID = append(r.TID, tid[:min(int(s.TidLen), 20)]...)
+	var target [24]byte
+	for i, w := range s.Target {
+		binary.BigEndian.PutUint64(target[8*i:], w)
+	}
+	r.Target = [20]byte(target[:20])
+	for _, a := range s.Asked[:min(int(s.Hops), MaxHops)] {
+		r.Asked = append(r.Asked, Node{a.Id, addrPort(a.Addr, a.Port)})
+	}
+	size := 26
+	if s.V6 != 0 {
+		size = 38
+	}
+	for b := s.Referral[:min(int(s.ReferralLen), len(s.Referral))]; len(b) >= size; b = b[size:] {
+		addr, _ := netip.AddrFromSlice(b[20 : size-2])
+		r.Referral = append(r.Referral, Node{[20]byte(b), netip.AddrPortFrom(addr, binary.BigEndian.Uint16(b[size-2:]))})
+	}
+	return r
+}
+
+// addrPort reads an address and port that are as on the wire, in the C code's little-endian view.
+func addrPort(addr [2]uint64, port uint16) netip.AddrPort {
+	var a [16]byte
+	binary.LittleEndian.PutUint64(a[:8], addr[0])
+	binary.LittleEndian.PutUint64(a[8:], addr[1])
+	return netip.AddrPortFrom(netip.AddrFrom16(a).Unmap(), port>>8|port<<8)
+}
+
+// wireAddr is an address as it is on the wire, in the C code's little-endian view; zeros for none.
+func wireAddr(addr netip.Addr) [2]uint64 {
+	if !addr.IsValid() {
+		return [2]uint64{}
+	}
+	a := addr.As16()
+	return [2]uint64{binary.LittleEndian.Uint64(a[:8]), binary.LittleEndian.Uint64(a[8:])}
+}
+
+// prefixKey lays out a prefix as a key.
+func prefixKey(p netip.Prefix) kdhtRouteKey {
+	bits := p.Bits()
+	if p.Addr().Is4() {
+		bits += 96
+	}
+	a := wireAddr(p.Masked().Addr())
+	return kdhtRouteKey{PrefixLen: uint32(bits), Addr: [4]uint32{uint32(a[0]), uint32(a[0] >> 32), uint32(a[1]), uint32(a[1] >> 32)}}
+}
+
+// replaceAll makes want the content of a map. What is in both is never missing from it.
+func replaceAll[K, V comparable](m *ebpf.Map, want map[K]V, op string) error {
+	if max := int(m.MaxEntries()); len(want) > max {
+		return fmt.Errorf("%s: %d are more than %d", op, len(want), max)
+	}
+	var gone []K
+	same := map[K]bool{}
+	var key K
+	var value V
+	it := m.Iterate()
+	for it.Next(&key, &value) {
+		if v, ok := want[key]; !ok {
+			gone = append(gone, key)
+		} else if v == value {
+			same[key] = true
+		}
+	}
+	if err := it.Err(); err != nil {
+		return classify(op, err)
+	}
+	for _, k := range gone {
+		if err := m.Delete(k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return classify(op, err)
+		}
+	}
+	for k, v := range want {
+		if same[k] {
+			continue
+		}
+		if err := m.Put(k, v); err != nil {
+			return classify(op, err)
+		}
+	}
+	return nil
+}
+
+// monotonic is CLOCK_MONOTONIC, which the program reads, in ns.
+func monotonic() (uint64, error) {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		return 0, fmt.Errorf("read the monotonic clock: %w", err)
+	}
+	return uint64(now.Nano()), nil
+}
