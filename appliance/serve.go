@@ -92,6 +92,8 @@ func Serve(ctx context.Context, cfg config.Config, log *slog.Logger, extensions 
 		Node:       p.node,
 		Keys:       p.store.Keys,
 		MaxKeys:    p.store.MaxKeys(),
+		Clients:    cfg.Recursion.Allow,
+		Private:    cfg.Network == config.Private,
 		Log:        log,
 	})
 	if err := p.extend(extensions); err != nil {

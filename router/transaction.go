@@ -15,7 +15,7 @@ const (
 )
 
 // tid is a transaction ID of ours. It is random, so that who cannot see our queries cannot forge an answer: it would
-// take a guess among 2^32, and the address of a node that is being asked just then. 4 bytes is what every
+// take a guess among 2^31, and the address of a node that is being asked just then. 4 bytes is what every
 // implementation echoes.
 type tid [4]byte
 
@@ -58,6 +58,7 @@ func (t *transactions) begin(s *socket, addr netip.AddrPort) *transaction {
 	}
 	for {
 		_, _ = rand.Read(x.id[:]) // never fails
+		x.id[0] &^= kernelBit
 		if t.pending[x.id] == nil {
 			break
 		}

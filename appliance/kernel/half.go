@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"kdht/appliance/link"
+	"kdht/appliance/nexthop"
 	"kdht/appliance/status"
 	"kdht/bpf"
 	"kdht/config"
@@ -43,12 +44,15 @@ type Config struct {
 	Node       Node
 	Keys       func() iter.Seq[[20]byte] // the keys held here
 	MaxKeys    int64                     // how many can be held here; negative: no bound
+	Clients    []netip.Prefix            // for which recursion is done; none: for nobody
+	Private    bool                      // private addresses are nodes like any other
 	Log        *slog.Logger
 
-	// Load, Watch and PinDir are bpf.Load, link.Open and PinDir, unless a test has others.
-	Load   func(bpf.Config) (Program, error)
-	Watch  func() (Links, error)
-	PinDir func(state string) (string, error)
+	// Load, Watch, NextHops and PinDir are bpf.Load, link.Open, nexthop.Open and PinDir, unless a test has others.
+	Load     func(bpf.Config) (Program, error)
+	Watch    func() (Links, error)
+	NextHops func() (NextHops, error)
+	PinDir   func(state string) (string, error)
 }
 
 // Half is the kernel half of a node, as a task. It fails only for reasons that may pass; where there can be no kernel
@@ -70,7 +74,8 @@ type Half struct {
 
 	mu      sync.Mutex // guards what follows
 	report  status.XDP
-	program Program // nil while there is none
+	program Program     // nil while there is none
+	rec     *recursions // likewise, and without clients
 }
 
 // New makes a kernel half that [Half.Run] brings to life.
@@ -80,6 +85,9 @@ func New(c Config) *Half {
 	}
 	if c.Watch == nil {
 		c.Watch = func() (Links, error) { return link.Open() }
+	}
+	if c.NextHops == nil {
+		c.NextHops = func() (NextHops, error) { return nexthop.Open() }
 	}
 	if c.PinDir == nil {
 		c.PinDir = PinDir
@@ -118,8 +126,12 @@ func (h *Half) setReady() {
 // Report returns the present state, with fresh counters.
 func (h *Half) Report() status.XDP {
 	h.mu.Lock()
-	r, p := h.report, h.program
+	r, p, rec := h.report, h.program, h.rec
 	h.mu.Unlock()
+	if rec != nil {
+		s := rec.report()
+		r.Recursion = &s
+	}
 	if p == nil {
 		return r
 	}
@@ -285,12 +297,28 @@ func (h *Half) run(ctx context.Context, program *loaded) error {
 	h.mu.Lock()
 	h.program = program
 	h.mu.Unlock()
+	if err := program.SetClients(h.c.Clients); err != nil {
+		return fmt.Errorf("tell who gets recursion: %w", err)
+	}
 	group, ctx := errgroup.WithContext(ctx)
+	out := &egress{h: h, program: program}
+	if len(h.c.Clients) > 0 {
+		rec := &recursions{h: h, program: program}
+		h.mu.Lock()
+		h.rec = rec
+		h.mu.Unlock()
+		group.Go(func() error { return out.run(ctx) })
+		group.Go(func() error {
+			rec.run(ctx)
+			return nil
+		})
+	}
 	group.Go(func() error {
 		return links.Run(ctx, func(ls []link.Link) {
 			if h.reconcile(program, ls) {
 				links.Refresh() // to read back what the kernel says of it
 			}
+			out.interfaces(ls, h.native())
 			program.shared = true // what could not be replaced was removed
 			h.setReady()
 		})
@@ -423,6 +451,17 @@ func every(ctx context.Context, period time.Duration, f func()) {
 			f()
 		}
 	}
+}
+
+// native lists the interfaces that the program is attached to in native mode.
+func (h *Half) native() map[int]bool {
+	all := map[int]bool{}
+	for index, n := range h.nics {
+		if n.attached && n.mode == bpf.ModeNative.String() {
+			all[index] = true
+		}
+	}
+	return all
 }
 
 // named reports whether an interface was asked for by name.

@@ -42,6 +42,7 @@ type fake struct {
 	loads     []bpf.Config
 	loadErr   map[string]error // by PinDir
 	log       bytes.Buffer
+	rec       recursive
 }
 
 func newFake() *fake {

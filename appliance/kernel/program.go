@@ -26,6 +26,16 @@ type Program interface {
 	Events() ([]bpf.EventCounter, error)
 	Jited() (bool, error)
 	Sightings(ctx context.Context, f func(bpf.Sighting)) error
+	SetClients(prefixes []netip.Prefix) error
+	SetRoutes(routes []bpf.Route) error
+	SetNeighbours(neighbours []bpf.Neighbour) error
+	AddNeighbour(n bpf.Neighbour) error
+	RemoveNeighbour(n bpf.Neighbour) error
+	AllowRecursion(d time.Duration, private bool) error
+	Recursions(ctx context.Context, f func()) error
+	Watch(on bool) error
+	TakeRecursion(tid []byte, from netip.AddrPort) (bpf.Recursion, bool, error)
+	TakeOverdue(budget time.Duration) ([]bpf.Recursion, int, error)
 	Close(detach bool) error
 }
 
@@ -35,6 +45,9 @@ var _ Program = (*bpf.Program)(nil)
 type Node interface {
 	SetKernel(k router.Kernel) error
 	Sighting(c router.Contact)
+	SetKernelRecursion(k router.KernelRecursion)
+	Resume(st router.RecursionState) error
+	HopPatience() time.Duration
 	Ready() <-chan struct{}
 }
 

@@ -2,6 +2,7 @@ package status
 
 import (
 	"runtime"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -57,6 +58,8 @@ var (
 	kernelRoom      = desc("kernel_held_room", "Keys that the kernel half can know.")
 	kernelOverflows = desc("kernel_held_overflows_total", "How often keys held here began to be missing in the kernel half.")
 	kernelDatagrams = desc("kernel_datagrams_total", "Datagrams that left the kernel half, by reason, since its maps were made.", "reason", "method")
+	kernelTaken     = desc("kernel_recursions_total", "Recursions that the kernel half has begun and user space has taken over: with the last reply, or because it was late.", "with")
+	kernelHops      = desc("kernel_recursion_hops_total", "The same by the number of nodes that the kernel half has asked.", "hops")
 	kernelEvents    = desc("kernel_events_total", "What the kernel half did beside, since its maps were made.", "event")
 
 	storeItems      = desc("store_items", "Items (BEP 44) in the store.")
@@ -151,6 +154,13 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(kernelHeld, float64(r.XDP.Held.Missing), "missing")
 	gauge(kernelRoom, float64(r.XDP.Held.Room))
 	counter(kernelOverflows, float64(r.XDP.Held.Overflows))
+	if k := r.XDP.Recursion; k != nil {
+		counter(kernelTaken, float64(k.Replied), "reply")
+		counter(kernelTaken, float64(k.Late), "nothing")
+		for hops, n := range k.Hops {
+			counter(kernelHops, float64(n), strconv.Itoa(hops))
+		}
+	}
 	for _, k := range r.XDP.Counters {
 		counter(kernelDatagrams, float64(k.Packets), k.Reason, k.Query)
 	}

@@ -69,6 +69,9 @@ func (r *Report) fill() {
 	r.Recursion.Allow = orEmpty(r.Recursion.Allow)
 	x := &r.XDP
 	x.Endpoints, x.NICs, x.Counters, x.Events = orEmpty(x.Endpoints), orEmpty(x.NICs), orEmpty(x.Counters), orEmpty(x.Events)
+	if x.Recursion != nil {
+		x.Recursion = &KernelRecursion{x.Recursion.Replied, x.Recursion.Late, orEmpty(x.Recursion.Hops)}
+	}
 }
 
 func orEmpty[T any](list []T) []T {
@@ -157,6 +160,8 @@ type XDP struct {
 	NICs      []NIC            `json:"nics"`
 	Held      Held             `json:"held"`
 	Hot       Hot              `json:"hot"`
+	// Recursion is what became of clients' queries that the kernel half has sent on; nil: it sends none on.
+	Recursion *KernelRecursion `json:"recursion,omitempty"`
 	// Counters and Events are counted since the maps were made, by whatever process.
 	Counters []KernelCounter `json:"counters"`
 	Events   []KernelEvent   `json:"events"`
@@ -182,6 +187,15 @@ type Hot struct {
 	Large     int `json:"large"` // entries for longer ones
 	LargeRoom int `json:"largeRoom"`
 	Bytes     int `json:"bytes"` // memory of all entries, used or not
+}
+
+// KernelRecursion counts the queries of clients that the kernel half has carried through the network until user space took
+// them over, since the process began.
+type KernelRecursion struct {
+	Replied uint64 `json:"replied"` // with the last reply
+	Late    uint64 `json:"late"`    // without, because it did not come in time
+	// Hops counts them by the number of nodes that the kernel half has asked.
+	Hops []uint64 `json:"hops"`
 }
 
 // NIC is a network interface, as far as the kernel half is concerned.

@@ -1,0 +1,148 @@
+package fleet_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"kdht/appliance/fleet"
+	"kdht/bpf/testenv"
+	"kdht/router/krpc"
+)
+
+// TestRecursion stores items at random nodes of a fleet, and gets them with one datagram each from others, which the
+// kernel halves of those carry to where the items are.
+func TestRecursion(t *testing.T) {
+	testenv.NeedXDP(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	defer cancel()
+	const nodes, items, askers = 24, 40, 4
+	f, err := fleet.New(ctx, fleet.Options{Nodes: nodes, Dir: t.TempDir(), Args: []string{"--set", "recursion.allow=198.18.0.0/15,2001:db8::/32"}})
+	must(t, err)
+	t.Cleanup(func() {
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	host := addHost(t, f, "client")
+	for _, family := range []struct {
+		name string
+		addr func(*fleet.Node) netip.AddrPort
+	}{{"IPv4", addr4}, {"IPv6", addr6}} {
+		t.Run(family.name, func(t *testing.T) {
+			c := newPlainClient(t, host, family.addr(f.Nodes[0]).Addr().Is6())
+			targets := map[krpc.ID][]byte{}
+			for i := range items {
+				text := fmt.Sprintf("item %d over %s", i, family.name)
+				v := fmt.Appendf(nil, "%d:%s", len(text), text)
+				r := c.ask(family.addr(f.Nodes[i%nodes]), krpc.Message{Method: krpc.MethodPut, V: v})
+				if r.Type != krpc.TypeResponse {
+					t.Fatalf("put: %+v", r.Err)
+				}
+				targets[krpc.ImmutableTarget(v)] = v
+			}
+			before := recursionCounts(ctx, t, f)
+			var took []time.Duration
+			for i := range askers {
+				node := f.Nodes[(i*7+3)%nodes]
+				for target, v := range targets {
+					begin := time.Now()
+					r := c.ask(family.addr(node), krpc.Message{Method: krpc.MethodGet, Target: target, HasTarget: true})
+					took = append(took, time.Since(begin))
+					if !bytes.Equal(r.V, v) {
+						t.Errorf("%s: %x is %q, want %q", node.Name(), target, r.V, v)
+					}
+				}
+			}
+			slices.Sort(took)
+			now := recursionCounts(ctx, t, f)
+			for k, n := range before {
+				now[k] -= n
+			}
+			t.Logf("%d gets, median %v, 99 %% within %v; %v", len(took), took[len(took)/2], took[len(took)*99/100], now)
+			if n := uint64(items * askers); now["recursion_begun"] < n/4 || now["replied"]+now["late"] != now["recursion_begun"] || now["late"] > n/10 {
+				t.Errorf("the kernel halves began %d recursions, of which %d ended with a reply and %d were late", now["recursion_begun"], now["replied"], now["late"])
+			}
+		})
+	}
+}
+
+// recursionCounts adds up what the kernel halves have done for clients.
+func recursionCounts(ctx context.Context, t *testing.T, f *fleet.Fleet) map[string]uint64 {
+	t.Helper()
+	sum := map[string]uint64{}
+	for _, n := range f.Nodes {
+		r, err := n.Status(ctx)
+		must(t, err)
+		for _, c := range r.XDP.Counters {
+			switch c.Reason {
+			case "recursion_begun", "recursion_joined", "hop_followed", "hop_answer", "hop_no_closer", "hop_late", "no_route", "no_neighbour", "held", "recursion_off", "no_room", "hop_other_source":
+				if c.Packets > 0 {
+					sum[c.Reason] += c.Packets
+				}
+			}
+		}
+		if k := r.XDP.Recursion; k != nil {
+			sum["replied"] += k.Replied
+			sum["late"] += k.Late
+			for hops, n := range k.Hops {
+				if n > 0 {
+					sum[fmt.Sprintf("%d hops", hops)] += n
+				}
+			}
+		}
+	}
+	return sum
+}
+
+// plainClient knows nothing of DHTs: it sends one datagram and waits for one.
+type plainClient struct {
+	t    *testing.T
+	conn *net.UDPConn
+	n    int
+}
+
+func newPlainClient(t *testing.T, host *fleet.Host, v6 bool) *plainClient {
+	t.Helper()
+	c := &plainClient{t: t}
+	addr := host.IPv4
+	if v6 {
+		addr = host.IPv6
+	}
+	must(t, host.NS.Do(func() (err error) {
+		c.conn, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, 0)))
+		return err
+	}))
+	t.Cleanup(func() { _ = c.conn.Close() })
+	return c
+}
+
+// ask asks for recursion and returns the answer.
+func (c *plainClient) ask(node netip.AddrPort, q krpc.Message) *krpc.Message {
+	c.t.Helper()
+	c.n++
+	q.Type, q.TID, q.Recursive = krpc.TypeQuery, fmt.Appendf(nil, "%d", c.n), true
+	q.ID, q.HasID, q.ReadOnly = krpc.ID{1}, true, true
+	b, err := q.Append(nil)
+	must(c.t, err)
+	_, err = c.conn.WriteToUDPAddrPort(b, node)
+	must(c.t, err)
+	must(c.t, c.conn.SetReadDeadline(time.Now().Add(6*time.Second)))
+	in := make([]byte, 2048)
+	for {
+		n, from, err := c.conn.ReadFromUDPAddrPort(in)
+		if err != nil {
+			c.t.Fatalf("no answer from %v to %q: %v", node, b, err)
+		}
+		var m krpc.Message
+		if krpc.Decode(in[:n], &m) != nil || !bytes.Equal(m.TID, q.TID) || from.Addr().Unmap() != node.Addr() {
+			continue
+		}
+		return &m
+	}
+}

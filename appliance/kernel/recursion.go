@@ -1,0 +1,194 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"sync"
+	"time"
+
+	"kdht/appliance/status"
+	"kdht/bpf"
+	"kdht/router"
+	"kdht/router/krpc"
+)
+
+const (
+	// recursionLease is how long the program begins recursions after this process last said that it takes over what
+	// becomes of them. It is far shorter than the lease for answers, which come from the program alone.
+	recursionLease = 9 * time.Second
+	// The pause between two looks at the recursions under way is a fraction of what a hop may take, within bounds.
+	looksPerHop       = 4
+	minLook, maxLook  = 5 * time.Millisecond, 100 * time.Millisecond
+	looksBeforeSleep  = 20
+	recursionTooOldAt = 5 * time.Second // the client has given up
+)
+
+// recursions takes over what the program has begun for clients: what comes up to the node's sockets, and what is late.
+type recursions struct {
+	h       *Half
+	program Program
+
+	mu    sync.Mutex
+	stats status.KernelRecursion
+}
+
+// Take implements router.KernelRecursion.
+func (r *recursions) Take(tid []byte, from netip.AddrPort) (router.RecursionState, bool) {
+	if !bpf.KernelTransaction(tid) {
+		return router.RecursionState{}, false
+	}
+	rec, ok, err := r.program.TakeRecursion(tid, from)
+	if err != nil && !errors.Is(err, bpf.ErrClosed) {
+		r.h.c.Log.Error("a recursion of the kernel half is lost", "err", err)
+	}
+	if err != nil || !ok {
+		return router.RecursionState{}, false
+	}
+	r.count(&rec, &r.stats.Replied)
+	st := stateOf(&rec)
+	st.RTT = rec.Sent
+	return st, true
+}
+
+// count counts a recursion that was taken over.
+func (r *recursions) count(rec *bpf.Recursion, how *uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	*how++
+	if r.stats.Hops == nil {
+		r.stats.Hops = make([]uint64, bpf.MaxHops+1)
+	}
+	r.stats.Hops[len(rec.Asked)]++
+}
+
+// report returns the counts so far.
+func (r *recursions) report() status.KernelRecursion {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.stats
+	s.Hops = append([]uint64{}, s.Hops...)
+	return s
+}
+
+// stateOf is what the router is to know. The node that was asked last is asked again if it has not answered: the query
+// may have been lost. What those before the last but one referred to is not known any more, so they may be asked again.
+func stateOf(rec *bpf.Recursion) router.RecursionState {
+	methods := map[string]krpc.Method{"find_node": krpc.MethodFindNode, "get_peers": krpc.MethodGetPeers, "get": krpc.MethodGet}
+	st := router.RecursionState{
+		Client: rec.Client, Local: rec.Entry, TID: rec.TID, Method: methods[rec.Method], Target: rec.Target,
+		Started: time.Now().Add(-rec.Begun),
+	}
+	if rec.Want4 {
+		st.Want |= krpc.WantN4
+	}
+	if rec.Want6 {
+		st.Want |= krpc.WantN6
+	}
+	n := len(rec.Asked)
+	if n > 1 {
+		st.Asked = []router.AskedNode{{Contact: contact(rec.Asked[n-2]), Answered: true}}
+	}
+	if n > 0 {
+		st.Candidates = append(st.Candidates, contact(rec.Asked[n-1]))
+	}
+	for _, c := range rec.Referral {
+		st.Candidates = append(st.Candidates, contact(c))
+	}
+	return st
+}
+
+// run takes over what is late until ctx ends. Then the program begins no more; what is under way is left to the next
+// process.
+func (r *recursions) run(ctx context.Context) {
+	begun := make(chan struct{}, 1)
+	go r.listen(ctx, begun)
+	r.h.c.Node.SetKernelRecursion(r)
+	defer func() {
+		r.try("recursion of the kernel half not stopped", r.program.AllowRecursion(0, r.h.c.Private))
+		r.h.c.Node.SetKernelRecursion(nil)
+	}()
+	renew := time.NewTicker(recursionLease / renewals)
+	defer renew.Stop()
+	r.allow()
+	for {
+		r.look(ctx) // also at what a predecessor has left, or what began unheard
+		select {
+		case <-ctx.Done():
+			return
+		case <-renew.C:
+			r.allow()
+		case <-begun:
+			r.watch(ctx, renew.C)
+		}
+	}
+}
+
+// listen pokes begun whenever recursions begin while nobody watches.
+func (r *recursions) listen(ctx context.Context, begun chan<- struct{}) {
+	for {
+		err := r.program.Recursions(ctx, func() {
+			select {
+			case begun <- struct{}{}:
+			default:
+			}
+		})
+		if ctx.Err() != nil || errors.Is(err, bpf.ErrClosed) {
+			return
+		}
+		r.try("recursions of the kernel half are noticed late", err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(retry):
+		}
+	}
+}
+
+func (r *recursions) allow() {
+	r.try("recursion of the kernel half not allowed", r.program.AllowRecursion(recursionLease, r.h.c.Private))
+}
+
+func (r *recursions) try(what string, err error) {
+	if err != nil && !errors.Is(err, bpf.ErrClosed) {
+		r.h.c.Log.Error(what, "err", err)
+	}
+}
+
+// watch looks again and again until for a while there was nothing to see.
+func (r *recursions) watch(ctx context.Context, renew <-chan time.Time) {
+	r.try("recursions of the kernel half are watched at some cost", r.program.Watch(true))
+	// What begins after this is told again, and what began before is seen by the look that follows.
+	defer func() { r.try("recursions of the kernel half are noticed late", r.program.Watch(false)) }()
+	for quiet := 0; quiet < looksBeforeSleep; quiet++ {
+		pause := min(max(r.h.c.Node.HopPatience()/looksPerHop, minLook), maxLook)
+		select {
+		case <-ctx.Done():
+			return
+		case <-renew:
+			r.allow()
+		case <-time.After(pause):
+		}
+		if r.look(ctx) {
+			quiet = 0
+		}
+	}
+}
+
+// look takes over what is late, and reports whether any recursion was under way.
+func (r *recursions) look(ctx context.Context) (any bool) {
+	late, others, err := r.program.TakeOverdue(r.h.c.Node.HopPatience())
+	r.try("recursions of the kernel half cannot be taken over", err)
+	for i := range late {
+		if late[i].Begun > recursionTooOldAt || ctx.Err() != nil {
+			continue
+		}
+		r.count(&late[i], &r.stats.Late)
+		if err := r.h.c.Node.Resume(stateOf(&late[i])); err != nil {
+			r.h.c.Log.Warn("a recursion of the kernel half cannot be taken over", "client", late[i].Client, "err", err)
+		}
+	}
+	return len(late) > 0 || others > 0
+}
+
+func contact(n bpf.Node) router.Contact { return router.Contact{ID: n.ID, Addr: n.Addr} }

@@ -1,0 +1,305 @@
+package kernel_test
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"kdht/appliance/kernel"
+	"kdht/appliance/link"
+	"kdht/appliance/nexthop"
+	"kdht/bpf"
+	"kdht/router"
+	"kdht/router/krpc"
+)
+
+// recursive is the part of the fakes that concerns recursion.
+type recursive struct {
+	begun    chan struct{}
+	nexthops chan nexthop.Changes
+	late     []bpf.Recursion // taken over by the next look
+	others   int             // under way beside
+	waiting  map[string]bpf.Recursion
+	looks    int
+	resumed  []router.RecursionState
+	taker    router.KernelRecursion
+}
+
+func (f *fake) SetClients(prefixes []netip.Prefix) error {
+	if len(prefixes) == 0 {
+		return nil
+	}
+	return f.note("clients %v", prefixes)
+}
+
+func (f *fake) SetRoutes(routes []bpf.Route) error {
+	var s []string
+	for _, r := range routes {
+		s = append(s, fmt.Sprintf("%v by %d %v from %v", r.Prefix, r.Ifindex, r.Gateway, r.Source))
+	}
+	return f.note("routes %s", strings.Join(s, ", "))
+}
+
+func (f *fake) SetNeighbours(ns []bpf.Neighbour) error { return f.note("neighbours %d", len(ns)) }
+func (f *fake) AddNeighbour(n bpf.Neighbour) error     { return f.note("add %v", n.Addr) }
+func (f *fake) RemoveNeighbour(n bpf.Neighbour) error  { return f.note("remove %v", n.Addr) }
+func (f *fake) Watch(on bool) error                    { return f.note("watch %v", on) }
+func (f *fake) AllowRecursion(d time.Duration, private bool) error {
+	return f.note("renew recursion %v %v", d, private)
+}
+
+func (f *fake) Recursions(ctx context.Context, g func()) error {
+	for {
+		select {
+		case <-f.rec.begun:
+			g()
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (f *fake) TakeRecursion(tid []byte, from netip.AddrPort) (bpf.Recursion, bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	key := string(tid) + from.String()
+	r, ok := f.rec.waiting[key]
+	delete(f.rec.waiting, key)
+	return r, ok, nil
+}
+
+func (f *fake) TakeOverdue(time.Duration) ([]bpf.Recursion, int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	late := f.rec.late
+	f.rec.late = nil
+	f.rec.looks++
+	return late, f.rec.others, nil
+}
+
+func (n node) SetKernelRecursion(k router.KernelRecursion) { n.rec.taker = k }
+func (n node) HopPatience() time.Duration                  { return 200 * time.Millisecond }
+func (n node) Resume(st router.RecursionState) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.rec.resumed = append(n.rec.resumed, st)
+	return nil
+}
+
+type nextHops struct{ *fake }
+
+func (n nextHops) Run(ctx context.Context, f func(nexthop.Changes)) error {
+	for {
+		select {
+		case c := <-n.rec.nexthops:
+			f(c)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+func (n nextHops) Close() error { return nil }
+
+// startRecursive runs a half that has clients.
+func startRecursive(t *testing.T) (f *fake, h *kernel.Half, end func() error) {
+	t.Helper()
+	f = newFake()
+	f.rec = recursive{begun: make(chan struct{}), nexthops: make(chan nexthop.Changes), waiting: map[string]bpf.Recursion{}}
+	h, end = f.start(t, func(c *kernel.Config) {
+		c.Clients, c.Private = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, true
+		c.NextHops = func() (kernel.NextHops, error) { return nextHops{f}, nil }
+	})
+	return f, h, end
+}
+
+// aRecursion is one that has asked three nodes.
+func aRecursion() bpf.Recursion {
+	at := func(i byte) bpf.Node {
+		return bpf.Node{ID: [20]byte{i}, Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, 1, i}), 6881)}
+	}
+	return bpf.Recursion{
+		Client: netip.MustParseAddrPort("10.1.1.1:5000"), Entry: netip.MustParseAddrPort("10.1.1.2:6881"), TID: []byte("aa"),
+		Method: "get_peers", Target: [20]byte{7}, Want6: true, Asked: []bpf.Node{at(1), at(2), at(3)},
+		Referral: []bpf.Node{at(3), at(4)}, Begun: 300 * time.Millisecond, Sent: 20 * time.Millisecond,
+	}
+}
+
+// checkState checks what the router is told of aRecursion.
+func checkState(t *testing.T, st router.RecursionState) {
+	t.Helper()
+	if st.Client.String() != "10.1.1.1:5000" || st.Local.String() != "10.1.1.2:6881" || string(st.TID) != "aa" ||
+		st.Method != krpc.MethodGetPeers || st.Target != (router.ID{7}) || st.Want != krpc.WantN6 || time.Since(st.Started) != 300*time.Millisecond {
+		t.Errorf("state %+v", st)
+	}
+	if len(st.Asked) != 1 || st.Asked[0].ID != (router.ID{2}) || !st.Asked[0].Answered {
+		t.Errorf("asked %v, want only the one whose referrals are known", st.Asked)
+	}
+	if !slices.ContainsFunc(st.Candidates, func(c router.Contact) bool { return c.ID == router.ID{3} }) ||
+		!slices.ContainsFunc(st.Candidates, func(c router.Contact) bool { return c.ID == router.ID{4} }) {
+		t.Errorf("candidates %v", st.Candidates)
+	}
+}
+
+// TestRecursionsLate takes over what is late, and looks only while there is something to see.
+func TestRecursionsLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, h, end := startRecursive(t)
+		expect(t, f, "start", begin+"; clients [10.0.0.0/8]")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if f.rec.looks > 60 {
+			t.Errorf("%d looks in an idle minute", f.rec.looks)
+		}
+		f.took()
+		f.mu.Lock()
+		f.rec.others = 1
+		f.mu.Unlock()
+		f.rec.begun <- struct{}{}
+		time.Sleep(time.Second)
+		expect(t, f, "one began", "watch true")
+		f.mu.Lock()
+		if f.rec.looks < 10 {
+			t.Errorf("%d looks", f.rec.looks)
+		}
+		f.rec.others = 0
+		old := aRecursion()
+		old.Begun = time.Minute
+		f.rec.late = []bpf.Recursion{aRecursion(), old}
+		f.mu.Unlock()
+		time.Sleep(50 * time.Millisecond)
+		synctest.Wait()
+		f.mu.Lock()
+		if len(f.rec.resumed) != 1 {
+			t.Fatalf("%d resumed", len(f.rec.resumed))
+		}
+		st := f.rec.resumed[0]
+		f.mu.Unlock()
+		st.Started = time.Now().Add(-300 * time.Millisecond)
+		checkState(t, st)
+		time.Sleep(10 * time.Second)
+		expect(t, f, "then quiet", "watch false")
+		if r := h.Report().Recursion; r == nil || r.Late != 1 || r.Replied != 0 || r.Hops[3] != 1 {
+			t.Errorf("report %+v", r)
+		}
+		if err := end(); err != nil {
+			t.Error(err)
+		}
+		if f.rec.taker != nil {
+			t.Error("the node still asks")
+		}
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if !slices.Contains(f.journal, "renew recursion 0s true") {
+			t.Errorf("recursion goes on: %v", f.journal)
+		}
+	})
+}
+
+// TestRecursionsReplied hands over what comes up with its reply, once.
+func TestRecursionsReplied(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, h, end := startRecursive(t)
+		f.took()
+		from := netip.MustParseAddrPort("198.18.1.3:6881")
+		f.rec.waiting["\x80bcd"+from.String()] = aRecursion()
+		for _, tid := range []string{"\x00bcd", "\x80bc", "\x80bcde"} {
+			f.rec.waiting[tid+from.String()] = aRecursion()
+			if _, ok := f.rec.taker.Take([]byte(tid), from); ok {
+				t.Errorf("%q is a transaction of the kernel half", tid)
+			}
+		}
+		st, ok := f.rec.taker.Take([]byte("\x80bcd"), from)
+		if !ok || st.RTT != 20*time.Millisecond {
+			t.Fatalf("taken: %v, RTT %v", ok, st.RTT)
+		}
+		checkState(t, st)
+		if _, ok := f.rec.taker.Take([]byte("\x80bcd"), from); ok {
+			t.Error("taken twice")
+		}
+		if r := h.Report().Recursion; r.Replied != 1 {
+			t.Errorf("report %+v", r)
+		}
+		if err := end(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestEgress publishes the routes whenever they or the interfaces change.
+func TestEgress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, _, end := startRecursive(t)
+		f.took()
+		prefixed := func(l *link.Link) { l.Prefixes = []netip.Prefix{netip.MustParsePrefix("198.18.0.1/24")} }
+		f.links <- []link.Link{eth(1, prefixed)}
+		f.took()
+		gateway := netip.MustParseAddr("198.18.0.254")
+		f.rec.nexthops <- nexthop.Changes{All: true, Routes: []nexthop.Route{
+			{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Ifindex: 1, Gateway: gateway}, {Prefix: netip.MustParsePrefix("::/0"), Ifindex: 1},
+		}, Neighbours: []nexthop.Neighbour{{Ifindex: 1, Addr: gateway, MAC: [6]byte{2}}}}
+		expect(t, f, "routes", "neighbours 1; routes 0.0.0.0/0 by 1 198.18.0.254 from 198.18.0.1:6881, ::/0 by 0 invalid IP from invalid AddrPort")
+		f.rec.nexthops <- nexthop.Changes{Neighbours: []nexthop.Neighbour{{Addr: gateway}}, Gone: []nexthop.Neighbour{{Addr: gateway.Next()}}}
+		expect(t, f, "neighbours", "add 198.18.0.254; remove 198.18.0.255")
+		f.links <- []link.Link{eth(1, func(l *link.Link) { prefixed(l); l.Up = false })}
+		expect(t, f, "down", "routes 0.0.0.0/0 by 0 invalid IP from invalid AddrPort, ::/0 by 0 invalid IP from invalid AddrPort")
+		if err := end(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestRoutes chooses the address that queries of ours come from.
+func TestRoutes(t *testing.T) {
+	l := eth(3, func(l *link.Link) {
+		for _, p := range []string{"192.168.1.7/24", "198.18.0.9/16", "203.0.113.5/24", "2001:db8::7/64", "fd00:1::7/64", "fe80::7/64"} {
+			l.Prefixes = append(l.Prefixes, netip.MustParsePrefix(p))
+		}
+	})
+	all := []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:6881"), netip.MustParseAddrPort("[::]:6882")}
+	for _, c := range []struct {
+		prefix, gateway, preferred string
+		listen                     []netip.AddrPort
+		want                       string // empty: it cannot be used
+	}{
+		{"0.0.0.0/0", "192.168.1.1", "", all, "192.168.1.7:6881"},
+		{"0.0.0.0/0", "203.0.113.1", "", all, "203.0.113.5:6881"},
+		{"0.0.0.0/0", "203.0.113.1", "198.18.0.9", all, "198.18.0.9:6881"},
+		{"198.18.0.0/16", "", "", all, "198.18.0.9:6881"},
+		{"::/0", "fe80::1", "", all, "[2001:db8::7]:6882"},
+		{"fd00:1::/64", "", "", all, "[fd00:1::7]:6882"},
+		{"::/0", "fe80::1", "", all[:1], ""},
+		{"0.0.0.0/0", "192.168.1.1", "", []netip.AddrPort{netip.MustParseAddrPort("203.0.113.5:99")}, "203.0.113.5:99"},
+		{"0.0.0.0/0", "192.168.1.1", "", []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:99")}, ""},
+	} {
+		r := nexthop.Route{Prefix: netip.MustParsePrefix(c.prefix), Ifindex: 3}
+		if c.gateway != "" {
+			r.Gateway = netip.MustParseAddr(c.gateway)
+		}
+		if c.preferred != "" {
+			r.Source = netip.MustParseAddr(c.preferred)
+		}
+		got := kernel.Routes([]nexthop.Route{r}, []link.Link{l}, c.listen, map[int]bool{3: true})
+		want := bpf.Route{Prefix: r.Prefix}
+		if c.want != "" {
+			want = bpf.Route{Prefix: r.Prefix, Ifindex: 3, MAC: l.MAC, Gateway: r.Gateway, Source: netip.MustParseAddrPort(c.want), Redirect: true}
+		}
+		if len(got) != 1 || got[0] != want {
+			t.Errorf("%s by %s:\n got %+v\nwant %+v", c.prefix, c.gateway, got, want)
+		}
+	}
+	for what, change := range map[string]func(*link.Link){
+		"down": func(l *link.Link) { l.Up = false }, "loopback": func(l *link.Link) { l.Loopback = true }, "a tunnel": func(l *link.Link) { l.Type = 65534 },
+		"another": func(l *link.Link) { l.Index = 4 },
+	} {
+		l := l
+		change(&l)
+		if got := kernel.Routes([]nexthop.Route{{Prefix: netip.MustParsePrefix("198.18.0.0/16"), Ifindex: 3}}, []link.Link{l}, all, nil); got[0].Ifindex != 0 {
+			t.Errorf("%s: %+v", what, got)
+		}
+	}
+}
