@@ -30,6 +30,7 @@ func TestRecursion(t *testing.T) {
 		}
 	})
 	host := addHost(t, f, "client")
+	var known []map[krpc.ID][]byte // the items of each family
 	for _, family := range []struct {
 		name string
 		addr func(*fleet.Node) netip.AddrPort
@@ -46,7 +47,8 @@ func TestRecursion(t *testing.T) {
 				}
 				targets[krpc.ImmutableTarget(v)] = v
 			}
-			before := recursionCounts(ctx, t, f)
+			known = append(known, targets)
+			before := recursionCounts(ctx, t, f.Nodes)
 			var took []time.Duration
 			for i := range askers {
 				node := f.Nodes[(i*7+3)%nodes]
@@ -60,7 +62,7 @@ func TestRecursion(t *testing.T) {
 				}
 			}
 			slices.Sort(took)
-			now := recursionCounts(ctx, t, f)
+			now := recursionCounts(ctx, t, f.Nodes)
 			for k, n := range before {
 				now[k] -= n
 			}
@@ -70,13 +72,39 @@ func TestRecursion(t *testing.T) {
 			}
 		})
 	}
+
+	// What the kernel half asks, then, may say nothing: user space takes over.
+	t.Run("a third of the nodes gone", func(t *testing.T) {
+		for i := range nodes / 3 {
+			must(t, f.Nodes[i*3+1].Host.NS.IP("link", "set", "eth0", "down"))
+		}
+		node := f.Nodes[nodes-1]
+		c := newPlainClient(t, host, false)
+		longest := time.Duration(0)
+		for target, v := range known[0] {
+			begin := time.Now()
+			r := c.ask(node.Addr4, krpc.Message{Method: krpc.MethodGet, Target: target, HasTarget: true})
+			longest = max(longest, time.Since(begin))
+			if !bytes.Equal(r.V, v) {
+				t.Errorf("%x is %q, want %q", target, r.V, v)
+			}
+		}
+		now := recursionCounts(ctx, t, []*fleet.Node{node})
+		t.Logf("longest %v; %v", longest, now)
+		if longest > 5*time.Second {
+			t.Errorf("an answer took %v", longest)
+		}
+		if now["late"] == 0 {
+			t.Error("nothing was late, so nothing was taken over")
+		}
+	})
 }
 
 // recursionCounts adds up what the kernel halves have done for clients.
-func recursionCounts(ctx context.Context, t *testing.T, f *fleet.Fleet) map[string]uint64 {
+func recursionCounts(ctx context.Context, t *testing.T, nodes []*fleet.Node) map[string]uint64 {
 	t.Helper()
 	sum := map[string]uint64{}
-	for _, n := range f.Nodes {
+	for _, n := range nodes {
 		r, err := n.Status(ctx)
 		must(t, err)
 		for _, c := range r.XDP.Counters {
