@@ -72,6 +72,41 @@ func inspect(t *testing.T, path string) flash.Device {
 	return d
 }
 
+// TestStick writes an image to the removable disk that KDHT_STICK names, and loses what is on it. TestFlash of package image/kernels
+// runs it in a guest that has one.
+func TestStick(t *testing.T) {
+	path := os.Getenv("KDHT_STICK")
+	if path == "" {
+		t.Skip("no disk that may be overwritten: KDHT_STICK names none")
+	}
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) { // until the kernel has found it
+		if b, err := os.ReadFile(filepath.Join("/sys/block", filepath.Base(path), "size")); err == nil && string(b) != "0\n" {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatalf("%s: %q, %v", path, b, err)
+		}
+	}
+	d := inspect(t, path)
+	if !d.Removable || d.Bus != "usb" || d.Size != 48<<20 || d.Describe() != "QEMU QEMU HARDDISK, usb, 0.1 GB" {
+		t.Errorf("%+v, %s", d, d.Describe())
+	}
+	file := filepath.Join(t.TempDir(), "image")
+	if err := os.WriteFile(file, bytes.Repeat([]byte("a stick "), 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	img, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer img.Close()
+	if err := d.Check(8<<20, false); err != nil {
+		t.Error(err)
+	}
+	if err := flash.Write(t.Context(), d, img, func(string, int64, int64) {}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestWrite(t *testing.T) {
 	dev, file := loop(t)
 	img, want := image(t, 33<<20+512)

@@ -39,6 +39,8 @@ type Guest struct {
 	MemoryMiB int
 	// Disks are images, which the guest sees as virtio disks /dev/vda, /dev/vdb and so on.
 	Disks []string
+	// Sticks are images, which the guest finds a moment after its start as removable USB disks /dev/sda, /dev/sdb and so on.
+	Sticks []string
 	// Append is added to the kernel's command line.
 	Append string
 }
@@ -78,14 +80,22 @@ func (g Guest) Run(ctx context.Context, scratch string, w io.Writer) (code int, 
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	// Without no_timer_check an x86 kernel that is slowed down too much at its start takes the timer for broken.
 	args := append([]string{}, g.Kernel.machine...)
 	args = append(args,
 		"-accel", "tcg,thread=single", "-smp", "1", "-m", strconv.Itoa(g.MemoryMiB),
 		"-display", "none", "-serial", "stdio", "-monitor", "none", "-nodefaults", "-no-reboot",
 		"-kernel", g.Image, "-initrd", archive,
-		"-append", strings.TrimSpace("console="+g.Kernel.console+" panic=-1 rdinit=/init loglevel=4 "+g.Append))
+		"-append", strings.TrimSpace("console="+g.Kernel.console+" panic=-1 no_timer_check rdinit=/init loglevel=4 "+g.Append))
 	for _, d := range g.Disks {
 		args = append(args, "-drive", "if=virtio,format=raw,file="+d)
+	}
+	if len(g.Sticks) > 0 {
+		args = append(args, "-device", "qemu-xhci")
+	}
+	for i, s := range g.Sticks {
+		id := fmt.Sprintf("stick%d", i)
+		args = append(args, "-drive", "if=none,format=raw,id="+id+",file="+s, "-device", "usb-storage,removable=on,drive="+id)
 	}
 	cmd := exec.CommandContext(ctx, g.Kernel.qemu, args...)
 	cmd.WaitDelay = 5 * time.Second
