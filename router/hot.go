@@ -214,9 +214,9 @@ func (h *hot) reset(kernel bool) {
 	clear(h.offers)
 }
 
-// Fetched has the kernel answer recursive queries for an item that a lookup has found or a client has put elsewhere, until it
+// offer has the kernel answer recursive queries for an item that a lookup has found or a client has put elsewhere, until it
 // expires. It was verified, and nobody changes it any more.
-func (h *hot) Fetched(it *Item, expires time.Time) {
+func (h *hot) offer(it *Item, expires time.Time) {
 	if !h.kernel.Load() {
 		return
 	}

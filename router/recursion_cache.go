@@ -18,30 +18,13 @@ const (
 	cacheOverhead = 400
 )
 
-// Hot is told of items that recursion has fetched from other nodes, or has put there, so that they can be served from elsewhere.
-// Their hash or signature was verified.
-type Hot interface {
-	// Fetched tells of an item, and until when it may be served. A version of a mutable item replaces those with a lower
-	// sequence number; the same version may come again, with a later expiry. The call comes before anybody is told that the
-	// item was stored. It must not block, and must not change the item.
-	Fetched(it *Item, expires time.Time)
-}
-
-// SetHot has hot told of what recursion fetches from now on, in place of the kernel half; nil: nobody.
-func (n *Node) SetHot(hot Hot) {
-	c := n.recursor.cache
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.hot = hot
-}
-
 // itemCache keeps fetched items: those least recently asked for give way. Safe for concurrent use.
 type itemCache struct {
 	limit int64
 	ttl   time.Duration
 
 	mu    sync.Mutex
-	hot   Hot
+	hot   *hot                 // is told of them; nil: nobody
 	of    map[ID]*list.Element // of cachedItem
 	order *list.List           // the latest first
 	bytes int64
@@ -127,7 +110,7 @@ func (c *itemCache) put(it *Item, now time.Time) *Item {
 		c.remove(c.order.Back())
 	}
 	if c.hot != nil {
-		c.hot.Fetched(it, x.expires)
+		c.hot.offer(it, x.expires)
 	}
 	return it
 }
