@@ -522,6 +522,55 @@ func TestFirmware(t *testing.T) {
 	}
 }
 
+// TestNoRoom sends a boot file system that does not fit beside the one in force: the root file system alone is tried, and it is said
+// why.
+func TestNoRoom(t *testing.T) {
+	b := newBench(t)
+	if err := b.gok(testdisk.File(t, "v2.squashfs"), large(t, testdisk.File(t, "v2.fat")), testdisk.File(t, "v2.mbr")); err != nil {
+		t.Fatal(err)
+	}
+	var record trial.Trial
+	if ok, err := trial.Read(filepath.Join(b.state, "update"), trial.TrialFile, &record); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	if record.Target.Boot != 0 || !strings.Contains(record.Note, "the kernel stays: no room for a second boot file system") {
+		t.Errorf("%+v", record)
+	}
+	if !bytes.Equal(b.kernel, testdisk.Kernel(t, "v1.fat")) {
+		t.Error("another kernel was loaded")
+	}
+}
+
+// large makes a boot file system with the files of another one and 86 MiB more, by mtools.
+func large(t *testing.T, boot []byte) []byte {
+	t.Helper()
+	dir := t.TempDir()
+	from, image, filler := dir+"/from", dir+"/image", dir+"/filler"
+	const sectors = 97 << 20 / 512
+	for path, size := range map[string]int64{image: sectors * 512, filler: 86 << 20} {
+		if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, size)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.WriteFile(from, boot, 0o600), os.Mkdir(dir+"/files", 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"mcopy", "-s", "-i", from, "::*", dir + "/files"},
+		{"mformat", "-i", image, "-T", fmt.Sprint(sectors), "-h", "4", "-s", "32", "-c", "4", "-d", "1", "-R", "4", "::"},
+		{"mcopy", "-s", "-i", image, dir + "/files/vmlinuz", dir + "/files/cmdline.txt", dir + "/files/config.txt", dir + "/files/loader", filler, "::"},
+	} {
+		if out, err := exec.Command(testenv.NeedTool(t, args[0]), args[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", args[0], err, out)
+		}
+	}
+	b, err := os.ReadFile(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 // TestFirmwareOnce has the firmware try another kernel.
 func TestFirmwareOnce(t *testing.T) {
 	b := newBench(t, func(b *bench) {
