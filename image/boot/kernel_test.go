@@ -47,12 +47,45 @@ func testKernels(t *testing.T, instance string, platform bootdisk.Platform) {
 		now, err := d.Selected()
 		must(t, err)
 		must(t, d.Seal(place, now.Slot.Other()))
-		must(t, d.Commit(bootdisk.Target{From: now.Slot, To: now.Slot.Other(), Boot: place, Platform: platform}))
+		target := bootdisk.Target{From: now.Slot, To: now.Slot.Other(), Boot: place, Platform: platform}
+		if platform == bootdisk.Firmware {
+			must(t, d.Once(target, target.Marker()))
+			tried(t, f, boot, target.Marker())
+		}
+		must(t, d.Commit(target))
 		if now.Boot == place {
 			t.Fatalf("the boot file system at %d was written over", place)
 		}
 		must(t, d.Usable(now.Boot, now.Slot))
 		inForce(t, f, boot)
+	}
+}
+
+// tried checks that the Pi's firmware would find, where tryboot.txt says, all that it starts of a boot image.
+func tried(t *testing.T, f *os.File, boot []byte, line string) {
+	t.Helper()
+	want, err := fat.FS(boot).Files()
+	must(t, err)
+	fs, err := fat.Read(f, pack.BootOffset)
+	must(t, err)
+	got, err := fs.Files()
+	must(t, err)
+	if config := string(got["TRYBOOT.TXT"]); !strings.HasPrefix(config, strings.TrimRight(string(want["config.txt"]), "\n")) || !strings.Contains(config, "\n[all]\nos_prefix=try/\n") {
+		t.Errorf("tryboot.txt: %q", config)
+	}
+	want["cmdline.txt"] = []byte(line)
+	n := 0
+	for path, content := range want {
+		if path != "vmlinuz" && path != "cmdline.txt" && !strings.HasSuffix(path, ".dtb") && !strings.HasPrefix(path, "overlays/") {
+			continue
+		}
+		n++
+		if have, ok := got["TRY/"+path]; !ok || !bytes.Equal(have, content) {
+			t.Errorf("%s is not there to be tried", path)
+		}
+	}
+	if n < 300 {
+		t.Errorf("%d files to be tried", n)
 	}
 }
 
