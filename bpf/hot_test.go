@@ -382,3 +382,31 @@ func TestHotRestart(t *testing.T) {
 	must(t, second.SetHotItem(held, it, time.Hour))
 	expect(t, second, "answered/hot_get", "hot again", ask(t, "get", "6:target", held))
 }
+
+// TestHotFor makes sure that what is hot for recursive queries only is known to no others, and the other way round.
+func TestHotFor(t *testing.T) {
+	r := rand.New(rand.NewPCG(21, 7))
+	p := private(t, bpf.Config{})
+	ready(t, p, nil, &bpf.Snapshot{})
+	must(t, p.SetClients([]netip.Prefix{netip.PrefixFrom(asker4.Addr(), 32)}))
+	must(t, p.AllowRecursion(time.Hour, true))
+	key := randomID(r)
+	_, it := hotItem(r, 100)
+	plain := ask(t, "get", "6:target", key)
+	rd := fmt.Appendf(nil, "d1:ad2:id20:%s6:target20:%se1:q3:get2:rdi1e1:t2:aa1:y1:qe", anID, key[:])
+	client, stranger := queryTo(node4, asker4, rd).frame(t), queryTo(node6, asker6, rd).frame(t)
+	for _, c := range []struct {
+		whose                   bpf.HotFor
+		plain, client, stranger string
+	}{
+		{bpf.All, "answered/hot_get", "answered/hot_get", "answered/hot_get"},
+		{bpf.Recursive, "answered/get", "answered/hot_get", "answered/get"},
+		{bpf.Plain, "answered/hot_get", "held", "answered/hot_get"},
+	} {
+		it.For = c.whose
+		must(t, p.SetHotItem(key, it, time.Hour))
+		expect(t, p, c.plain, fmt.Sprint(c.whose), plain)
+		expect(t, p, c.client, fmt.Sprintf("%v, recursive", c.whose), client)
+		expect(t, p, c.stranger, fmt.Sprintf("%v, recursive without leave", c.whose), stranger)
+	}
+}
