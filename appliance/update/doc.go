@@ -26,6 +26,8 @@
 // A root file system that is refused after it was written is made unmountable in its slot, and a rollback goes only to what
 // ran before or was signed. From a request to restart on nothing begins any more: what is tried is what was checked.
 //
+// Every request needs the password, which the status page does not; wrong ones cost ever more time (guesses.go).
+//
 // # States
 //
 //	idle ── PUT root ──▶ staged ── POST switch ──▶ armed ── POST reboot ──▶ trial ──▶ committed: idle, other slot
