@@ -165,16 +165,19 @@ INLINE void copy_state(struct recursion *to, const struct recursion *from)
 }
 
 /* Keeps the contacts of a reply, as many as there is room for. */
-INLINE int keep_referral(struct xdp_md *ctx, struct scratch *s, u32 at, u32 len, const u32 size)
+INLINE int keep_referral(struct xdp_md *ctx, struct scratch *s, u32 at, u64 len, const u32 size)
 {
 	const u32 room = REFERRAL_LEN - REFERRAL_LEN % size;
 
 	if (len > room)
 		len = room;
 	s->recursion.referral_len = len;
+	OPAQUE(len); /* two comparisons with the number itself, as verifiers up to 6.12 need them */
+	if (len > REFERRAL_LEN)
+		return 1;
 	OPAQUE(len);
-	if (len - 1 >= REFERRAL_LEN)
-		return len;
+	if (!len)
+		return 0;
 	return load_bytes(ctx, s->packet.l4 + at, s->recursion.referral, len);
 }
 
