@@ -169,7 +169,7 @@ func TestAnotherInstance(t *testing.T) {
 	first := serve(t, p.node, p.state, args...)
 	state := t.TempDir()
 	second := func() *process {
-		q := launch(t, p.node, append([]string{"serve", "--state", state, "--http", "127.0.0.1:8081", "--listen", "0.0.0.0:6882", "--bootstrap", "none"}, args...)...)
+		q := launch(t, p.node, append([]string{"serve", "--state", state, "--http", "127.0.0.1:8081", "--listen", "0.0.0.0:6882", "--bootstrap", "none", "--set", exempt}, args...)...)
 		q.http = "127.0.0.1:8081"
 		q.waitLog("msg=serving")
 		return q

@@ -51,6 +51,7 @@ func Serve(ctx context.Context, cfg config.Config, log *slog.Logger, extensions 
 	if err != nil {
 		return err
 	}
+	kernelLimits, nodeLimits := limits(cfg)
 	p.node, err = router.New(router.Config{
 		Conns:     conns,
 		Store:     p.store,
@@ -66,6 +67,7 @@ func Serve(ctx context.Context, cfg config.Config, log *slog.Logger, extensions 
 			CacheBytes:   cfg.Recursion.CacheBytes,
 			CacheTTL:     cfg.Recursion.CacheTTL,
 		},
+		Limits: nodeLimits,
 		Tuning: router.Tuning{
 			Alpha:            cfg.Lookup.Alpha,
 			LookupTime:       cfg.Lookup.Timeout,
@@ -94,8 +96,11 @@ func Serve(ctx context.Context, cfg config.Config, log *slog.Logger, extensions 
 		MaxKeys:    p.store.MaxKeys(),
 		Clients:    cfg.Recursion.Allow,
 		Private:    cfg.Network == config.Private,
+		Limits:     kernelLimits,
 		Log:        log,
 	})
+	flood := newFloodWatch(p.refused, log)
+	p.host.Problems(flood.problems)
 	if err := p.extend(extensions); err != nil {
 		return errors.Join(err, closeAll(conns))
 	}
@@ -109,6 +114,7 @@ func Serve(ctx context.Context, cfg config.Config, log *slog.Logger, extensions 
 		}
 		p.tasks = append(p.tasks, Restarting(newWebTask(web, h, log), log))
 	}
+	p.tasks = append(p.tasks, Restarting(flood, log))
 	p.tasks = append(p.tasks, p.host.tasks...)
 	err = Supervise(ctx, log, append(p.tasks, &greeting{p: p, web: web, ready: make(chan struct{})})...)
 	log.Info("stopped", "after", time.Since(p.started).Round(time.Second))

@@ -13,6 +13,9 @@
 // finds nothing hot. A reply that would be longer than the interface's MTU, or from which user space would leave out
 // contacts to keep it short, goes up (reply_too_long: over IPv6, values of more than some 800 bytes).
 //
+// What sources may send, and what they get that may be forged, is bounded as package limit says: [Program.SetLimits]. Of what it
+// does not know itself it hears by [Program.Prove] and [Program.Expect].
+//
 // What it cannot do, and counts instead: a reply that needs more room around the frame than the driver leaves goes up
 // (no_room: on veth most replies over IPv6; drivers of real NICs leave enough). A NIC that takes VLAN tags off in
 // hardware, in native mode, hides the tag from the program, whose reply would go out without it: such VLANs must not

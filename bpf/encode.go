@@ -51,6 +51,9 @@ func encodePrefix(f *kdhtFamily, ip string, addr []byte, self [20]byte) {
 	prefix = append(prefix, self[:]...)
 	copy(f.Prefix[:], prefix)
 	f.PrefixSum = uint32(sum(prefix))
+	lean := append([]byte("d1:rd2:id20:"), self[:]...)
+	copy(f.Lean[:], lean)
+	f.LeanSum = uint64(sum(lean))
 	f.Self = words(self)
 }
 

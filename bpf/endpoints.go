@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
-	"golang.org/x/sys/unix"
 )
 
 // SetEndpoints makes addrs the addresses and ports whose datagrams are ours; all others pass. They are exact unicast
@@ -78,9 +77,9 @@ func familyOf(addr netip.Addr) int {
 // passes everything. So the kernel half of a process that died or hangs falls silent, and what it would have answered
 // goes to whoever listens. Zero or less ends the lease at once.
 func (p *Program) Renew(d time.Duration) error {
-	var now unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
-		return fmt.Errorf("read the monotonic clock: %w", err)
+	now, err := monotonic()
+	if err != nil {
+		return err
 	}
 	if err := p.lock(); err != nil {
 		return err
@@ -88,7 +87,7 @@ func (p *Program) Renew(d time.Duration) error {
 	defer p.mu.Unlock()
 	p.settings.Lease = 0
 	if d > 0 {
-		p.settings.Lease = uint64(now.Nano()) + uint64(d)
+		p.settings.Lease = now + uint64(d)
 	}
 	return p.putSettings()
 }

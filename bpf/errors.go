@@ -23,6 +23,8 @@ var (
 	ErrSnapshot = errors.New("invalid snapshot")
 	// ErrEndpoint says that an endpoint is not a unicast address with a port, or that there are too many.
 	ErrEndpoint = errors.New("invalid endpoint")
+	// ErrLimits says that limits cannot be kept: an exempt prefix is none, or there are too many.
+	ErrLimits = errors.New("invalid limits")
 	// ErrClosed says that the program was closed.
 	ErrClosed = errors.New("program is closed")
 )

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+
+	"kdht/bpf/limit"
 )
 
 // AgeSightings makes all that the program remembers of sightings older by about that many seconds.
@@ -75,4 +77,44 @@ func (p *Program) PendingTID() (tid []byte, err error) {
 		return nil, err
 	}
 	return binary.LittleEndian.AppendUint32(nil, key), nil
+}
+
+// Seed is the key of the hash of sources.
+func (p *Program) Seed() uint64 { return p.seed }
+
+// Sources is a set of the table of sources.
+func (p *Program) Sources(set uint32) (s limit.Set, err error) {
+	return s, p.objs.Sources.Lookup(set, &s)
+}
+
+// SetSources replaces a set.
+func (p *Program) SetSources(set uint32, s limit.Set) error { return p.objs.Sources.Put(set, &s) }
+
+// Proofs is a set of the table of proofs.
+func (p *Program) Proofs(set uint32) (s limit.Set, err error) {
+	return s, p.objs.Proofs.Lookup(set, &s)
+}
+
+// SetProofs replaces a set of it.
+func (p *Program) SetProofs(set uint32, s limit.Set) error { return p.objs.Proofs.Put(set, &s) }
+
+// Growth is the budget for replies that are longer than their queries, and SetBudgets sets both budgets.
+func (p *Program) Growth() (limit.Budget, error) {
+	var b kdhtBudget
+	err := p.objs.Budgets.Lookup(uint32(0), &b)
+	return limit.Budget(b.Growth), err
+}
+
+// SetBudgets sets what is used up of both budgets.
+func (p *Program) SetBudgets(b limit.Budget) error {
+	return p.objs.Budgets.Put(uint32(0), &kdhtBudget{Growth: uint64(b), Unproven: uint64(b)})
+}
+
+// Clock is the time that the program has read last on a CPU.
+func (p *Program) Clock(cpu int) (limit.Time, error) {
+	var all []kdhtScratch
+	if err := p.objs.Scratch.Lookup(uint32(0), &all); err != nil {
+		return 0, err
+	}
+	return limit.Time(all[cpu].Time), nil
 }

@@ -29,6 +29,13 @@ type kdhtBucket struct {
 	Pad   [5]uint8
 }
 
+type kdhtBudget struct {
+	_        structs.HostLayout
+	Growth   uint64
+	Pad      [7]uint64
+	Unproven uint64
+}
+
 type kdhtEndpoint struct {
 	_    structs.HostLayout
 	Addr [2]uint64
@@ -40,11 +47,12 @@ type kdhtEvent uint32
 const (
 	kdhtEventEVENT_SIGHTING        kdhtEvent = 0
 	kdhtEventEVENT_SIGHTING_LOST   kdhtEvent = 1
-	kdhtEventEVENT_REFERRAL_BOGUS  kdhtEvent = 2
-	kdhtEventEVENT_REFERRAL_OWN    kdhtEvent = 3
-	kdhtEventEVENT_REFERRAL_CLIENT kdhtEvent = 4
-	kdhtEventEVENT_REFERRAL_AGAIN  kdhtEvent = 5
-	kdhtEventEVENTS                kdhtEvent = 6
+	kdhtEventEVENT_PROVEN          kdhtEvent = 2
+	kdhtEventEVENT_REFERRAL_BOGUS  kdhtEvent = 3
+	kdhtEventEVENT_REFERRAL_OWN    kdhtEvent = 4
+	kdhtEventEVENT_REFERRAL_CLIENT kdhtEvent = 5
+	kdhtEventEVENT_REFERRAL_AGAIN  kdhtEvent = 6
+	kdhtEventEVENTS                kdhtEvent = 7
 )
 
 type kdhtFamily struct {
@@ -57,6 +65,8 @@ type kdhtFamily struct {
 	Key       [16]uint8
 	Self      [3]uint64
 	Full      [3]uint64
+	Lean      [32]uint8
+	LeanSum   uint64
 	Buckets   [160]kdhtBucket
 }
 
@@ -115,6 +125,12 @@ type kdhtNeighbourKey struct {
 	Ifindex uint64
 }
 
+type kdhtPrefix struct {
+	_    structs.HostLayout
+	Bits uint32
+	Addr [16]uint8
+}
+
 type kdhtReason uint32
 
 const (
@@ -124,56 +140,59 @@ const (
 	kdhtReasonREASON_ANSWERED_GET           kdhtReason = 3
 	kdhtReasonREASON_ANSWERED_HOT_GET_PEERS kdhtReason = 4
 	kdhtReasonREASON_ANSWERED_HOT_GET       kdhtReason = 5
-	kdhtReasonREASON_RECURSION_BEGUN        kdhtReason = 6
-	kdhtReasonREASON_HOP_FOLLOWED           kdhtReason = 7
-	kdhtReasonREASON_RECURSION_JOINED       kdhtReason = 8
-	kdhtReasonREASON_NOT_IP                 kdhtReason = 9
-	kdhtReasonREASON_NOT_UDP                kdhtReason = 10
-	kdhtReasonREASON_NOT_OURS               kdhtReason = 11
-	kdhtReasonREASON_NOT_UNICAST            kdhtReason = 12
-	kdhtReasonREASON_VLAN_STACK             kdhtReason = 13
-	kdhtReasonREASON_TRUNCATED              kdhtReason = 14
-	kdhtReasonREASON_IP_OPTIONS             kdhtReason = 15
-	kdhtReasonREASON_FRAGMENT               kdhtReason = 16
-	kdhtReasonREASON_IPV6EXTENSION          kdhtReason = 17
-	kdhtReasonREASON_BAD_LENGTH             kdhtReason = 18
-	kdhtReasonREASON_BAD_IP_CHECKSUM        kdhtReason = 19
-	kdhtReasonREASON_BAD_UDP_CHECKSUM       kdhtReason = 20
-	kdhtReasonREASON_PARTIAL_CHECKSUM       kdhtReason = 21
-	kdhtReasonREASON_BAD_SOURCE             kdhtReason = 22
-	kdhtReasonREASON_TOO_SHORT              kdhtReason = 23
-	kdhtReasonREASON_TOO_LONG               kdhtReason = 24
-	kdhtReasonREASON_NO_LEASE               kdhtReason = 25
-	kdhtReasonREASON_NO_SNAPSHOT            kdhtReason = 26
-	kdhtReasonREASON_MALFORMED              kdhtReason = 27
-	kdhtReasonREASON_NOT_CANONICAL          kdhtReason = 28
-	kdhtReasonREASON_TOO_COMPLEX            kdhtReason = 29
-	kdhtReasonREASON_NOT_QUERY              kdhtReason = 30
-	kdhtReasonREASON_BAD_TRANSACTION        kdhtReason = 31
-	kdhtReasonREASON_OTHER_METHOD           kdhtReason = 32
-	kdhtReasonREASON_OTHER_ARGUMENT         kdhtReason = 33
-	kdhtReasonREASON_BAD_ARGUMENT           kdhtReason = 34
-	kdhtReasonREASON_MISSING_ARGUMENT       kdhtReason = 35
-	kdhtReasonREASON_HELD                   kdhtReason = 36
-	kdhtReasonREASON_HELD_OVERFLOW          kdhtReason = 37
-	kdhtReasonREASON_NO_ROOM                kdhtReason = 38
-	kdhtReasonREASON_REPLY_TOO_LONG         kdhtReason = 39
-	kdhtReasonREASON_RECURSION_OFF          kdhtReason = 40
-	kdhtReasonREASON_RECURSION_ARGUMENT     kdhtReason = 41
-	kdhtReasonREASON_RECURSION_TAKEN        kdhtReason = 42
-	kdhtReasonREASON_RECURSION_CLIENT_FULL  kdhtReason = 43
-	kdhtReasonREASON_RECURSION_FULL         kdhtReason = 44
-	kdhtReasonREASON_RECURSION_NO_CONTACT   kdhtReason = 45
-	kdhtReasonREASON_NO_ROUTE               kdhtReason = 46
-	kdhtReasonREASON_NO_NEIGHBOUR           kdhtReason = 47
-	kdhtReasonREASON_HOP_ANSWER             kdhtReason = 48
-	kdhtReasonREASON_HOP_ERROR              kdhtReason = 49
-	kdhtReasonREASON_HOP_OTHER_ID           kdhtReason = 50
-	kdhtReasonREASON_HOP_NO_CLOSER          kdhtReason = 51
-	kdhtReasonREASON_HOP_LIMIT              kdhtReason = 52
-	kdhtReasonREASON_HOP_LATE               kdhtReason = 53
-	kdhtReasonREASON_HOP_OTHER_SOURCE       kdhtReason = 54
-	kdhtReasonREASONS                       kdhtReason = 55
+	kdhtReasonREASON_CHALLENGED             kdhtReason = 6
+	kdhtReasonREASON_RECURSION_BEGUN        kdhtReason = 7
+	kdhtReasonREASON_HOP_FOLLOWED           kdhtReason = 8
+	kdhtReasonREASON_RECURSION_JOINED       kdhtReason = 9
+	kdhtReasonREASON_NOT_IP                 kdhtReason = 10
+	kdhtReasonREASON_NOT_UDP                kdhtReason = 11
+	kdhtReasonREASON_NOT_OURS               kdhtReason = 12
+	kdhtReasonREASON_NOT_UNICAST            kdhtReason = 13
+	kdhtReasonREASON_VLAN_STACK             kdhtReason = 14
+	kdhtReasonREASON_TRUNCATED              kdhtReason = 15
+	kdhtReasonREASON_IP_OPTIONS             kdhtReason = 16
+	kdhtReasonREASON_FRAGMENT               kdhtReason = 17
+	kdhtReasonREASON_IPV6EXTENSION          kdhtReason = 18
+	kdhtReasonREASON_BAD_LENGTH             kdhtReason = 19
+	kdhtReasonREASON_BAD_IP_CHECKSUM        kdhtReason = 20
+	kdhtReasonREASON_BAD_UDP_CHECKSUM       kdhtReason = 21
+	kdhtReasonREASON_PARTIAL_CHECKSUM       kdhtReason = 22
+	kdhtReasonREASON_BAD_SOURCE             kdhtReason = 23
+	kdhtReasonREASON_NO_LEASE               kdhtReason = 24
+	kdhtReasonREASON_NO_SNAPSHOT            kdhtReason = 25
+	kdhtReasonREASON_TOO_SHORT              kdhtReason = 26
+	kdhtReasonREASON_TOO_LONG               kdhtReason = 27
+	kdhtReasonREASON_MALFORMED              kdhtReason = 28
+	kdhtReasonREASON_NOT_CANONICAL          kdhtReason = 29
+	kdhtReasonREASON_TOO_COMPLEX            kdhtReason = 30
+	kdhtReasonREASON_NOT_QUERY              kdhtReason = 31
+	kdhtReasonREASON_BAD_TRANSACTION        kdhtReason = 32
+	kdhtReasonREASON_OTHER_METHOD           kdhtReason = 33
+	kdhtReasonREASON_OTHER_ARGUMENT         kdhtReason = 34
+	kdhtReasonREASON_BAD_ARGUMENT           kdhtReason = 35
+	kdhtReasonREASON_MISSING_ARGUMENT       kdhtReason = 36
+	kdhtReasonREASON_HELD                   kdhtReason = 37
+	kdhtReasonREASON_HELD_OVERFLOW          kdhtReason = 38
+	kdhtReasonREASON_NO_ROOM                kdhtReason = 39
+	kdhtReasonREASON_REPLY_TOO_LONG         kdhtReason = 40
+	kdhtReasonREASON_RECURSION_OFF          kdhtReason = 41
+	kdhtReasonREASON_RECURSION_ARGUMENT     kdhtReason = 42
+	kdhtReasonREASON_RECURSION_TAKEN        kdhtReason = 43
+	kdhtReasonREASON_RECURSION_CLIENT_FULL  kdhtReason = 44
+	kdhtReasonREASON_RECURSION_FULL         kdhtReason = 45
+	kdhtReasonREASON_RECURSION_NO_CONTACT   kdhtReason = 46
+	kdhtReasonREASON_NO_ROUTE               kdhtReason = 47
+	kdhtReasonREASON_NO_NEIGHBOUR           kdhtReason = 48
+	kdhtReasonREASON_HOP_ANSWER             kdhtReason = 49
+	kdhtReasonREASON_HOP_ERROR              kdhtReason = 50
+	kdhtReasonREASON_HOP_OTHER_ID           kdhtReason = 51
+	kdhtReasonREASON_HOP_NO_CLOSER          kdhtReason = 52
+	kdhtReasonREASON_HOP_LIMIT              kdhtReason = 53
+	kdhtReasonREASON_HOP_LATE               kdhtReason = 54
+	kdhtReasonREASON_HOP_OTHER_SOURCE       kdhtReason = 55
+	kdhtReasonREASON_LIMITED                kdhtReason = 56
+	kdhtReasonREASON_OVERLOADED             kdhtReason = 57
+	kdhtReasonREASONS                       kdhtReason = 58
 )
 
 type kdhtRecursion struct {
@@ -230,6 +249,11 @@ type kdhtScratch struct {
 	Looks       uint64
 	Changes     uint32
 	ChangesUnit uint32
+	Hash        uint64
+	Exempt      uint64
+	Cookie      uint64
+	Port        uint32
+	Source      kdhtPrefix
 	Query       struct {
 		_        structs.HostLayout
 		Target   [4]uint64
@@ -242,7 +266,8 @@ type kdhtScratch struct {
 		ReadOnly uint16
 		TidLen   uint16
 		Id       uint16
-		Pad      [2]uint16
+		Lean     uint16
+		Pad      uint16
 	}
 	Dest    kdhtEndpoint
 	Mac     uint64
@@ -335,6 +360,11 @@ type kdhtSettings struct {
 	Watching       uint64
 	PrivateNetwork uint64
 	Transaction    [4]uint64
+	Interval       uint64
+	Window         uint64
+	GrowthCost     uint64
+	UnprovenCost   uint64
+	Cookie         [4]uint64
 }
 
 type kdhtSighting struct {
@@ -362,14 +392,21 @@ type kdhtSnapshot struct {
 	Nodes6   [160][304]uint8
 }
 
+type kdhtWays struct {
+	_   structs.HostLayout
+	Way [8]uint64
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	kdhtMapBegun        = "begun"
+	kdhtMapBudgets      = "budgets"
 	kdhtMapClients      = "clients"
 	kdhtMapEndpoints    = "endpoints"
 	kdhtMapEvents       = "events"
+	kdhtMapExempt       = "exempt"
 	kdhtMapHeld         = "held"
 	kdhtMapHeldFilter   = "held_filter"
 	kdhtMapHotHits      = "hot_hits"
@@ -379,12 +416,14 @@ const (
 	kdhtMapLive         = "live"
 	kdhtMapNeighbours   = "neighbours"
 	kdhtMapPending      = "pending"
+	kdhtMapProofs       = "proofs"
 	kdhtMapReasons      = "reasons"
 	kdhtMapRoutes       = "routes"
 	kdhtMapScratch      = "scratch"
 	kdhtMapSeen         = "seen"
 	kdhtMapSightings    = "sightings"
 	kdhtMapSnapshots    = "snapshots"
+	kdhtMapSources      = "sources"
 	kdhtProgKdht        = "kdht"
 	kdhtVarGeneric      = "generic"
 	kdhtVarLooksPerTick = "looks_per_tick"
@@ -440,9 +479,11 @@ type kdhtProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type kdhtMapSpecs struct {
 	Begun      *ebpf.MapSpec `ebpf:"begun"`
+	Budgets    *ebpf.MapSpec `ebpf:"budgets"`
 	Clients    *ebpf.MapSpec `ebpf:"clients"`
 	Endpoints  *ebpf.MapSpec `ebpf:"endpoints"`
 	Events     *ebpf.MapSpec `ebpf:"events"`
+	Exempt     *ebpf.MapSpec `ebpf:"exempt"`
 	Held       *ebpf.MapSpec `ebpf:"held"`
 	HeldFilter *ebpf.MapSpec `ebpf:"held_filter"`
 	HotHits    *ebpf.MapSpec `ebpf:"hot_hits"`
@@ -452,12 +493,14 @@ type kdhtMapSpecs struct {
 	Live       *ebpf.MapSpec `ebpf:"live"`
 	Neighbours *ebpf.MapSpec `ebpf:"neighbours"`
 	Pending    *ebpf.MapSpec `ebpf:"pending"`
+	Proofs     *ebpf.MapSpec `ebpf:"proofs"`
 	Reasons    *ebpf.MapSpec `ebpf:"reasons"`
 	Routes     *ebpf.MapSpec `ebpf:"routes"`
 	Scratch    *ebpf.MapSpec `ebpf:"scratch"`
 	Seen       *ebpf.MapSpec `ebpf:"seen"`
 	Sightings  *ebpf.MapSpec `ebpf:"sightings"`
 	Snapshots  *ebpf.MapSpec `ebpf:"snapshots"`
+	Sources    *ebpf.MapSpec `ebpf:"sources"`
 }
 
 // kdhtVariableSpecs contains global variables before they are loaded into the kernel.
@@ -489,9 +532,11 @@ func (o *kdhtObjects) Close() error {
 // It can be passed to loadKdhtObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kdhtMaps struct {
 	Begun      *ebpf.Map `ebpf:"begun"`
+	Budgets    *ebpf.Map `ebpf:"budgets"`
 	Clients    *ebpf.Map `ebpf:"clients"`
 	Endpoints  *ebpf.Map `ebpf:"endpoints"`
 	Events     *ebpf.Map `ebpf:"events"`
+	Exempt     *ebpf.Map `ebpf:"exempt"`
 	Held       *ebpf.Map `ebpf:"held"`
 	HeldFilter *ebpf.Map `ebpf:"held_filter"`
 	HotHits    *ebpf.Map `ebpf:"hot_hits"`
@@ -501,20 +546,24 @@ type kdhtMaps struct {
 	Live       *ebpf.Map `ebpf:"live"`
 	Neighbours *ebpf.Map `ebpf:"neighbours"`
 	Pending    *ebpf.Map `ebpf:"pending"`
+	Proofs     *ebpf.Map `ebpf:"proofs"`
 	Reasons    *ebpf.Map `ebpf:"reasons"`
 	Routes     *ebpf.Map `ebpf:"routes"`
 	Scratch    *ebpf.Map `ebpf:"scratch"`
 	Seen       *ebpf.Map `ebpf:"seen"`
 	Sightings  *ebpf.Map `ebpf:"sightings"`
 	Snapshots  *ebpf.Map `ebpf:"snapshots"`
+	Sources    *ebpf.Map `ebpf:"sources"`
 }
 
 func (m *kdhtMaps) Close() error {
 	return _KdhtClose(
 		m.Begun,
+		m.Budgets,
 		m.Clients,
 		m.Endpoints,
 		m.Events,
+		m.Exempt,
 		m.Held,
 		m.HeldFilter,
 		m.HotHits,
@@ -524,12 +573,14 @@ func (m *kdhtMaps) Close() error {
 		m.Live,
 		m.Neighbours,
 		m.Pending,
+		m.Proofs,
 		m.Reasons,
 		m.Routes,
 		m.Scratch,
 		m.Seen,
 		m.Sightings,
 		m.Snapshots,
+		m.Sources,
 	)
 }
 

@@ -54,6 +54,10 @@ type Program struct {
 
 	done chan struct{} // closed by Close
 
+	proving sync.Mutex // guards writing to the map "proofs": who does it must not wait for a snapshot to be published
+	parted  bool       // no proofs are written any more
+	seed    uint64     // of the hash of sources; set once
+
 	mu       sync.Mutex
 	closed   bool
 	objs     kdhtObjects
@@ -136,6 +140,7 @@ func (p *Program) adopt(inner *ebpf.MapSpec) error {
 		_, _ = rand.Read(seed[:]) // never fails
 		p.settings.Seed = binary.LittleEndian.Uint64(seed[:]) | 1
 	}
+	p.seed = p.settings.Seed
 	return p.putSettings()
 }
 
@@ -223,6 +228,9 @@ func (p *Program) Close(detach bool) error {
 	defer p.mu.Unlock()
 	p.closed = true
 	close(p.done)
+	p.proving.Lock()
+	p.parted = true
+	p.proving.Unlock()
 	var errs []error
 	for ifindex, a := range p.links {
 		if detach {

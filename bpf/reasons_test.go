@@ -139,7 +139,7 @@ func frames(t testing.TB) (all []exit) {
 		add("bad_source", from, d.frame(t))
 	}
 	for _, d := range []datagram{good4, good6} {
-		for _, s := range []string{"", "d", "de", ping[:54]} {
+		for _, s := range []string{"", "d", "de", ping[:52]} {
 			d.payload = []byte(s)
 			add("too_short", fmt.Sprintf("%d bytes to %v", len(s), d.to), d.frame(t))
 		}
@@ -268,8 +268,14 @@ func expect(t testing.TB, p *bpf.Program, reason, name string, frame []byte) {
 			}
 		}
 	}
-	if strings.HasPrefix(reason, "answered") {
+	if strings.HasPrefix(reason, "answered") || reason == "challenged" {
 		if verdict != xdpTX {
+			t.Errorf("%s (%s): verdict %d", name, reason, verdict)
+		}
+		return
+	}
+	if reason == "limited" || reason == "overloaded" {
+		if verdict != xdpDrop {
 			t.Errorf("%s (%s): verdict %d", name, reason, verdict)
 		}
 		return
@@ -310,6 +316,9 @@ var elsewhere = map[string]string{
 	"hop_no_closer":         "TestRecursionReasons",
 	"hop_late":              "TestRecursionReasons",
 	"hop_other_source":      "TestRecursionReasons",
+	"limited":               "TestSourceLimit",
+	"challenged":            "TestChallenge",
+	"overloaded":            "TestUnproven",
 }
 
 // TestReasons reaches every way out of the program, and checks that it is counted once and nothing else is.

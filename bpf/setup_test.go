@@ -17,6 +17,7 @@ import (
 
 // XDP verdicts.
 const (
+	xdpDrop = 1
 	xdpPass = 2
 	xdpTX   = 3
 )

@@ -11,7 +11,8 @@ import (
 )
 
 // Sighting is a node that queried us and that the kernel half answered. Each address is reported at most once in five
-// minutes, or three seconds if its ID is another by then, and read-only nodes (BEP 43) never.
+// minutes, or three seconds if its ID is another by then; read-only nodes (BEP 43) never, nor who got less than an answer because his
+// address may be forged.
 type Sighting struct {
 	ID   [20]byte
 	Addr netip.AddrPort

@@ -48,6 +48,7 @@ func (p *Program) variant(mode Mode) (*ebpf.Program, error) {
 		kdhtMapSightings: m.Sightings, kdhtMapSnapshots: m.Snapshots, kdhtMapHotSmall: m.HotSmall, kdhtMapHotLarge: m.HotLarge,
 		kdhtMapHotHits: m.HotHits, kdhtMapPending: m.Pending, kdhtMapJoins: m.Joins,
 		kdhtMapClients: m.Clients, kdhtMapRoutes: m.Routes, kdhtMapNeighbours: m.Neighbours, kdhtMapBegun: m.Begun,
+		kdhtMapSources: m.Sources, kdhtMapProofs: m.Proofs, kdhtMapBudgets: m.Budgets, kdhtMapExempt: m.Exempt,
 	}})
 	if err != nil {
 		return nil, classify("load the XDP program for generic mode", err)

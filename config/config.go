@@ -117,10 +117,16 @@ type Recursion struct {
 	CacheTTL     time.Duration  // a fetched mutable item is looked up again after so long
 }
 
-// Limits bounds what we send to other nodes.
+// Limits bounds what we send to other nodes, and what others may ask of us. Of the latter, 0 is no bound.
 type Limits struct {
 	QueriesPerNode   float64 // queries per second to one IP address
 	QueriesPerSecond int     // queries per second to all nodes together
+
+	PerSource         float64        // datagrams per second from one IPv4 address or IPv6 /64
+	Burst             int            // as many at once
+	UnprovenBytes     int64          // per second by which replies to sources that may be forged exceed their queries, all together
+	UnprovenDatagrams int            // per second that the kernel half passes up from sources that may be forged, all together
+	Exempt            []netip.Prefix // sources without these limits
 }
 
 // Log configures the log.

@@ -42,7 +42,10 @@ const everything = `// a comment
 	"table": {"save": "1m"},
 	"lookup": {"alpha": 5, "timeout": "90s", "republish": "30m"},
 	"recursion": {"allow": ["192.0.2.0/24", "2001:db8::1"], "maxLookups": 9, "maxPerClient": 8, "cacheBytes": "1MiB", "cacheTTL": "1m"},
-	"limits": {"queriesPerNode": 2.5, "queriesPerSecond": 100},
+	"limits": {
+		"queriesPerNode": 2.5, "queriesPerSecond": 100, "perSource": 50, "burst": 70, "unprovenBytes": "1MiB",
+		"unprovenDatagrams": 900, "exempt": ["192.0.2.0/24"],
+	},
 	"update": {
 		"key": "77ff84905a91936367c01360803104f92432fcd904a43511876df5cdf3e7e548", "url": "https://releases.example.org/kdht/",
 		"every": "1h", "window": "22:30-04:00", "trial": "10m",
@@ -73,7 +76,10 @@ func everythingParsed() config.Config {
 			Allow:      []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::1/128")},
 			MaxLookups: 9, MaxPerClient: 8, CacheBytes: 1 << 20, CacheTTL: time.Minute,
 		},
-		Limits: config.Limits{QueriesPerNode: 2.5, QueriesPerSecond: 100},
+		Limits: config.Limits{
+			QueriesPerNode: 2.5, QueriesPerSecond: 100, PerSource: 50, Burst: 70, UnprovenBytes: 1 << 20, UnprovenDatagrams: 900,
+			Exempt: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
+		},
 		Update: config.Update{
 			Key: "77ff84905a91936367c01360803104f92432fcd904a43511876df5cdf3e7e548", URL: "https://releases.example.org/kdht/",
 			Every: time.Hour, Window: config.Window{From: 22*60 + 30, To: 4 * 60}, Trial: 10 * time.Minute,

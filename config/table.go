@@ -25,7 +25,7 @@ var sections = []struct{ name, doc string }{
 	{"table", "Maintenance of the routing tables."},
 	{"lookup", "The queries we send to find nodes, peers and items."},
 	{"recursion", "Lookups for clients that have no DHT logic: queries with a top-level rd = 1 (recursion desired)."},
-	{"limits", "Rates of our own queries, so that we are a burden to nobody."},
+	{"limits", "Rates of our own queries, so that we are a burden to nobody, and of what others ask, so that nobody is a burden to us or, with forged addresses, through us to others."},
 	{"update", "Updates of the appliance. Elsewhere these keys mean nothing."},
 	{"log", "The log, on standard error."},
 }
@@ -161,6 +161,26 @@ var keys = []*key{
 	entry("limits.queriesPerSecond", whole{1, 100_000, "queries per second"}, `250`,
 		func(c *Config) *int { return &c.Limits.QueriesPerSecond },
 		"What we send to all nodes together."),
+	entry("limits.perSource", rate{0, 1_000_000, "datagrams"}, `200`,
+		func(c *Config) *float64 { return &c.Limits.PerSource },
+		"What one IPv4 address or IPv6 /64 may send us in the long run; the rest is dropped. A client sends a few per minute, a crawler some dozens "+
+			"per second, the thousands of customers behind one provider's NAT address about as many. 0 is no limit."),
+	entry("limits.burst", whole{1, 1_000_000, "datagrams"}, `1000`,
+		func(c *Config) *int { return &c.Limits.Burst },
+		"What such a source may send at once."),
+	entry("limits.unprovenBytes", size{0, 1 << 30}, `"512KiB"`,
+		func(c *Config) *int64 { return &c.Limits.UnprovenBytes },
+		"By how many bytes per second our replies may be longer than their queries, all those together whose sender has not shown in the last half hour that "+
+			"he is where he says: so much can be sent through us to somebody whose address was forged. Whoever comes when it is used up is asked "+
+			"for a sign first, which costs an honest client one more try. 0B is no limit."),
+	entry("limits.unprovenDatagrams", whole{0, 10_000_000, "datagrams per second"}, `2000`,
+		func(c *Config) *int { return &c.Limits.UnprovenDatagrams },
+		"What the kernel half passes up to user space from such senders, all together. What exceeds it is asked for a sign or dropped. 0 is no limit."),
+	entry("limits.exempt", list[netip.Prefix]{elem: prefix{}, what: "prefixes", example: `["192.168.0.0/16", "fd00::/8"]`, none: "none", max: 1024},
+		defaultAllow,
+		func(c *Config) *[]netip.Prefix { return &c.Limits.Exempt },
+		"Sources that may ask for any amount: by default this machine, private and link-local networks, and tailnets. A box that has its address from a provider's "+
+			"NAT (100.64.0.0/10) shares that range with the provider's other customers, and may leave it out. [] is none."),
 
 	entry("update.key", publicKey{}, `""`,
 		func(c *Config) *string { return &c.Update.Key },

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"kdht/bpf"
+	"kdht/bpf/limit"
 )
 
 // Config is what a [Node] is made from. Only Conns is required.
@@ -38,6 +39,8 @@ type Config struct {
 	QueryRate int
 	// Recursion is about queries that this node looks up for clients. Default: none.
 	Recursion Recursion
+	// Limits bound what others may ask. The zero value sets none; Unproven means nothing here.
+	Limits limit.Config
 	// Tuning is for networks with needs of their own.
 	Tuning Tuning
 	// Logger is where the node says what it does. Default: nowhere.
@@ -61,6 +64,10 @@ type Kernel interface {
 	Cool(key [20]byte) error
 	// HotHits calls f with how often the kernel has answered for each hot key since that was set.
 	HotHits(f func(key [20]byte, hits uint64)) error
+	// Prove tells the kernel that somebody has proved to be at an address.
+	Prove(netip.Addr) error
+	// Expect tells the kernel that a query of ours goes to an address.
+	Expect(netip.Addr) error
 }
 
 // Resolver looks up host names; *net.Resolver is one.

@@ -13,10 +13,16 @@ type event uint8
 const (
 	eventDropSyntax event = iota // datagram that is no KRPC message
 	eventDropReadOnly
-	eventDropGroup  // datagram sent by broadcast or multicast
-	eventDropSource // datagram from where nobody can be
-	eventDropWrite  // reply that the network stack did not take
+	eventDropGroup    // datagram sent by broadcast or multicast
+	eventDropSource   // datagram from where nobody can be
+	eventDropLimited  // datagram of a sender who sends too many
+	eventDropUnproven // query of a sender who may have forged his address, and that is too short for a challenge
+	eventDropWrite    // reply that the network stack did not take
+	eventChallenged
+	eventLean
+	eventProven
 	eventReplyMatched
+	eventReplyChallenge
 	eventReplyLate
 	eventReplyUnknown
 	eventReplyAddress
@@ -54,26 +60,32 @@ const (
 
 // eventNames are the groups and names of events as statistics show them.
 var eventNames = [events][2]string{
-	eventDropSyntax:    {"drop", "malformed"},
-	eventDropReadOnly:  {"drop", "query to a read-only node"},
-	eventDropGroup:     {"drop", "not unicast"},
-	eventDropSource:    {"drop", "impossible source"},
-	eventDropWrite:     {"drop", "reply not sent"},
-	eventReplyMatched:  {"reply", "matched"},
-	eventReplyLate:     {"reply", "late"},
-	eventReplyUnknown:  {"reply", "unknown transaction"},
-	eventReplyAddress:  {"reply", "wrong address"},
-	eventTimeout:       {"outgoing", "timeout"},
-	eventResent:        {"outgoing", "sent again"},
-	eventLimited:       {"outgoing", "over the limit"},
-	eventWriteBusy:     {"store", "busy"},
-	eventTokenInvalid:  {"store", "invalid token"},
-	eventStored:        {"store", "stored"},
-	eventSighting:      {"sighting", "seen"},
-	eventSightingLost:  {"sighting", "lost"},
-	eventPublished:     {"table", "published"},
-	eventPublishFailed: {"table", "not published"},
-	eventIDChanged:     {"table", "ID changed"},
+	eventDropSyntax:     {"drop", "malformed"},
+	eventDropReadOnly:   {"drop", "query to a read-only node"},
+	eventDropGroup:      {"drop", "not unicast"},
+	eventDropSource:     {"drop", "impossible source"},
+	eventDropWrite:      {"drop", "reply not sent"},
+	eventDropLimited:    {"drop", "too many from its source"},
+	eventDropUnproven:   {"drop", "unproven source"},
+	eventChallenged:     {"unproven source", "challenged"},
+	eventLean:           {"unproven source", "ping answered without its address"},
+	eventProven:         {"unproven source", "proven"},
+	eventReplyMatched:   {"reply", "matched"},
+	eventReplyChallenge: {"reply", "to a challenge"},
+	eventReplyLate:      {"reply", "late"},
+	eventReplyUnknown:   {"reply", "unknown transaction"},
+	eventReplyAddress:   {"reply", "wrong address"},
+	eventTimeout:        {"outgoing", "timeout"},
+	eventResent:         {"outgoing", "sent again"},
+	eventLimited:        {"outgoing", "over the limit"},
+	eventWriteBusy:      {"store", "busy"},
+	eventTokenInvalid:   {"store", "invalid token"},
+	eventStored:         {"store", "stored"},
+	eventSighting:       {"sighting", "seen"},
+	eventSightingLost:   {"sighting", "lost"},
+	eventPublished:      {"table", "published"},
+	eventPublishFailed:  {"table", "not published"},
+	eventIDChanged:      {"table", "ID changed"},
 
 	eventRecursionBegun:      {"recursion", "begun"},
 	eventRecursionResumed:    {"recursion", "taken over from the kernel"},

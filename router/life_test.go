@@ -309,6 +309,8 @@ type fakeKernel struct {
 	published []time.Time
 	last      *bpf.Snapshot
 	fail      bool
+	proven    []netip.Addr
+	expected  []netip.Addr
 }
 
 var errKernel = errors.New("the kernel says no")
@@ -342,6 +344,19 @@ func (k *fakeKernel) SetHotItem([20]byte, *bpf.HotItem, time.Duration) error   {
 func (k *fakeKernel) SetHotPeers([20]byte, *bpf.HotPeers, time.Duration) error { return bpf.ErrNoHot }
 func (k *fakeKernel) Cool([20]byte) error                                      { return nil }
 func (k *fakeKernel) HotHits(func([20]byte, uint64)) error                     { return nil }
+func (k *fakeKernel) Prove(a netip.Addr) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.proven = append(k.proven, a)
+	return nil
+}
+
+func (k *fakeKernel) Expect(a netip.Addr) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.expected = append(k.expected, a)
+	return nil
+}
 
 func (k *fakeKernel) holds(key [20]byte) bool {
 	k.mu.Lock()

@@ -38,6 +38,8 @@ type Node struct {
 	tokens       *Tokens
 	transactions *transactions
 	limiter      *limiter
+	guard        *guard
+	prover       atomic.Pointer[Kernel] // kernel, for those who must not wait
 	rtt          [2]rtt
 	silence      [2]atomic.Int32 // by Family: queries that failed since the last answer
 	external     [2]*external
@@ -94,6 +96,7 @@ func New(c Config) (*Node, error) {
 		sightings:    make(chan Contact, maxSightings),
 		pinging:      make(chan struct{}, maxPings),
 		upkeep:       make(chan struct{}, maxPings),
+		guard:        newGuard(c.Limits),
 		jobs:         newShares(),
 		hints:        newHints(),
 		hot:          newHot(c.Tuning.HotAfter),

@@ -2,9 +2,11 @@ package router
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
 	"kdht/bpf"
+	"kdht/router/krpc"
 )
 
 // publishInterval is the least time between two snapshots: a table that fills changes many times a second.
@@ -107,6 +109,7 @@ func (n *Node) SetKernel(k Kernel) error {
 	n.publishing.Lock()
 	defer n.publishing.Unlock()
 	n.kernel = k
+	n.prover.Store(nil)
 	n.unpublished.Store(false)
 	n.hot.reset(false)
 	if k == nil {
@@ -125,5 +128,23 @@ func (n *Node) SetKernel(k Kernel) error {
 		return err
 	}
 	n.hot.reset(true)
+	n.proveContacts(k)
+	n.prover.Store(&k)
 	return nil
+}
+
+// proveContacts tells a kernel half that the contacts of the tables have proved their addresses.
+func (n *Node) proveContacts(k Kernel) {
+	s := n.view.Load().Snapshot()
+	tell := func(a netip.Addr) {
+		if err := k.Prove(a); err != nil {
+			n.log.Debug("the kernel half does not know that an address is proven", "addr", a, "error", err)
+		}
+	}
+	for i := range s.Nodes4 {
+		tell(netip.AddrFrom4([4]byte(s.Nodes4[i][krpc.IDLen:])))
+	}
+	for i := range s.Nodes6 {
+		tell(netip.AddrFrom16([16]byte(s.Nodes6[i][krpc.IDLen:])))
+	}
 }

@@ -92,6 +92,7 @@ func (n *Node) queryPaced(ctx context.Context, to Contact, m krpc.Message, least
 		n.count(eventLimited)
 		return nil, ErrBusy
 	}
+	n.expect(to.Addr.Addr())
 	r, err := n.exchange(ctx, x, m, leastSlow, slow)
 	n.transactions.end(x)
 	switch {

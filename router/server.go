@@ -32,6 +32,9 @@ type responder struct {
 	reply composer
 	view  *View
 	now   time.Time
+	// doubtful says that the sender of the present query got less than he asked for, because he may have forged his
+	// address.
+	doubtful bool
 }
 
 func newResponder(n *Node, s *socket) *responder {
@@ -81,6 +84,9 @@ func (r *responder) handle(p *Packet) {
 	case !answerable(p.Addr):
 		r.n.count(eventDropSource)
 		return
+	case !r.n.guard.admit(p.Addr.Addr(), r.now):
+		r.n.count(eventDropLimited)
+		return
 	}
 	switch err := krpc.Decode(p.Data, m); e := err.(type) { //nolint:errorlint // Decode returns these very types
 	case nil:
@@ -100,10 +106,7 @@ func (r *responder) handle(p *Packet) {
 		return
 	}
 	if m.Type != krpc.TypeQuery {
-		outcome := r.n.transactions.deliver(m, p.Data, r.s, p.Addr, r.now)
-		if outcome != eventReplyUnknown || !r.n.takeOver(m, p) {
-			r.n.count(outcome)
-		}
+		r.response(p)
 		return
 	}
 	if r.n.config.ReadOnly {
@@ -111,10 +114,30 @@ func (r *responder) handle(p *Packet) {
 		return
 	}
 	r.n.received[m.Method].Add(1)
-	if !m.ReadOnly && r.seen.add(p.Addr, &m.ID, r.now) {
+	r.doubtful = false
+	r.answer(p)
+	if !m.ReadOnly && !r.doubtful && r.seen.add(p.Addr, &m.ID, r.now) {
 		r.n.Sighting(Contact{ID: m.ID, Addr: p.Addr})
 	}
-	r.answer(p)
+}
+
+// response sees to a response or an error message. One to a query of ours proves where its sender is.
+func (r *responder) response(p *Packet) {
+	m := &r.m
+	outcome := r.n.transactions.deliver(m, p.Data, r.s, p.Addr, r.now)
+	switch {
+	case outcome == eventReplyMatched:
+	case outcome == eventReplyUnknown && r.n.takeOver(m, p):
+		r.n.proved(p.Addr.Addr(), r.now)
+		return
+	case outcome == eventReplyUnknown && r.n.isProof(m, p.Addr, r.now):
+		outcome = eventReplyChallenge
+	default:
+		r.n.count(outcome)
+		return
+	}
+	r.n.proved(p.Addr.Addr(), r.now)
+	r.n.count(outcome)
 }
 
 // answer answers a well-formed query.
@@ -132,6 +155,11 @@ func (r *responder) answer(p *Packet) {
 	case krpc.MethodGetPeers:
 		if r.n.holds(m.InfoHash) {
 			if m.Scrape {
+				if !r.n.guard.mayGrow(p.Addr.Addr(), krpc.MaxPayload-len(p.Data), r.now) {
+					r.doubtful = true
+					r.add(p, r.challenge(p, r.room()))
+					return
+				}
 				r.n.later(r.s, p, netip.Addr{}, (*Node).answerScrape) // takes long
 				return
 			}
@@ -159,8 +187,17 @@ func (r *responder) room() []byte { return r.rooms[len(r.out)] }
 
 // push adds a reply to the batch.
 func (r *responder) push(p *Packet, b []byte, method krpc.Method) {
-	r.n.answered[method].Add(1)
-	r.out = append(r.out, Packet{Data: b, Addr: p.Addr, Local: p.Local})
+	if b = r.fair(p, b, method == krpc.MethodPing); !r.doubtful || method == krpc.MethodPing && len(b) > 0 {
+		r.n.answered[method].Add(1)
+	}
+	r.add(p, b)
+}
+
+// add adds a datagram to the batch, unless it is empty.
+func (r *responder) add(p *Packet, b []byte) {
+	if len(b) > 0 {
+		r.out = append(r.out, Packet{Data: b, Addr: p.Addr, Local: p.Local})
+	}
 }
 
 // send adds the composed reply to the batch.
@@ -177,6 +214,6 @@ func (r *responder) send(p *Packet) bool {
 func (r *responder) refuse(p *Packet, e *krpc.Error) {
 	r.n.countError(e.Code)
 	if b, err := errorReply(&r.m, e, p.Addr).Append(r.room()); err == nil {
-		r.out = append(r.out, Packet{Data: b, Addr: p.Addr, Local: p.Local})
+		r.add(p, r.fair(p, b, false))
 	}
 }

@@ -84,6 +84,7 @@ func (r *responder) store(p *Packet) {
 		r.refuse(p, krpc.ErrToken)
 		return
 	}
+	r.n.proved(p.Addr.Addr(), r.now)
 	do := (*Node).put
 	if m.Method == krpc.MethodAnnouncePeer {
 		if _, ok := peerOf(m, p.Addr); !ok {

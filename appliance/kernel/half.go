@@ -19,6 +19,7 @@ import (
 	"kdht/appliance/nexthop"
 	"kdht/appliance/status"
 	"kdht/bpf"
+	"kdht/bpf/limit"
 	"kdht/config"
 	"kdht/router"
 )
@@ -46,6 +47,7 @@ type Config struct {
 	MaxKeys    int64                     // how many can be held here; negative: no bound
 	Clients    []netip.Prefix            // for which recursion is done; none: for nobody
 	Private    bool                      // private addresses are nodes like any other
+	Limits     limit.Config              // of what others may ask
 	Log        *slog.Logger
 
 	// Load, Watch, NextHops and PinDir are bpf.Load, link.Open, nexthop.Open and PinDir, unless a test has others.
@@ -272,6 +274,9 @@ func (h *Half) tell(l *loaded) error {
 		if err := l.Renew(h.c.XDP.Lease); err != nil {
 			return fmt.Errorf("renew lease: %w", err)
 		}
+	}
+	if err := l.SetLimits(h.c.Limits); err != nil {
+		return fmt.Errorf("set limits: %w", err)
 	}
 	if err := l.HoldAll(h.c.Keys()); err != nil {
 		return fmt.Errorf("tell the held keys: %w", err)

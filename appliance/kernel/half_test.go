@@ -21,6 +21,7 @@ import (
 	"kdht/appliance/link"
 	"kdht/appliance/status"
 	"kdht/bpf"
+	"kdht/bpf/limit"
 	"kdht/config"
 	"kdht/router"
 )
@@ -89,6 +90,9 @@ func (f *fake) HotHits(func([20]byte, uint64)) error { return nil }
 func (f *fake) Hot() bpf.Hot {
 	return bpf.Hot{Keys: 5, Small: 3, Room: 4, Large: 2, LargeRoom: 9, Bytes: 7}
 }
+func (f *fake) SetLimits(c limit.Config) error         { return f.note("limits %v", c.Rate) }
+func (f *fake) Prove(a netip.Addr) error               { return f.note("prove %v", a) }
+func (f *fake) Expect(a netip.Addr) error              { return f.note("expect %v", a) }
 func (f *fake) SetEndpoints(as []netip.AddrPort) error { return f.note("endpoints %v", as) }
 func (f *fake) Renew(d time.Duration) error            { return f.note("renew %v", d) }
 func (f *fake) Detach(index int) error                 { return f.note("detach %d", index) }
@@ -235,7 +239,7 @@ func expect(t *testing.T, f *fake, what, want string) {
 	}
 }
 
-const begin = "hold all 2; set kernel true"
+const begin = "limits 0; hold all 2; set kernel true"
 
 func TestLife(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -648,7 +652,7 @@ func TestSettled(t *testing.T) {
 		"same version":     {left: true, packets: 7, before: begin},
 		"another version":  {left: true, before: begin, waits: true},
 		"pins are refused": {left: true, load: broken, before: ""},
-		"keys are refused": {left: true, packets: 7, refuse: "hold all 2", before: "hold all 2; set kernel false; close true", fails: true},
+		"keys are refused": {left: true, packets: 7, refuse: "hold all 2", before: "limits 0; hold all 2; set kernel false; close true", fails: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "pins")

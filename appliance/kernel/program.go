@@ -8,6 +8,7 @@ import (
 
 	"kdht/appliance/link"
 	"kdht/bpf"
+	"kdht/bpf/limit"
 	"kdht/router"
 )
 
@@ -16,6 +17,7 @@ type Program interface {
 	router.Kernel
 	HoldAll(keys iter.Seq[[20]byte]) error
 	HoldMissing() error
+	SetLimits(c limit.Config) error
 	Held() bpf.Held
 	Hot() bpf.Hot
 	SetEndpoints(addrs []netip.AddrPort) error

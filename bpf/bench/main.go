@@ -26,6 +26,7 @@ var cli struct {
 	Slice     time.Duration `help:"How long a turn is." default:"100ms"`
 	Neighbors int           `help:"Nodes that fill the routing tables." default:"600"`
 	Binary    string        `help:"kdht program to measure; built from ./appliance/kdht when empty." type:"existingfile"`
+	Set       []string      `help:"Keys of kdht's configuration, as in kdht serve --set." sep:"none" default:"limits.exempt=198.18.0.0/15" placeholder:"KEY=VALUE"`
 	Query     []string      `help:"Kinds of query to measure (ping, find_node, get_peers, get)."`
 	Only      []string      `help:"Names of subjects to measure ('kdht (kernel)', 'kdht (user space)', libtorrent)."`
 }

@@ -129,9 +129,13 @@ func (r *rig) kdht(xdp string) (func() error, error) {
 	if err != nil {
 		return nil, err
 	}
-	stop, err := r.spawn(exec.Command(r.binary, "serve",
+	args := []string{"serve",
 		"--state", filepath.Join(dir, "state"), "--listen", nodeAddr.String(), "--http", "127.0.0.1:8080",
-		"--bootstrap", r.bootstrap(), "--network", "public", "--interface", nodeIf, "--xdp", xdp))
+		"--bootstrap", r.bootstrap(), "--network", "public", "--interface", nodeIf, "--xdp", xdp}
+	for _, s := range cli.Set {
+		args = append(args, "--set", s)
+	}
+	stop, err := r.spawn(exec.Command(r.binary, args...))
 	return func() error { return errors.Join(stop(), os.RemoveAll(dir)) }, err
 }
 

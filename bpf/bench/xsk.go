@@ -123,7 +123,7 @@ func (s *xsk) queue(i, n int) {
 
 // kick has the kernel send what is queued, at most a batch of it at a time.
 func (s *xsk) kick() error {
-	for atomic.LoadUint32(s.tx.consumer) != *s.tx.producer {
+	for s.pending() > 0 {
 		_, _, errno := unix.Syscall6(unix.SYS_SENDTO, uintptr(s.fd), 0, 0, unix.MSG_DONTWAIT, 0, 0)
 		s.reap()
 		switch errno {
@@ -136,6 +136,9 @@ func (s *xsk) kick() error {
 	}
 	return nil
 }
+
+// pending is how many frames are queued and not sent yet.
+func (s *xsk) pending() int { return int(*s.tx.producer - atomic.LoadUint32(s.tx.consumer)) }
 
 // reap takes back frames that were sent.
 func (s *xsk) reap() { atomic.StoreUint32(s.comp.consumer, atomic.LoadUint32(s.comp.producer)) }

@@ -41,8 +41,9 @@ enum bounds {
 	/* UDP header and payload of the longest query looked at: what csum_diff takes at once before
 	   Linux 6.13. */
 	MAX_DATAGRAM = 512,
-	/* The shortest query that can be answered: a ping with a transaction ID of one byte. */
-	MIN_DATAGRAM = UDP_LEN + 55,
+	/* The shortest datagram that means something here: a reply to a challenge, two bytes less than a ping
+	   with a transaction ID of one byte. */
+	MIN_DATAGRAM = UDP_LEN + 53,
 	/* Room that a driver surely leaves in front of a frame: 256 bytes less the bookkeeping of an XDP
 	   frame. */
 	HEADROOM = 212,
@@ -72,9 +73,9 @@ enum recursion_bounds {
 };
 
 /*
- * Why a datagram left the program. Every packet moves exactly one of these counters; the answers come first,
- * in the order of enum method, then those from the hot map, and everything that follows them passes. Go
- * derives the labels of metrics from the names.
+ * Why a datagram left the program. Every packet moves exactly one of these counters. First come those that
+ * send something back, the answers in the order of enum method, then those from the hot map; what follows
+ * them passes, and the last ones drop. Go derives the labels of metrics from the names.
  */
 enum reason {
 	REASON_ANSWERED_PING,
@@ -83,6 +84,7 @@ enum reason {
 	REASON_ANSWERED_GET,
 	REASON_ANSWERED_HOT_GET_PEERS,
 	REASON_ANSWERED_HOT_GET,
+	REASON_CHALLENGED, /* asked to prove its address, see challenge.h */
 	/* Sent on as a query of our own. */
 	REASON_RECURSION_BEGUN,
 	REASON_HOP_FOLLOWED,
@@ -104,11 +106,12 @@ enum reason {
 	REASON_BAD_UDP_CHECKSUM,
 	REASON_PARTIAL_CHECKSUM,
 	REASON_BAD_SOURCE,
-	REASON_TOO_SHORT,
-	REASON_TOO_LONG,
-	/* Ours, but user space must judge it. */
+	/* Ours, but the program has nothing to judge it by. */
 	REASON_NO_LEASE,
 	REASON_NO_SNAPSHOT,
+	/* Ours, but user space must judge it. */
+	REASON_TOO_SHORT,
+	REASON_TOO_LONG,
 	REASON_MALFORMED,
 	REASON_NOT_CANONICAL,
 	REASON_TOO_COMPLEX,
@@ -140,6 +143,9 @@ enum reason {
 	/* A reply that nobody waits for any more, or not from there. */
 	REASON_HOP_LATE,
 	REASON_HOP_OTHER_SOURCE,
+	/* Dropped. */
+	REASON_LIMITED,	   /* more than its source may send, see limit.h */
+	REASON_OVERLOADED, /* more than user space takes from unproven sources, see challenge.h */
 	REASONS,
 };
 
@@ -152,12 +158,14 @@ enum no_reason {
 	CONTINUE_HOT,	    /* answer from the hot map */
 	CONTINUE_RECURSION, /* begin() */
 	CONTINUE_REFERRAL,  /* follow() */
+	CONTINUE_CHALLENGE, /* ask for a proof of the address */
 };
 
 /* Things counted that are not exits. */
 enum event {
 	EVENT_SIGHTING,
 	EVENT_SIGHTING_LOST,
+	EVENT_PROVEN,
 	/* Contacts in replies that were closer, but not to be asked: nobody's or a private address, our own,
 	   the client's, or one that was asked before. */
 	EVENT_REFERRAL_BOGUS,

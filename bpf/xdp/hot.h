@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "challenge.h"
 #include "reply.h"
 #include "sighting.h"
 
@@ -112,6 +113,8 @@ static __attribute__((noinline)) int prepare_hot(struct xdp_md *ctx)
 		if (check_mtu(ctx, 0, &share->mtu, 0, 0))
 			return REASON_REPLY_TOO_LONG;
 	}
+	if (settings->growth_cost && share->len > pk->len && !may_grow(s, settings, share->len - pk->len))
+		return CONTINUE_CHALLENGE;
 	if (s->looks < looks_per_tick && !q->read_only) {
 		s->looks++;
 		note_sighting(ctx, pk, settings, s);

@@ -3,6 +3,7 @@
  * here, at the XDP hook. What it does not answer it passes on as it came.
  */
 #include "bencode.h"
+#include "challenge.h"
 #include "held.h"
 #include "hot.h"
 #include "packet.h"
@@ -45,13 +46,15 @@ INLINE int read_query(struct xdp_md *ctx, const struct packet *pk, struct scratc
 INLINE int answer(struct xdp_md *ctx, const struct settings *settings, struct scratch *s,
 		  const struct packet *pk)
 {
-	if (!lease_runs(s, settings))
-		return REASON_NO_LEASE;
 	const void *end = (void *)(long)ctx->data_end, *udp = (void *)(long)ctx->data + pk->l4;
 	int reason = read_query(ctx, pk, s, udp + UDP_LEN, end);
 	if (reason != GO_ON) {
-		if (reason != REASON_NOT_QUERY || !ends_like_ours(s))
+		if (reason != REASON_NOT_QUERY)
 			return reason;
+		if (!ends_like_ours(s)) {
+			note_proof(s, settings);
+			return reason;
+		}
 		s->packet = *pk;
 		return CONTINUE_REFERRAL;
 	}
@@ -72,15 +75,48 @@ INLINE int answer(struct xdp_md *ctx, const struct settings *settings, struct sc
 			return reason;
 		}
 	}
-	if (s->looks < looks_per_tick && !s->query.read_only) {
+	u32 recursive = s->query.flags & FLAG_RECURSIVE && s->query.method != METHOD_PING;
+	u32 want = wanted(pk, &s->query), len = reply_len(pk, &s->query, snap, want);
+	s->query.lean = 0;
+	if (settings->growth_cost && len > pk->len && !recursive &&
+	    UNLIKELY(!may_grow(s, settings, len - pk->len))) {
+		if (s->query.method != METHOD_PING)
+			return CONTINUE_CHALLENGE;
+		s->query.lean = 1;
+		len -= pk->v6 ? PREFIX6_LEN - LEAN_LEN : PREFIX_LEN - LEAN_LEN;
+	}
+	if (s->looks < looks_per_tick && !s->query.read_only && !s->query.lean) {
 		s->looks++;
 		note_sighting(ctx, pk, settings, s);
 	}
-	if (UNLIKELY(s->query.flags & FLAG_RECURSIVE) && s->query.method != METHOD_PING) {
+	if (UNLIKELY(recursive)) {
 		s->packet = *pk;
 		return CONTINUE_RECURSION;
 	}
-	return put_reply(ctx, pk, s, snap);
+	return put_reply(ctx, pk, s, snap, want, len);
+}
+
+/* What becomes of the datagram that pk describes. reason is what its headers gave. */
+INLINE u32 decide(struct xdp_md *ctx, const struct settings *settings, struct scratch *s,
+		  const struct packet *pk, u32 reason)
+{
+	if (reason != GO_ON && reason != REASON_TOO_SHORT && reason != REASON_TOO_LONG)
+		return reason;
+	if (!lease_runs(s, settings))
+		return REASON_NO_LEASE;
+	AT64(s->source.addr) = pk->source[0];
+	AT64(s->source.addr + 8) = pk->source[1];
+	s->port = (u16)pk->ports;
+	if (UNLIKELY(!take_token(s, settings, pk->v6 ? pk->source[0] : pk->source[1])))
+		return REASON_LIMITED;
+	if (LIKELY(reason == GO_ON))
+		reason = answer(ctx, settings, s, pk);
+	if (UNLIKELY(reason >= REASON_TOO_SHORT)) {
+		reason = pass_up(s, settings, reason);
+		if (reason == CONTINUE_CHALLENGE)
+			s->packet = *pk;
+	}
+	return reason;
 }
 
 /* Frames that are not IPv4 right behind the Ethernet header. */
@@ -96,27 +132,36 @@ static __attribute__((noinline)) int handle_other(struct xdp_md *ctx)
 		return REASON_NO_LEASE;
 	if (data + ETH_LEN + VLAN_LEN > end)
 		return REASON_TRUNCATED;
-	int reason = read_other(&pk, s, settings, data, end);
-	return reason == GO_ON ? answer(ctx, settings, s, &pk) : reason;
+	return decide(ctx, settings, s, &pk, read_other(&pk, s, settings, data, end));
 }
 
-/* IPv4 without a tag is compiled on its own, because there the offset of every header is a constant. */
-INLINE int handle(struct xdp_md *ctx)
+/*
+ * IPv4 without a tag is compiled on its own, because there the offset of every header is a constant. A
+ * function of its own, so that its stack is not below that of handle_other: a chain of calls has 512 bytes in
+ * all.
+ */
+static __attribute__((noinline)) int handle_usual(struct xdp_md *ctx)
 {
 	u32 zero = 0;
+	const struct settings *settings = map_lookup(&live, &zero);
+	struct scratch *s = map_lookup(&scratch, &zero);
 	const void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct packet pk;
 
-	if (data + ETH_LEN + VLAN_LEN > end)
-		return REASON_TRUNCATED;
-	if (UNLIKELY(AT16(data + 12) != be16(ETH_P_IP)))
-		return handle_other(ctx);
-	const struct settings *settings = map_lookup(&live, &zero);
-	struct scratch *s = map_lookup(&scratch, &zero);
 	if (!settings || !s)
 		return REASON_NO_LEASE;
-	int reason = read_usual(&pk, s, settings, data, end);
-	return reason == GO_ON ? answer(ctx, settings, s, &pk) : reason;
+	if (data + ETH_LEN + VLAN_LEN > end)
+		return REASON_TRUNCATED;
+	return decide(ctx, settings, s, &pk, read_usual(&pk, s, settings, data, end));
+}
+
+INLINE int handle(struct xdp_md *ctx)
+{
+	const void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+
+	if (data + ETH_LEN > end)
+		return REASON_TRUNCATED;
+	return LIKELY(AT16(data + 12) == be16(ETH_P_IP)) ? handle_usual(ctx) : handle_other(ctx);
 }
 
 /*
@@ -127,15 +172,23 @@ INLINE int handle(struct xdp_md *ctx)
  */
 INLINE u32 carry_on(struct xdp_md *ctx, u32 what)
 {
+	u32 zero = 0;
+	struct scratch *s = map_lookup(&scratch, &zero);
+	const struct settings *settings = map_lookup(&live, &zero);
+
+	if (!s || !settings)
+		return REASON_NO_LEASE;
 	if (what == CONTINUE_HOT) {
 		what = prepare_hot(ctx);
-		return what == GO_ON ? put_hot(ctx) : what;
+		if (what == GO_ON)
+			what = put_hot(ctx);
+	} else if (what == CONTINUE_RECURSION) {
+		what = begin(ctx);
+	} else if (what == CONTINUE_REFERRAL) {
+		what = follow(ctx);
 	}
-	if (what == CONTINUE_RECURSION)
-		return begin(ctx);
-	if (what == CONTINUE_REFERRAL)
-		return follow(ctx);
-	return IMPOSSIBLE;
+	what = pass_up(s, settings, what);
+	return what == CONTINUE_CHALLENGE ? challenge(ctx) : what;
 }
 
 SEC("xdp") int kdht(struct xdp_md *ctx)
@@ -152,5 +205,7 @@ SEC("xdp") int kdht(struct xdp_md *ctx)
 	count(&reasons, reason);
 	if (UNLIKELY(verdict))
 		return verdict;
-	return reason <= REASON_ANSWERED_HOT_GET ? XDP_TX : XDP_PASS;
+	if (reason <= REASON_CHALLENGED)
+		return XDP_TX;
+	return UNLIKELY(reason >= REASON_LIMITED) ? XDP_DROP : XDP_PASS;
 }

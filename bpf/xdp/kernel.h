@@ -29,7 +29,7 @@ enum map_type {
 	MAP_RINGBUF = 27,
 };
 
-enum map_flag { MAP_NO_PREALLOC = 1 };
+enum map_flag { MAP_NO_PREALLOC = 1, MAP_MMAPABLE = 1 << 10 };
 enum update_flag { UPDATE_ANY, UPDATE_NO_EXIST };
 
 enum verdict { XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX, XDP_REDIRECT };

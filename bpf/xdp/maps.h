@@ -38,6 +38,8 @@ struct family {
 	u8 key[16];  /* the key of the contacts and the length of their string */
 	u64 self[3]; /* our ID as numbers, most significant first, padded with zeros */
 	u64 full[3]; /* the non-empty buckets, bucket 0 in the most significant bit */
+	u8 lean[32]; /* the prefix without the asker's address */
+	u64 lean_sum;
 	struct bucket buckets[BUCKETS];
 };
 
@@ -103,6 +105,12 @@ struct settings {
 	u64 watching;		/* user space looks at the recursions under way anyway */
 	u64 private_network;	/* private addresses are nodes like any other */
 	u64 transaction[4];	/* SipHash after taking in the key of our transaction IDs */
+	/* Limits, see limit.h and challenge.h. Zero is none. */
+	u64 interval;	   /* between two datagrams of one source, in limiter's ticks */
+	u64 window;	   /* so far ahead of its interval a source may be, in limiter's ticks */
+	u64 growth_cost;   /* of a byte by which a reply is longer than its query, in 2^-10 ns */
+	u64 unproven_cost; /* of a datagram from an unproven source for user space, in ns */
+	u64 cookie[4];	   /* the state of SipHash after taking in the cookies' key */
 };
 
 struct {
@@ -227,6 +235,64 @@ struct {
 	MAP_TYPE(key, u32);
 	MAP_TYPE(value, u64);
 } seen SEC(".maps");
+
+/*
+ * What is remembered of some sources: words of a part of the hash of the source, a flag, and a time, see
+ * limit.h. A set is one line of the cache, and stands at the begin of one because the map is mapped to pages
+ * of its own.
+ */
+enum { SETS = 1 << 11, WAYS = 8 };
+
+struct ways {
+	u64 way[WAYS];
+};
+
+/* How much sources have sent. */
+struct {
+	MAP_UINT(type, MAP_ARRAY);
+	MAP_UINT(max_entries, SETS);
+	MAP_UINT(map_flags, MAP_MMAPABLE);
+	MAP_TYPE(key, u32);
+	MAP_TYPE(value, struct ways);
+} sources SEC(".maps");
+
+/* Sources that proved their address, and those that we have sent a query to. */
+struct {
+	MAP_UINT(type, MAP_ARRAY);
+	MAP_UINT(max_entries, SETS);
+	MAP_UINT(map_flags, MAP_MMAPABLE);
+	MAP_TYPE(key, u32);
+	MAP_TYPE(value, struct ways);
+} proofs SEC(".maps");
+
+/* What all unproven sources together have used up: the times, in ns, at which nothing of it will be left. */
+struct budget {
+	u64 growth; /* of replies beyond the size of their queries */
+	u64 pad[7];
+	u64 unproven; /* of datagrams for user space */
+};
+
+struct {
+	MAP_UINT(type, MAP_ARRAY);
+	MAP_UINT(max_entries, 1);
+	MAP_TYPE(key, u32);
+	MAP_TYPE(value, struct budget);
+} budgets SEC(".maps");
+
+/* A prefix of addresses, IPv4 ones in their IPv4-mapped form. */
+struct prefix {
+	u32 bits;
+	u8 addr[16];
+};
+
+/* Sources without limits. */
+struct {
+	MAP_UINT(type, MAP_LPM_TRIE);
+	MAP_UINT(max_entries, 1024);
+	MAP_UINT(map_flags, MAP_NO_PREALLOC);
+	MAP_TYPE(key, struct prefix);
+	MAP_TYPE(value, u8);
+} exempt SEC(".maps");
 
 /* One report of an asker. */
 struct sighting {

@@ -24,8 +24,9 @@ struct query {
 	u16 method;    /* enum method */
 	u16 read_only; /* 1: the asker is no node (BEP 43) */
 	u16 tid_len;
-	u16 id; /* offset of the asker's ID from the UDP header */
-	u16 pad[2];
+	u16 id;	  /* offset of the asker's ID from the UDP header */
+	u16 lean; /* 1: the reply to a ping leaves the asker's address out, see challenge.h */
+	u16 pad;
 };
 
 /* What a reply needs of the query's headers, beside what is in struct scratch. Ports, addresses and lengths
@@ -67,11 +68,16 @@ struct level {
 
 /* The state of one CPU. */
 struct scratch {
-	u64 tick;	  /* when the clock was last read, in jiffies */
-	u64 time;	  /* what it said: CLOCK_MONOTONIC in ns */
-	u64 looks;	  /* at stamps of askers in this tick, see sighting.h */
-	u32 changes;	  /* of IDs that were reported in one unit of time, see sighting.h */
-	u32 changes_unit; /* which */
+	u64 tick;	      /* when the clock was last read, in jiffies */
+	u64 time;	      /* what it said: CLOCK_MONOTONIC in ns */
+	u64 looks;	      /* at stamps of askers in this tick, see sighting.h */
+	u32 changes;	      /* of IDs that were reported in one unit of time, see sighting.h */
+	u32 changes_unit;     /* which */
+	u64 hash;	      /* of the source, see limit.h */
+	u64 exempt;	      /* the source is known to have no limits */
+	u64 cookie;	      /* see challenge.h */
+	u32 port;	      /* of the source, as on the wire */
+	struct prefix source; /* its whole address */
 	struct query query;
 	/* What is better here than on the stack, which is short: where the query was sent, its Ethernet
 	 * header, and its target as it is on the wire. */

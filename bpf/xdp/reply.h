@@ -3,6 +3,8 @@
  *
  *   d2:ip6:<asker>1:rd2:id20:<self>[5:nodes<n>:<...>][6:nodes6<n>:<...>][5:token8:<...>]e1:t<n>:<tid>1:v4:<v>1:y1:re
  *
+ * A lean one, to a ping, leaves out the asker's address and has the length of the shortest query.
+ *
  * Until the frame has its size nothing is written, and failing leaves it as it came. After that nothing can
  * fail.
  */
@@ -15,6 +17,7 @@
 enum {
 	PREFIX_LEN = 44, /* of the reply over IPv4: see struct family */
 	PREFIX6_LEN = 57,
+	LEAN_LEN = 32,
 	TAIL_LEN = 16,
 	TOKEN_KEY_LEN = 9, /* 5:token8: */
 };
@@ -212,28 +215,39 @@ INLINE u64 sum_headers(const struct packet *pk, u32 len)
 	       (pk->ports >> 16);
 }
 
-/* Writes the reply to s->query. Says which answer it was, or why there is none. */
-INLINE int put_reply(struct xdp_md *ctx, const struct packet *pk, struct scratch *s,
-		     const struct snapshot *snap)
+/* The families of the contacts in the reply. */
+INLINE u32 wanted(const struct packet *pk, const struct query *q)
 {
-	const struct query *q = &s->query;
-	u32 method = q->method, want = q->want, tid_len = q->tid_len;
+	if (q->method == METHOD_PING)
+		return 0;
+	return q->want ? q->want : pk->v6 ? WANT_IPV6 : WANT_IPV4;
+}
 
-	if (method == METHOD_PING)
-		want = 0;
-	else if (!want)
-		want = pk->v6 ? WANT_IPV6 : WANT_IPV4;
-	if (tid_len > MAX_TID)
-		return REASON_BAD_TRANSACTION;
-	OPAQUE(tid_len);
+/* The length of the datagram of the reply, unless it is a lean one. */
+INLINE u32 reply_len(const struct packet *pk, const struct query *q, const struct snapshot *snap, u32 want)
+{
+	u32 len =
+	    UDP_LEN + (pk->v6 ? PREFIX6_LEN : PREFIX_LEN) + 6 + (q->tid_len > 9) + q->tid_len + TAIL_LEN;
 
-	u32 len = UDP_LEN + (pk->v6 ? PREFIX6_LEN : PREFIX_LEN) + 6 + (tid_len > 9) + tid_len + TAIL_LEN;
 	if (want & WANT_IPV4)
 		len += snap->families[IPV4].key_len + snap->families[IPV4].count * NODE_LEN;
 	if (want & WANT_IPV6)
 		len += snap->families[IPV6].key_len + snap->families[IPV6].count * NODE6_LEN;
-	if (method >= METHOD_GET_PEERS)
+	if (q->method >= METHOD_GET_PEERS)
 		len += TOKEN_KEY_LEN + TOKEN_LEN;
+	return len;
+}
+
+/* Writes the reply to s->query, of that length. Says which answer it was, or why there is none. */
+INLINE int put_reply(struct xdp_md *ctx, const struct packet *pk, struct scratch *s,
+		     const struct snapshot *snap, u32 want, u32 len)
+{
+	const struct query *q = &s->query;
+	u32 method = q->method, tid_len = q->tid_len;
+
+	if (tid_len > MAX_TID)
+		return REASON_BAD_TRANSACTION;
+	OPAQUE(tid_len);
 	if (!resize(ctx, (int)(pk->l4 + len) - (int)pk->frame))
 		return REASON_NO_ROOM;
 
@@ -241,10 +255,21 @@ INLINE int put_reply(struct xdp_md *ctx, const struct packet *pk, struct scratch
 	u32 at = pk->l4 + UDP_LEN;
 	u64 sum = sum_headers(pk, len);
 	void *p = data + at;
-	if (p + 64 > end)
-		return IMPOSSIBLE;
-	sum += put_prefix(p, &snap->families[pk->v6 ? IPV6 : IPV4], pk);
-	at += pk->v6 ? PREFIX6_LEN : PREFIX_LEN;
+	const struct family *own = &snap->families[pk->v6 ? IPV6 : IPV4];
+	if (UNLIKELY(q->lean)) {
+		if (p + LEAN_LEN > end)
+			return IMPOSSIBLE;
+#pragma unroll
+		for (int i = 0; i < LEAN_LEN; i += 8)
+			AT64(p + i) = AT64(own->lean + i);
+		sum += own->lean_sum;
+		at += LEAN_LEN;
+	} else {
+		if (p + 64 > end)
+			return IMPOSSIBLE;
+		sum += put_prefix(p, own, pk);
+		at += pk->v6 ? PREFIX6_LEN : PREFIX_LEN;
+	}
 
 	if (want & WANT_IPV4) {
 		at = put_nodes(data, end, snap, s, at, &sum, 0);

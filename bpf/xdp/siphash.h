@@ -1,4 +1,4 @@
-/* SipHash-2-4 (Aumasson, Bernstein 2012) of an address: the write token. */
+/* SipHash-2-4 (Aumasson, Bernstein 2012) of an address, for the write token, and of three words. */
 #pragma once
 
 #include "kernel.h"
@@ -38,5 +38,23 @@ INLINE u64 siphash(const u64 *state, const u64 *addr, int v6)
 	SIP_ROUND();
 	SIP_ROUND();
 	SIP_ROUND();
+	return v0 ^ v1 ^ v2 ^ v3;
+}
+
+/* Hashes three words. */
+INLINE u64 siphash_words(const u64 *state, u64 a, u64 b, u64 c)
+{
+	u64 v0 = state[0], v1 = state[1], v2 = state[2], v3 = state[3];
+
+	for (int i = 0; i < 4; i++) {
+		u64 m = i == 0 ? a : i == 1 ? b : i == 2 ? c : 24ULL << 56;
+		v3 ^= m;
+		SIP_ROUND();
+		SIP_ROUND();
+		v0 ^= m;
+	}
+	v2 ^= 0xff;
+	for (int i = 0; i < 4; i++)
+		SIP_ROUND();
 	return v0 ^ v1 ^ v2 ^ v3;
 }

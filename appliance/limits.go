@@ -1,0 +1,22 @@
+package appliance
+
+import (
+	"crypto/rand"
+
+	"kdht/bpf/limit"
+	"kdht/config"
+)
+
+// limits returns what either half of the node allows others. Each has half of the budget for replies that are longer
+// than their queries, unless there is no kernel half.
+func limits(cfg config.Config) (kernel, user limit.Config) {
+	l := cfg.Limits
+	kernel = limit.Config{
+		Rate: l.PerSource, Burst: l.Burst, Growth: l.UnprovenBytes, Unproven: l.UnprovenDatagrams, Exempt: l.Exempt,
+	}
+	_, _ = rand.Read(kernel.Secret[:]) // never fails
+	if l.UnprovenBytes > 0 && cfg.XDP.Mode != config.XDPOff {
+		kernel.Growth = max(1, l.UnprovenBytes/2)
+	}
+	return kernel, kernel
+}

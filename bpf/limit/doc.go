@@ -1,0 +1,24 @@
+// Package limit says how much one source may send, and what sources get that never proved to be where they say they are.
+// Both halves of the node keep to it: xdp/limit.h and xdp/challenge.h do the same in the kernel, word for word, and
+// tests compare them.
+//
+// A source is an IPv4 address or an IPv6 /64. Each has a token bucket (the generic cell rate algorithm of ITU-T I.371), in
+// a table of fixed size: a source that finds no room takes the place of the one that has sent the least.
+//
+// Whoever never proved his address may have forged it. Two budgets, for all such sources together, bound what that can
+// do: the bytes by which replies are longer than their queries, and the datagrams that the kernel half passes up to user
+// space. Once a budget is used up, a ping is answered without the asker's address, which makes the reply no longer than the
+// query; other queries are answered by a ping of ours that is shorter than they are, whose transaction ID is a keyed hash of
+// the asker's address and the time (a challenge). A reply to it proves the address, for half an hour; so do an answer to a query
+// of ours and a valid write token. So what a victim gets because somebody forged his address, in bytes of UDP payload, is
+//
+//   - at any rate, at most what the forger sent and a share of the budget: at a million queries of 100 bytes a second and the
+//     default budget of 512 KiB/s, 1.005 times what he sent, and 0.6 to 0.75 times for find_node, get_peers and get alone
+//     once the budget is used up;
+//   - at a rate so low that the budget lasts, up to about 6 times what the forger sent (a find_node that wants contacts of both
+//     families), and 17 times for an item that is stored here (a get of 85 bytes, a reply of 1,472), at most the budget;
+//   - if he runs a node himself at the very address and port that was forged, he answers the challenge, and is a proven source:
+//     then the limit per source is what protects him.
+//
+// Nothing here allocates, waits, or grows. Times are those of CLOCK_MONOTONIC.
+package limit

@@ -1,0 +1,208 @@
+/*
+ * What sources get that never proved to be where they say they are, so that nobody can make this node send to
+ * a victim more than he sends himself, or keep user space busy from forged addresses.
+ *
+ * Two budgets are for all of them together: of the bytes by which replies are longer than their queries, and
+ * of the datagrams that go up to user space. While they last, all is as usual. Then a ping is answered
+ * without the asker's address, which makes the reply as long as the shortest query. Whoever asks for more is
+ * sent a ping himself, shorter than his query, whose transaction ID is a cookie: a keyed hash of his address
+ * and the time, so that nothing has to be remembered. A reply with the cookie proves the address, and the
+ * next query is answered as usual.
+ *
+ * Proofs are written by proofs alone: what is forged cannot displace them.
+ */
+#pragma once
+
+#include "limit.h"
+#include "reply.h"
+
+enum {
+	COOKIE_LEN = 8,
+	/* d1:ad2:id20:<self>e1:q4:ping1:t8:<cookie>1:y1:qe */
+	CHALLENGE_LEN = 32 + 15 + COOKIE_LEN + 7,
+	COOKIE_SHIFT = 33, /* cookies change every 2^33 ns, 8.6 s; that of the period before is good, too */
+};
+
+/* How long a proof is good, in ticks: 30 min. */
+#define PROOF_TIME (1800 * 1000000000ULL >> TICK_SHIFT)
+#define ONE_SECOND 1000000000ULL
+
+/*
+ * Whether the source has proved its address or, if that will do, is one that we have sent a query to, so that
+ * its reply is not lost among what is forged: the flag marks those.
+ */
+INLINE int is_known(const struct scratch *s, const int asked_will_do)
+{
+	u32 slot = SET_OF(s->hash);
+	struct ways *set = map_lookup(&proofs, &slot);
+
+	if (!set)
+		return 0;
+	u64 now = ticks(s), word = set->way[WAY_OF(s->hash)];
+	if ((word ^ s->hash) & TAG_MASK)
+		word = *find_way(set, s->hash, now, PROOF_TIME + SKEW);
+	return !((word ^ s->hash) & TAG_MASK) && ahead_of(word, now, PROOF_TIME + SKEW) &&
+	       (asked_will_do || !(word & FLAG));
+}
+
+/* Remembers that the source has proved its address. */
+INLINE void set_proven(const struct scratch *s)
+{
+	u32 slot = SET_OF(s->hash);
+	struct ways *set = map_lookup(&proofs, &slot);
+	u64 now = ticks(s);
+
+	if (set)
+		*find_way(set, s->hash, now, PROOF_TIME + SKEW) =
+		    (s->hash & TAG_MASK) | ((now + PROOF_TIME) & TIME_MASK);
+}
+
+/*
+ * Takes cost ns out of a budget of which there is never more than a second's worth. Of CPUs that do this at
+ * the same moment, one succeeds.
+ */
+INLINE int spend(u64 *budget, u64 now, u64 cost)
+{
+	u64 old = *budget, until = (old > now ? old : now) + cost;
+
+	return until <= now + ONE_SECOND && __sync_val_compare_and_swap(budget, old, until) == old;
+}
+
+/* Whether the source may have a reply that is so many bytes longer than its query. */
+__attribute__((noinline)) int may_grow(struct scratch *s, const struct settings *live, u32 by)
+{
+	u32 zero = 0;
+
+	if (!s || !live)
+		return 0;
+	if (s->exempt || is_known(s, 0))
+		return 1;
+	struct budget *all = map_lookup(&budgets, &zero);
+	return (all && spend(&all->growth, s->time, by * live->growth_cost >> 10)) || is_exempt(s);
+}
+
+/* Whether user space takes a datagram of the source. */
+__attribute__((noinline)) int may_pass(struct scratch *s, const struct settings *live)
+{
+	u32 zero = 0;
+
+	if (!s || !live)
+		return 0;
+	if (!live->unproven_cost || s->exempt || is_known(s, 1))
+		return 1;
+	struct budget *all = map_lookup(&budgets, &zero);
+	return (all && spend(&all->unproven, s->time, live->unproven_cost)) || is_exempt(s);
+}
+
+/* The cookie of the source in a period: 56 bits of SipHash-2-4 over address, port and period, and 8 of the
+ * period. */
+static __attribute__((noinline)) u64 cookie(const struct scratch *s, const struct settings *live, u64 period)
+{
+	const u8 *addr = s->source.addr;
+	u64 hash = siphash_words(live->cookie, AT64(addr), AT64(addr + 8), s->port | period << 16);
+
+	return (hash & ~0xffULL) | (period & 0xff);
+}
+
+/*
+ * Looks for a cookie in the reply in s->datagram, in the two places where nearly all clients have it. One
+ * that stands elsewhere user space finds. It cannot be forged, so nothing else of the reply matters, but that
+ * it is one: what merely comes back as it was sent proves nothing.
+ */
+__attribute__((noinline)) int note_proof(struct scratch *s, const struct settings *live)
+{
+	if (!s || !live)
+		return 0;
+	u32 len = s->len;
+	OPAQUE(len); /* two comparisons with the number itself, as verifiers up to 6.12 need them */
+	if (len > MAX_DATAGRAM)
+		return 0;
+	OPAQUE(len);
+	if (len < MIN_DATAGRAM)
+		return 0;
+	const u8 *end = s->datagram + len - 7;
+	/* ...1:t8:<cookie>1:y1:re or ...1:t8:<cookie>1:v4:<version>1:y1:re */
+	if (AT64(end - 1) >> 8 != T8N("1:y1:re", 7))
+		return 0;
+	if (AT32(end - 9) == T4("1:v4") && AT8(end - 5) == ':')
+		end -= 9;
+	if (AT32(end - 13) != T4("1:t8") || AT8(end - 9) != ':')
+		return 0;
+	u64 got = AT64(end - 8), period = s->time >> COOKIE_SHIFT;
+	u64 age = (period - got) & 0xff;
+	if (age > 1 || cookie(s, live, period - age) != got)
+		return 0;
+	set_proven(s);
+	count(&events, EVENT_PROVEN);
+	return 1;
+}
+
+/*
+ * Makes the frame of the datagram in s->packet that of a ping with s->cookie to its source. Says so, or that
+ * the datagram is too short for that.
+ */
+static __attribute__((noinline)) int put_challenge(struct xdp_md *ctx)
+{
+	const u32 len = UDP_LEN + CHALLENGE_LEN;
+	u32 zero = 0;
+	struct scratch *s = map_lookup(&scratch, &zero);
+	const struct snapshot *snap = published();
+
+	if (!s || !snap)
+		return REASON_NO_SNAPSHOT;
+	struct packet pk = s->packet;
+	pk.l4 &= 63; /* the verifier has forgotten its bounds */
+	pk.l2 = pk.l2 == ETH_LEN ? ETH_LEN : ETH_LEN + VLAN_LEN;
+	int by = (int)(pk.l4 + len) - (int)pk.frame;
+	if (pk.len < len || (by && adjust_tail(ctx, by)))
+		return REASON_OVERLOADED;
+
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	void *ip = data + pk.l2, *udp = data + pk.l4, *p = udp + UDP_LEN;
+	if (data + ETH_LEN + VLAN_LEN > end || ip + IP6_LEN > end || p + CHALLENGE_LEN > end)
+		return IMPOSSIBLE;
+	put_ethernet(data, &pk, s);
+	if (pk.v6)
+		put_ipv6(ip, &pk, s, len);
+	else
+		put_ipv4(ip, &pk, s, len);
+	AT32(udp) = pk.ports >> 16 | pk.ports << 16;
+	AT32(udp + 4) = be16(len);
+	const u8 *lean = snap->families[pk.v6 ? IPV6 : IPV4].lean;
+#pragma unroll
+	for (int i = 0; i < LEAN_LEN; i += 8)
+		AT64(p + i) = AT64(lean + i);
+	AT8(p + 3) = 'a';
+	AT64(p + 32) = T8("e1:q4:pi");
+	AT64(p + 39) = T8("ing1:t8:");
+	AT64(p + 47) = s->cookie;
+	AT64(p + 54) = (u64)T8N("1:y1:qe", 7) << 8 | (s->cookie >> 56);
+	u64 sum = pk.addr_sum + be16(IP_PROTO_UDP) + be16(len) + sum_datagram(udp, len, end);
+	AT16(udp + 6) = sum_finish(sum);
+	return REASON_CHALLENGED;
+}
+
+/* Continues with a challenge to the source of the datagram in s->packet. */
+INLINE u32 challenge(struct xdp_md *ctx)
+{
+	u32 zero = 0;
+	struct scratch *s = map_lookup(&scratch, &zero);
+	const struct settings *settings = map_lookup(&live, &zero);
+
+	if (!s || !settings)
+		return REASON_NO_LEASE;
+	s->cookie = cookie(s, settings, s->time >> COOKIE_SHIFT);
+	return put_challenge(ctx);
+}
+
+/*
+ * What becomes of a datagram that is for user space by now; s->packet is its own. Replies to queries that the
+ * program has sent itself, and what allowed clients ask, are not forged by just anybody.
+ */
+INLINE u32 pass_up(struct scratch *s, const struct settings *live, u32 reason)
+{
+	if ((reason >= REASON_TOO_SHORT && reason <= REASON_REPLY_TOO_LONG) || reason == REASON_HOP_LATE ||
+	    reason == REASON_HOP_OTHER_SOURCE)
+		return may_pass(s, live) ? reason : CONTINUE_CHALLENGE;
+	return reason;
+}

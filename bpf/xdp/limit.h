@@ -1,0 +1,131 @@
+/*
+ * How much one source may send: an IPv4 address, or an IPv6 /64.
+ *
+ * Each has a token bucket, kept as the time until which its datagrams would last if they had come at the rate
+ * that is allowed (the generic cell rate algorithm, ITU-T I.371). A source whose time is past has a full
+ * bucket, so it may as well be forgotten. So memory is a fixed number of sets, each a line of the cache, and
+ * a source that finds its set full takes the place of the one that has sent the least: whoever floods from
+ * ever new addresses displaces their like, and those that are over the limit stay. bpf/limit does the same in
+ * user space.
+ */
+#pragma once
+
+#include "packet.h"
+
+/* A word of a set, from the top: bits of the hash, a flag, and a time in ticks. */
+enum { TICK_SHIFT = 10, TIME_BITS = 40, TAG_SHIFT = TIME_BITS + 1 };
+
+#define TIME_MASK ((1ULL << TIME_BITS) - 1)
+#define FLAG (1ULL << TIME_BITS)
+#define TAG_MASK (~0ULL << TAG_SHIFT)
+/* How much clocks of two CPUs may differ, in ticks: 67 ms. */
+#define SKEW (1ULL << 16)
+
+/* The set and the first place in it are below the tag. */
+#define SET_OF(hash) ((u32)((hash) >> 30) & (SETS - 1))
+#define WAY_OF(hash) ((u32)((hash) >> 27) & (WAYS - 1))
+
+INLINE u64 ticks(const struct scratch *s)
+{
+	return s->time >> TICK_SHIFT & TIME_MASK;
+}
+
+/* How far the time of word is ahead of now. What is more than most is past: it cannot be meant. */
+INLINE u64 ahead_of(u64 word, u64 now, u64 most)
+{
+	u64 ahead = (word - now) & TIME_MASK;
+
+	return ahead > most ? 0 : ahead;
+}
+
+/* The place of a source in its set: its own, else the one whose time is the least. */
+static __attribute__((noinline)) u64 *find_way(struct ways *set, u64 hash, u64 now, u64 most)
+{
+	u32 best = WAY_OF(hash);
+	if (!((set->way[best] ^ hash) & TAG_MASK))
+		return &set->way[best];
+	u64 least = ahead_of(set->way[best], now, most);
+
+	for (u32 i = 0; i < WAYS; i++) {
+		u64 word = set->way[i];
+		if (!((word ^ hash) & TAG_MASK))
+			return &set->way[i];
+		u64 ahead = ahead_of(word, now, most);
+		if (ahead < least) {
+			least = ahead;
+			best = i;
+		}
+	}
+	return &set->way[best & (WAYS - 1)];
+}
+
+/* Whether the source has no limits by configuration. */
+static __attribute__((noinline)) int is_exempt(struct scratch *s)
+{
+	s->source.bits = 128;
+	return map_lookup(&exempt, &s->source) != NULL;
+}
+
+/* What take_token leaves: another source is in the first place, or the token is not there. */
+__attribute__((noinline)) int search_token(struct scratch *s, const struct settings *live)
+{
+	if (!s || !live)
+		return 1;
+	u64 hash = s->hash;
+	u32 slot = SET_OF(hash);
+	struct ways *set = map_lookup(&sources, &slot);
+	if (!set)
+		return 1;
+	u64 now = ticks(s), window = live->window;
+	u64 *way = find_way(set, hash, now, window + SKEW), word = *way;
+	if ((word ^ hash) & TAG_MASK)
+		word = now;
+	u64 ahead = ahead_of(word, now, window + SKEW);
+	if (word & FLAG && ahead) {
+		s->exempt = 1;
+		return 1;
+	}
+	ahead += live->interval;
+	if (ahead <= window) {
+		*way = (hash & TAG_MASK) | ((now + ahead) & TIME_MASK);
+		return 1;
+	}
+	/* The outcome of the search is good for the length of the window. */
+	s->exempt = is_exempt(s);
+	if (s->exempt)
+		*way = (hash & TAG_MASK) | FLAG | ((now + window) & TIME_MASK);
+	return s->exempt;
+}
+
+/*
+ * Takes a token of the source, of which s->source has the whole address. Says 0 when there is none. Of two
+ * CPUs that do this at the same moment for the same source, only one may be counted.
+ */
+INLINE int take_token(struct scratch *s, const struct settings *live, u64 key)
+{
+	u64 hash = (key ^ live->seed) * 0x9e3779b97f4a7c15ULL;
+	hash = (hash ^ hash >> 32) * 0xd6e8feb86659fd93ULL;
+
+	s->hash = hash;
+	s->exempt = 0;
+	if (!live->interval)
+		return 1;
+	u32 slot = SET_OF(hash);
+	struct ways *set = map_lookup(&sources, &slot);
+	if (!set)
+		return 1;
+	u64 now = ticks(s), window = live->window;
+	u64 *way = &set->way[WAY_OF(hash)], word = *way;
+	if (UNLIKELY((word ^ hash) & TAG_MASK))
+		return search_token(s, live);
+	u64 ahead = ahead_of(word, now, window + SKEW);
+	if (UNLIKELY(word & FLAG && ahead)) {
+		s->exempt = 1;
+		return 1;
+	}
+	ahead += live->interval;
+	if (UNLIKELY(ahead > window))
+		return search_token(s, live);
+	*way = (hash & TAG_MASK) | ((now + ahead) & TIME_MASK);
+	return 1;
+}

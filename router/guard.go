@@ -1,0 +1,110 @@
+package router
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kdht/bpf/limit"
+)
+
+// guard holds senders to the limits of package limit, as the kernel half does. Its memory is fixed. Safe for concurrent use.
+type guard struct {
+	config limit.Config
+	params limit.Params
+	seed   uint64
+	epoch  time.Time
+	begin  limit.Time // epoch on the clock that both halves share
+
+	mu      sync.Mutex
+	sources *limit.Table // nil: there is no limit per source
+	proofs  *limit.Table
+	growth  limit.Budget
+}
+
+func newGuard(c limit.Config) *guard {
+	g := &guard{config: c, params: c.Params(), epoch: time.Now(), proofs: new(limit.Table)}
+	var seed [8]byte
+	_, _ = rand.Read(seed[:]) // never fails
+	g.seed = binary.LittleEndian.Uint64(seed[:])
+	if g.params.Interval > 0 {
+		g.sources = new(limit.Table)
+	}
+	var now unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &now) == nil { // else cookies of the kernel half are not known here
+		g.begin = limit.Time(now.Nano())
+	}
+	return g
+}
+
+// time returns a time on the clock that both halves share.
+func (g *guard) time(now time.Time) limit.Time { return g.begin + limit.Time(now.Sub(g.epoch)) }
+
+// admit takes a token of the sender of a datagram, and reports whether there was one.
+func (g *guard) admit(a netip.Addr, now time.Time) bool {
+	if g.sources == nil {
+		return true
+	}
+	h := limit.HashOf(g.seed, a)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	ok, _ := g.sources[h.Set()].Take(g.params, h, g.time(now), func() bool { return g.config.IsExempt(a) })
+	return ok
+}
+
+// mayGrow reports whether a sender may have a reply that is so many bytes longer than his query, and takes them out of the
+// budget if he may have forged his address.
+func (g *guard) mayGrow(a netip.Addr, by int, now time.Time) bool {
+	if g.params.GrowthCost == 0 || by <= 0 {
+		return true
+	}
+	h, t := limit.HashOf(g.seed, a), g.time(now)
+	g.mu.Lock()
+	ok := g.proofs[h.Set()].Known(h, t, false) || g.growth.Grow(g.params, by, t)
+	g.mu.Unlock()
+	return ok || g.config.IsExempt(a)
+}
+
+// prove remembers that somebody has proved to be at an address. It reports whether the kernel half is to be told.
+func (g *guard) prove(a netip.Addr, now time.Time) bool {
+	h := limit.HashOf(g.seed, a)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.proofs[h.Set()].Prove(h, g.time(now))
+}
+
+// isProven reports whether somebody has.
+func (g *guard) isProven(a netip.Addr, now time.Time) bool {
+	h := limit.HashOf(g.seed, a)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.proofs[h.Set()].Known(h, g.time(now), false)
+}
+
+// proved learns that somebody has proved to be at an address, and tells the kernel half.
+func (n *Node) proved(a netip.Addr, now time.Time) {
+	if !n.guard.prove(a, now) {
+		return
+	}
+	n.count(eventProven)
+	if k := n.prover.Load(); k != nil {
+		if err := (*k).Prove(a); err != nil {
+			n.log.Debug("the kernel half does not know that an address is proven", "addr", a, "error", err)
+		}
+	}
+}
+
+// expect has the kernel half let the reply to a query through, which may come from an unproven source in a flood.
+func (n *Node) expect(a netip.Addr) {
+	k := n.prover.Load()
+	if k == nil || n.guard.isProven(a, time.Now()) {
+		return
+	}
+	if err := (*k).Expect(a); err != nil {
+		n.log.Debug("the kernel half does not know that an address was asked", "addr", a, "error", err)
+	}
+}
