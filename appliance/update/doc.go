@@ -10,6 +10,7 @@
 //   - reboot: with a trial armed, stops the node and tries: by kexec, or where no kernel can be loaded or a hang could not
 //     be undone from afar (Raspberry Pi) by the flag of gokrazy's init, if the kernel stays, or else by a start that the
 //     firmware makes once with other files (bootdisk.Once).
+//     After a trial by flag that was committed the machine restarts once more, because init keeps the old slot mounted.
 //
 // In the trial the guard (appliance/guard) asks for [Health] until it passes several times in a row, and commits; when its
 // deadline passes it restarts the machine into what was there before. This package has a second, later deadline for when

@@ -352,6 +352,10 @@ func (m *Manager) watch(ctx context.Context) error {
 				m.mu.Lock() // only now may anything else change the records
 				m.tried = nil
 				m.mu.Unlock()
+				if err == nil && t.Method == byFlag { // init has left the other slot mounted, and no update could write to it
+					m.Depart(false, "the end of a trial by flag")
+					<-ctx.Done()
+				}
 				return err
 			}
 		}

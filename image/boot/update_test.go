@@ -117,6 +117,8 @@ func testFirmware(ctx context.Context, t *testing.T) {
 	u.leaves(ctx)
 	u.says(ctx, 0, "switching to inactive root partition")
 	u.says(ctx, 0, "slot 3 is on trial")
+	must(t, u.Wait(ctx)) // the old root file system is in use until it restarts
+	u.on(ctx)
 	u.ended(u.runs(ctx, bootdisk.Slot3), "committed", "")
 
 	u.send(ctx, release{root: r.root})
