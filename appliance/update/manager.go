@@ -209,6 +209,9 @@ func (m *Manager) learn(t *trial.Trial, selected bootdisk.Selection, u *store.Up
 		if out.Outside() {
 			m.suspect = &suspect{failed: out.Failed, limit: time.Duration(t.Deadline * float64(time.Second)), to: u.To, serial: t.Serial}
 		}
+		if r := m.slots.Slots[t.Target.To]; r != nil && t.Note != "rollback" {
+			r.Reverted = true
+		}
 		m.problem = fmt.Sprintf("The last update, to %s, was taken back: %s.", u.To, u.Reason)
 	} else {
 		m.slots.Serial = max(m.slots.Serial, t.Serial)

@@ -13,6 +13,8 @@ type slotRecord struct {
 	SHA256  string `json:"sha256"`
 	// Boot is where the boot file system lies that it ran with last, as the number of sectors reserved before it.
 	Boot int `json:"boot"`
+	// Reverted says that its trial was not committed: it is nothing to go back to.
+	Reverted bool `json:"reverted,omitempty"`
 }
 
 type slots struct {

@@ -70,6 +70,9 @@ func (m *Manager) Rollback(by string) error {
 	if record == nil && m.key != nil {
 		return fmt.Errorf("%w: nothing vouches for what is in slot %d, and this box takes signed releases only", ErrNoRollback, to)
 	}
+	if record != nil && record.Reverted {
+		return fmt.Errorf("%w: what is in slot %d was tried and taken back", ErrNoRollback, to)
+	}
 	slot, err := m.place.OpenSlot(to)
 	if err != nil {
 		return err

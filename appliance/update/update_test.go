@@ -628,6 +628,9 @@ func TestRevert(t *testing.T) {
 	if p := strings.Join(b.m.Problems(), " "); !strings.Contains(p, "taken back: kernel: not attached") {
 		t.Errorf("problems %q", p)
 	}
+	if code, text := b.request(http.MethodPost, "update/rollback", nil); code != http.StatusConflict || !strings.Contains(text, "was tried and taken back") {
+		t.Errorf("rollback to it: %d %s", code, text)
+	}
 }
 
 // TestRollback goes back to the version before, with its kernel, by a trial.
