@@ -48,7 +48,7 @@ func TestMemory(t *testing.T) {
 	}
 	full := func(r status.Report) bool {
 		for _, f := range r.Families {
-			if f.Contacts < 1240 { // the last buckets have fewer IDs than places
+			if f.Contacts < crowdBuckets*8 {
 				return false
 			}
 		}
@@ -57,7 +57,7 @@ func TestMemory(t *testing.T) {
 	deadline := time.Now().Add(90 * time.Second)
 	for r = running.report(); !full(r); r = running.report() {
 		if time.Now().After(deadline) {
-			t.Fatalf("tables have %d and %d contacts, want 1,240 each", r.Families[0].Contacts, r.Families[1].Contacts)
+			t.Fatalf("tables have %d and %d contacts, want %d each", r.Families[0].Contacts, r.Families[1].Contacts, crowdBuckets*8)
 		}
 		for _, c := range crowds {
 			c.show(t)
@@ -108,13 +108,16 @@ func resident(t *testing.T, pid int) (now, peak int) {
 	return now, peak
 }
 
-// crowd is a DHT of one family whose nodes fill every bucket of a routing table. All of them share a socket.
+// crowdBuckets is how many buckets a crowd fills: of each of the first 20 levels, by the number of leading bits shared with the
+// node, the 8 that it is divided into by the next 3. So it is in a network of 100 million nodes.
+const crowdBuckets = 20 * 8
+
+// crowd is a DHT of one family whose nodes fill many buckets of a routing table. All of them share a socket.
 type crowd struct {
-	addrs  []netip.Addr
-	bucket []int // of the node's table
-	index  map[netip.Addr]int
-	node   netip.AddrPort
-	send   func(b []byte, from netip.Addr, to net.Addr) error
+	addrs []netip.Addr
+	index map[netip.Addr]int
+	node  netip.AddrPort
+	send  func(b []byte, from netip.Addr, to net.Addr) error
 
 	mu    sync.Mutex
 	ids   [][20]byte
@@ -129,12 +132,8 @@ func newCrowd(t *testing.T, ns *netns.NS, v6 bool, self [20]byte, nodes []netip.
 		c.node, network = nodes[1], "udp6"
 	}
 	for j := range 8 {
-		for i := range 160 {
-			if i > 156 && j >= 1<<(159-i) {
-				continue // there are no more IDs that share so many bits
-			}
-			c.bucket = append(c.bucket, i)
-			c.add(idInBucket(self, i, j), v6)
+		for i := range crowdBuckets {
+			c.add(idInBucket(self, i/8, i%8, j), v6)
 		}
 	}
 	var conn *net.UDPConn
@@ -209,19 +208,17 @@ func (c *crowd) add(id [20]byte, v6 bool) {
 	c.index[a] = n
 }
 
-// idInBucket makes the jth ID that shares exactly i leading bits with self.
-func idInBucket(self [20]byte, i, j int) [20]byte {
+// idInBucket makes the jth ID that shares exactly level leading bits with self, and has a number in the next 3.
+func idInBucket(self [20]byte, level, number, j int) [20]byte {
 	id := self
-	id[i/8] ^= 0x80 >> (i % 8)
-	r := rand.New(rand.NewPCG(uint64(i), uint64(j)))
-	for k := i + 1; k < 160; k++ {
-		bit := r.IntN(2)
-		if k >= 157 { // so that the IDs of a bucket differ, also of the smallest
-			bit = j >> (159 - k) & 1
+	id[level/8] ^= 0x80 >> (level % 8)
+	r := rand.New(rand.NewPCG(uint64(level*8+number), uint64(j)))
+	for k := level + 1; k < 160; k++ {
+		bit := byte(r.IntN(2))
+		if k <= level+3 {
+			bit = byte(number >> (level + 3 - k) & 1)
 		}
-		if bit == 1 {
-			id[k/8] ^= 0x80 >> (k % 8)
-		}
+		id[k/8] = id[k/8]&^(0x80>>(k%8)) | bit<<(7-k%8)
 	}
 	return id
 }
@@ -234,7 +231,7 @@ func (c *crowd) show(t *testing.T) {
 	for n := range c.addrs {
 		c.mu.Lock()
 		asked := c.asked[n]
-		if !asked && c.bucket[n] < 120 { // byte 15 comes after what decides about the bucket
+		if !asked { // byte 15 comes after what decides about the bucket
 			c.ids[n][15]++
 		}
 		id := c.ids[n]

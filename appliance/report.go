@@ -85,13 +85,13 @@ func families(n router.Stats) (all []status.Family) {
 	for _, f := range n.Families {
 		s := status.Family{
 			Family: familyName(f.Family), ID: f.ID.String(), Listen: f.Listen, Votes: f.Votes, Secure: f.Secure,
-			Contacts: f.Contacts, Good: f.Good, RTT: f.RTT.Seconds(), NetworkSize: f.NetworkSize,
+			Contacts: f.Contacts, Good: f.Good, RTT: f.RTT.Seconds(), NetworkSize: f.NetworkSize, Bits: f.Bits,
 		}
 		if f.External.IsValid() {
 			s.External = &f.External
 		}
-		for _, b := range f.Buckets {
-			s.Buckets = append(s.Buckets, status.Bucket(b))
+		for _, l := range f.Levels {
+			s.Levels = append(s.Levels, status.Level(l))
 		}
 		all = append(all, s)
 	}

@@ -69,6 +69,7 @@ func Serve(ctx context.Context, cfg config.Config, log *slog.Logger, extensions 
 		},
 		Limits: nodeLimits,
 		Tuning: router.Tuning{
+			Bits:             cfg.Table.Bits,
 			Alpha:            cfg.Lookup.Alpha,
 			LookupTime:       cfg.Lookup.Timeout,
 			TokenLife:        cfg.Token.Rotation,

@@ -71,7 +71,7 @@ func TestDifferential(t *testing.T) {
 	for done := 0; done < n; {
 		size := r.IntN(60)
 		if r.IntN(3) == 0 {
-			size = r.IntN(1281)
+			size = r.IntN(2000)
 		}
 		s := snapshot(r, size, r.IntN(size+1))
 		p, v := program(t, s), view(t, s)

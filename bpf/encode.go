@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math/bits"
@@ -14,26 +15,24 @@ const (
 )
 
 // encodeSnapshot lays out s as the C code reads it, with all sums and trees that it would otherwise have to compute
-// for every reply.
+// for every reply. What is laid out already must be zeros or have come from here, failed or not: buckets whose contacts are
+// still the same are left as they are.
 func encodeSnapshot(out *kdhtSnapshot, s *Snapshot, version [4]byte) error {
-	*out = kdhtSnapshot{}
+	width := max(s.Bits, 1)
+	if s.Bits < 0 || s.Bits > MaxBits {
+		return fmt.Errorf("%w: levels of %d bits; want 1 to %d", ErrSnapshot, s.Bits, MaxBits)
+	}
 	var zero [18]byte
 	encodePrefix(&out.Families[ipv4], "d2:ip6:", zero[:6], s.ID4)
 	encodePrefix(&out.Families[ipv6], "d2:ip18:", zero[:18], s.ID6)
-	for i := range s.Nodes4 {
-		if err := addContact(&out.Families[ipv4], &out.Nodes, s.ID4, s.Nodes4[i][:]); err != nil {
-			return err
-		}
-	}
-	for i := range s.Nodes6 {
-		if err := addContact(&out.Families[ipv6], &out.Nodes6, s.ID6, s.Nodes6[i][:]); err != nil {
-			return err
-		}
-	}
-	if err := encodeBuckets(&out.Families[ipv4], &out.Nodes, "5:nodes", len(zero[:6])+20); err != nil {
+	four := contacts{s.ID4, width, len(s.Nodes4), func(i int) []byte { return s.Nodes4[i][:] }}
+	err := encodeFamily(&out.Families[ipv4], func(place int) []byte { return out.Nodes[place][:] }, "5:nodes", four)
+	if err != nil {
 		return err
 	}
-	if err := encodeBuckets(&out.Families[ipv6], &out.Nodes6, "6:nodes6", len(zero)+20); err != nil {
+	six := contacts{s.ID6, width, len(s.Nodes6), func(i int) []byte { return s.Nodes6[i][:] }}
+	err = encodeFamily(&out.Families[ipv6], func(place int) []byte { return out.Nodes6[place][:] }, "6:nodes6", six)
+	if err != nil {
 		return err
 	}
 	out.Siphash = siphashState(s.Secret)
@@ -57,63 +56,143 @@ func encodePrefix(f *kdhtFamily, ip string, addr []byte, self [20]byte) {
 	f.Self = words(self)
 }
 
-// addContact puts a contact at the end of its bucket.
-func addContact[B [160][208]byte | [160][304]byte](f *kdhtFamily, nodes *B, self [20]byte, node []byte) error {
-	bucket := commonPrefix(self, [20]byte(node))
-	if bucket == Buckets {
-		return fmt.Errorf("%w: a contact has our own ID %x", ErrSnapshot, self)
-	}
-	b := &f.Buckets[bucket]
-	if b.Count == BucketSize {
-		return fmt.Errorf("%w: more than %d contacts share %d bits with %x", ErrSnapshot, BucketSize, bucket, self)
-	}
-	var to []byte
-	switch n := any(nodes).(type) {
-	case *[160][208]byte:
-		to = n[bucket][:]
-	case *[160][304]byte:
-		to = n[bucket][:]
-	}
-	copy(to[int(b.Count)*len(node):], node)
-	b.Count++
-	return nil
+// contacts are those of one family.
+type contacts struct {
+	self [20]byte
+	bits int
+	n    int
+	at   func(int) []byte // compact node info
 }
 
-// encodeBuckets completes a family whose contacts are all in their buckets.
-func encodeBuckets[B [160][208]byte | [160][304]byte](f *kdhtFamily, nodes *B, key string, size int) error {
-	total := 0
-	for i := range f.Buckets {
-		b := &f.Buckets[i]
-		if b.Count == 0 {
+// levelBuckets is how many buckets the layout has for a level.
+const levelBuckets = 1 << (MaxBits - 1)
+
+// bucket is the number of the bucket that an ID belongs to, among all of the layout. Our own has none: it is the number of
+// buckets.
+func (c *contacts) bucket(id [20]byte) int {
+	level := commonPrefix(c.self, id)
+	if level == Levels {
+		return Levels * levelBuckets
+	}
+	w := words(id)
+	word, off := level/64, level%64
+	bits := w[word] << off
+	if word+1 < len(w) {
+		bits |= w[word+1] >> 1 >> (63 - off)
+	}
+	return level*levelBuckets + int(bits&(1<<63-1)>>(64-c.bits))
+}
+
+// encodeFamily lays out the contacts of a family. memory(i) is where those of the i-th bucket of the layout are.
+func encodeFamily(f *kdhtFamily, memory func(int) []byte, key string, all contacts) error {
+	var counts [Levels * levelBuckets]uint8
+	buckets := make([]uint16, all.n)
+	for i := range all.n {
+		b := all.bucket([20]byte(all.at(i)))
+		if b >= len(counts) {
+			return fmt.Errorf("%w: a contact has our own ID %x", ErrSnapshot, all.self)
+		}
+		if counts[b] == BucketSize {
+			return fmt.Errorf("%w: more than %d contacts in bucket %d of those that share %d bits with %x", ErrSnapshot, BucketSize, b%levelBuckets, b/levelBuckets, all.self)
+		}
+		counts[b]++
+		buckets[i] = uint16(b)
+	}
+	if err := assignPlaces(f, &counts); err != nil {
+		return err
+	}
+	var members [MaxBuckets][BucketSize]uint16
+	var filled [MaxBuckets]uint8
+	for i, b := range buckets {
+		place := f.Place[b/levelBuckets][b%levelBuckets] - 1
+		members[place][filled[place]] = uint16(i)
+		filled[place]++
+	}
+	size := 0
+	for place, n := range filled {
+		if n == 0 {
 			continue
 		}
-		var contacts []byte
-		switch n := any(nodes).(type) {
-		case *[160][208]byte:
-			contacts = n[i][:]
-		case *[160][304]byte:
-			contacts = n[i][:]
+		var list [BucketSize][]byte
+		for i, m := range members[place][:n] {
+			list[i] = all.at(int(m))
 		}
-		contacts = contacts[:int(b.Count)*size]
-		total += int(b.Count)
-		f.Full[i/64] |= 1 << (63 - i%64)
-		b.Sum = sum(contacts)
-		ids := make([][20]byte, 0, BucketSize)
-		for c := range int(b.Count) {
-			contact := contacts[c*size:][:size]
-			b.Sums[c] = sum(contact)
-			ids = append(ids, [20]byte(contact))
-		}
-		if err := encodeForks(b, ids); err != nil {
+		size = len(list[0])
+		if err := encodeBucket(&f.Buckets[place], memory(place), list[:n]); err != nil {
 			return err
 		}
 	}
-	f.Count = uint32(min(total, BucketSize))
+	f.Shift = uint64(64 - all.bits)
+	f.Count = uint32(min(all.n, BucketSize))
 	k := strconv.AppendInt([]byte(key), int64(f.Count)*int64(size), 10)
 	k = append(k, ':')
 	f.KeyLen = uint32(len(k))
 	f.KeySum = uint32(sum(k))
+	f.Key = [len(f.Key)]uint8{}
 	copy(f.Key[:], k)
+	return nil
+}
+
+// assignPlaces gives every bucket that has contacts a place in the layout, the one that it had before if it had one, and says
+// which do.
+func assignPlaces(f *kdhtFamily, counts *[Levels * levelBuckets]uint8) error {
+	var taken [MaxBuckets]bool
+	f.Full = [3]uint64{}
+	for level := range f.Place {
+		f.Taken[level] = 0
+		for b := range f.Place[level] {
+			switch place := &f.Place[level][b]; {
+			case counts[level*levelBuckets+b] == 0:
+				*place = 0
+				continue
+			case *place > 0:
+				taken[*place-1] = true
+			}
+			f.Taken[level] |= 1 << b
+			f.Full[level/64] |= 1 << (63 - level%64)
+		}
+	}
+	next := 0
+	for level := range f.Place {
+		for b := range f.Place[level] {
+			if counts[level*levelBuckets+b] == 0 || f.Place[level][b] > 0 {
+				continue
+			}
+			for next < MaxBuckets && taken[next] {
+				next++
+			}
+			if next == MaxBuckets {
+				return fmt.Errorf("%w: contacts in more than %d buckets", ErrSnapshot, MaxBuckets)
+			}
+			taken[next] = true
+			f.Place[level][b] = uint16(next + 1)
+		}
+	}
+	return nil
+}
+
+// encodeBucket lays out the contacts of a bucket, unless they are there already.
+func encodeBucket(b *kdhtBucket, memory []byte, list [][]byte) error {
+	size := len(list[0])
+	same := int(b.Count) == len(list)
+	for i := 0; same && i < len(list); i++ {
+		same = bytes.Equal(memory[i*size:(i+1)*size], list[i])
+	}
+	if same {
+		return nil
+	}
+	*b = kdhtBucket{} // until it is whole
+	ids := make([][20]byte, 0, BucketSize)
+	for i, c := range list {
+		copy(memory[i*size:], c)
+		b.Sums[i] = sum(c)
+		ids = append(ids, [20]byte(c))
+	}
+	if err := encodeForks(b, ids); err != nil {
+		return err
+	}
+	b.Sum = sum(memory[:len(list)*size])
+	b.Count = uint8(len(list))
 	return nil
 }
 
@@ -126,11 +205,11 @@ func encodeForks(b *kdhtBucket, ids [][20]byte) error {
 		if len(set) < 2 {
 			return 0, nil
 		}
-		at := Buckets
+		at := Levels
 		for _, i := range set[1:] {
 			at = min(at, commonPrefix(ids[set[0]], ids[i]))
 		}
-		if at == Buckets {
+		if at == Levels {
 			return 0, fmt.Errorf("%w: two contacts have the ID %x", ErrSnapshot, ids[set[0]])
 		}
 		fork := used
@@ -206,5 +285,5 @@ func commonPrefix(a, b [20]byte) int {
 			return 64*i + bits.LeadingZeros64(d)
 		}
 	}
-	return Buckets
+	return Levels
 }

@@ -67,7 +67,10 @@ type kdhtFamily struct {
 	Full      [3]uint64
 	Lean      [32]uint8
 	LeanSum   uint64
-	Buckets   [160]kdhtBucket
+	Shift     uint64
+	Taken     [160]uint16
+	Place     [160][16]uint16
+	Buckets   [512]kdhtBucket
 }
 
 type kdhtHot struct {
@@ -304,6 +307,13 @@ type kdhtScratch struct {
 		V_sum  uint32
 		Pad    uint32
 	}
+	Walk struct {
+		_       structs.HostLayout
+		Levels  [6]uint64
+		Level   uint32
+		By      uint32
+		Buckets uint64
+	}
 	Chosen    [16]uint16
 	Pos       uint32
 	Len       uint32
@@ -388,8 +398,8 @@ type kdhtSnapshot struct {
 	TailSum  uint32
 	Pad      uint32
 	Families [2]kdhtFamily
-	Nodes    [160][208]uint8
-	Nodes6   [160][304]uint8
+	Nodes    [512][208]uint8
+	Nodes6   [512][304]uint8
 }
 
 type kdhtWays struct {

@@ -153,7 +153,19 @@ func TestSettings(t *testing.T) {
 	own := &bpf.Snapshot{ID6: self, Nodes6: [][38]byte{{}}}
 	copy(own.Nodes6[0][:], self[:])
 	twice := &bpf.Snapshot{ID4: self, Nodes4: [][26]byte{bucket.Nodes4[0], bucket.Nodes4[0]}}
-	for name, s := range map[string]*bpf.Snapshot{"nine in a bucket": bucket, "our own ID": own, "an ID twice": twice} {
+	many := &bpf.Snapshot{Bits: 5, ID4: self}
+	for i := range bpf.MaxBuckets + 1 {
+		c := idAt(r, self, i/16)
+		for bit := range 4 { // after the level's own
+			at := i/16 + 1 + bit
+			c[at/8] = c[at/8]&^(0x80>>(at%8)) | byte(i>>bit&1)<<(7-at%8)
+		}
+		many.Nodes4 = append(many.Nodes4, [26]byte(append(c[:], 1, 2, 3, 4, 5, 6)))
+	}
+	for name, s := range map[string]*bpf.Snapshot{
+		"nine in a bucket": bucket, "our own ID": own, "an ID twice": twice, "too many buckets": many,
+		"levels of 6 bits": {Bits: 6}, "levels of -1 bits": {Bits: -1},
+	} {
 		if err := p.Publish(s); !errors.Is(err, bpf.ErrSnapshot) {
 			t.Errorf("Publish with %s = %v", name, err)
 		}
@@ -213,7 +225,7 @@ func TestPublishIsAtomic(t *testing.T) {
 	tables := []*bpf.Snapshot{snapshot(r, 1280, 1280), snapshot(r, 1280, 1280)}
 	tables[1].ID4, tables[1].ID6 = randomID(r), randomID(r)
 	tables[1].Nodes4, tables[1].Nodes6 = nil, nil
-	for _, c := range table(r, tables[1].ID4, 1280, 26) {
+	for _, c := range table(r, tables[1].ID4, tables[1].Bits, 1280, 26) {
 		tables[1].Nodes4 = append(tables[1].Nodes4, [26]byte(c))
 	}
 	p := program(t, tables[0])

@@ -17,8 +17,13 @@ import (
 const (
 	// BucketSize is the number of contacts of one bucket, and of one reply (Kademlia's k).
 	BucketSize = 8
-	// Buckets is the number of lengths of prefix that a contact can share with our node ID.
-	Buckets = 160
+	// Levels is the number of lengths of prefix that a contact can share with our node ID.
+	Levels = 160
+	// MaxBits bounds the bits of an ID that a level of the table tells apart (Kademlia's b).
+	MaxBits = 5
+	// MaxBuckets bounds the buckets of a family that have contacts. With the most bits these are the buckets of 32 levels: a
+	// node that shares more leading bits with us is to be expected in a network of 2^32 nodes.
+	MaxBuckets = len(kdhtFamily{}.Buckets)
 )
 
 // DefaultVersion is the v of replies unless the configuration has another.
@@ -62,9 +67,8 @@ type Program struct {
 	closed   bool
 	objs     kdhtObjects
 	generic  *ebpf.Program // the variant for generic mode, once it is needed
-	inner    [2]*ebpf.Map  // values of the map of maps, which this process alone writes
+	inner    [2]*buffer    // values of the map of maps, which this process alone writes
 	next     int           // the one that is not published
-	snapshot kdhtSnapshot  // for encoding, too large for a stack
 	settings kdhtSettings  // what the map "live" holds
 	held     held
 	hot      hot
@@ -110,11 +114,11 @@ func Load(c Config) (*Program, error) {
 func (p *Program) adopt(inner *ebpf.MapSpec) error {
 	inner.Name = "snapshot"
 	for i := range p.inner {
-		m, err := ebpf.NewMap(inner)
+		b, err := newBuffer(inner)
 		if err != nil {
-			return classify("create a map", err)
+			return err
 		}
-		p.inner[i] = m
+		p.inner[i] = b
 	}
 	p.held.keys, p.held.filter, p.held.missing = p.objs.Held, p.objs.HeldFilter, map[[20]byte]struct{}{}
 	if err := p.held.adopt(); err != nil {
@@ -167,15 +171,12 @@ func (p *Program) Publish(s *Snapshot) error {
 		return err
 	}
 	defer p.mu.Unlock()
-	if err := encodeSnapshot(&p.snapshot, s, p.version); err != nil {
+	if err := encodeSnapshot(p.inner[p.next].snapshot(), s, p.version); err != nil {
 		return err
-	}
-	if err := p.inner[p.next].Put(uint32(0), &p.snapshot); err != nil {
-		return classify("write a snapshot", err)
 	}
 	// The kernel waits for all readers before an update of a map of maps returns, so the map that was published until
 	// now can be written next time.
-	if err := p.objs.Snapshots.Put(uint32(0), p.inner[p.next]); err != nil {
+	if err := p.objs.Snapshots.Put(uint32(0), p.inner[p.next].m); err != nil {
 		return classify("publish a snapshot", err)
 	}
 	p.next ^= 1
@@ -248,7 +249,7 @@ func (p *Program) Close(detach bool) error {
 
 // release closes all descriptors.
 func (p *Program) release() error {
-	return errors.Join(p.generic.Close(), p.objs.Close(), p.inner[0].Close(), p.inner[1].Close(), p.hot.barrier.Close(), p.hot.beyond.Close()) // nil can be closed
+	return errors.Join(p.generic.Close(), p.objs.Close(), p.inner[0].close(), p.inner[1].close(), p.hot.barrier.Close(), p.hot.beyond.Close()) // nil can be closed
 }
 
 // labels are the names of the reasons and events, in the order of their counters.

@@ -48,54 +48,70 @@ func idAt(r *rand.Rand, self id, n int) id {
 	return out
 }
 
-// table returns n contacts of size bytes, as many of them as there are IDs for, in random order.
-func table(r *rand.Rand, self id, n, size int) [][]byte {
+// bucketOf is the bucket of an ID in a table with b bits to a level: the level, and in the last place its number there.
+func bucketOf(self, i id, b int) (key [2]int) {
+	key[0] = commonPrefix(self, i)
+	for bit := key[0] + 1; bit < key[0]+b; bit++ {
+		key[1] *= 2
+		if bit < 160 && i[bit/8]&(0x80>>(bit%8)) != 0 {
+			key[1]++
+		}
+	}
+	return key
+}
+
+// table returns n contacts of size bytes, as many of them as there is room for, in random order.
+func table(r *rand.Rand, self id, b, n, size int) [][]byte {
 	var out [][]byte
 	seen := map[id]bool{}
-	var counts [160]int
+	counts := map[[2]int]int{}
+	fits := func(i id) bool {
+		c, ok := counts[bucketOf(self, i, b)]
+		return i != self && !seen[i] && c < 8 && (ok || len(counts) < bpf.MaxBuckets)
+	}
 	deep := r.IntN(4) == 0 // everything close to us, instead of the usual thinning out
+	levels := 160
+	if r.IntN(2) == 0 { // those that n contacts fill
+		levels = min(160, 1+n>>(b+2))
+	}
 	for tries := 0; len(out) < n && tries < 40*n+100; tries++ {
-		bucket := r.IntN(160)
+		level := r.IntN(levels)
 		if n < 200 && !deep {
-			bucket = min(bits.TrailingZeros64(r.Uint64())+r.IntN(1+n/8), 159)
-		}
-		if counts[bucket] == 8 {
-			continue
+			level = min(bits.TrailingZeros64(r.Uint64())+r.IntN(1+n/8), 159)
 		}
 		c := make([]byte, size)
 		for i := range c {
 			c[i] = byte(r.Uint32())
 		}
-		i := idAt(r, self, bucket)
+		i := idAt(r, self, level)
 		if r.IntN(3) == 0 && len(out) > 0 { // a near twin of another contact
-			twin := id(out[r.IntN(len(out))])
-			i = idAt(r, twin, min(159, 40+r.IntN(120)))
-			bucket = commonPrefix(self, i)
-			if bucket == 160 || counts[bucket] == 8 {
-				continue
-			}
+			i = idAt(r, id(out[r.IntN(len(out))]), min(159, 40+r.IntN(120)))
 		}
-		if seen[i] {
+		if !fits(i) {
 			continue
 		}
 		seen[i] = true
-		counts[bucket]++
+		counts[bucketOf(self, i, b)]++
 		copy(c, i[:])
 		out = append(out, c)
 	}
 	return out
 }
 
-// snapshot returns a random snapshot with n4 and n6 contacts.
+// snapshot returns a random snapshot with up to n4 and n6 contacts, of a table with any number of bits to a level.
 func snapshot(r *rand.Rand, n4, n6 int) *bpf.Snapshot {
-	s := &bpf.Snapshot{ID4: randomID(r), ID6: randomID(r)}
+	return wideSnapshot(r, r.IntN(bpf.MaxBits+1), n4, n6)
+}
+
+func wideSnapshot(r *rand.Rand, b, n4, n6 int) *bpf.Snapshot {
+	s := &bpf.Snapshot{Bits: b, ID4: randomID(r), ID6: randomID(r)}
 	for i := range s.Secret {
 		s.Secret[i] = byte(r.Uint32())
 	}
-	for _, c := range table(r, s.ID4, n4, 26) {
+	for _, c := range table(r, s.ID4, b, n4, 26) {
 		s.Nodes4 = append(s.Nodes4, [26]byte(c))
 	}
-	for _, c := range table(r, s.ID6, n6, 38) {
+	for _, c := range table(r, s.ID6, b, n6, 38) {
 		s.Nodes6 = append(s.Nodes6, [38]byte(c))
 	}
 	return s
@@ -119,7 +135,7 @@ func target(r *rand.Rand, s *bpf.Snapshot) id {
 
 // closest sorts a whole table by distance and returns the 8 closest contacts in the order in which they belong in a
 // reply: by bucket, and inside a bucket as in the table.
-func closest[N [26]byte | [38]byte](self, target id, nodes []N) []byte {
+func closest[N [26]byte | [38]byte](b int, self, target id, nodes []N) []byte {
 	bytesOf := func(i int) []byte {
 		switch n := any(&nodes[i]).(type) {
 		case *[26]byte:
@@ -139,17 +155,17 @@ func closest[N [26]byte | [38]byte](self, target id, nodes []N) []byte {
 		return bytes.Compare(x[:], y[:])
 	})
 	all = all[:min(8, len(all))]
-	var buckets []int // in order of their nearest contact
+	var buckets [][2]int // in order of their nearest contact
 	for _, i := range all {
-		if b := commonPrefix(self, idOf(i)); !slices.Contains(buckets, b) {
-			buckets = append(buckets, b)
+		if k := bucketOf(self, idOf(i), b); !slices.Contains(buckets, k) {
+			buckets = append(buckets, k)
 		}
 	}
 	slices.Sort(all)
 	var out []byte
-	for _, b := range buckets {
+	for _, k := range buckets {
 		for _, i := range all {
-			if commonPrefix(self, idOf(i)) == b {
+			if bucketOf(self, idOf(i), b) == k {
 				out = append(out, bytesOf(i)...)
 			}
 		}

@@ -96,8 +96,9 @@ type Token struct {
 	Rotation time.Duration // life of a secret; its predecessor is accepted for as long again
 }
 
-// Table configures the routing tables' maintenance.
+// Table configures the routing tables.
 type Table struct {
+	Bits int           // b, 1 to 5: bits of an ID that the tables tell apart at a time
 	Save time.Duration // the tables are saved to the store so often
 }
 

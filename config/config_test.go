@@ -39,7 +39,7 @@ const everything = `// a comment
 		"maxBytesPerSource": 4096, "itemTTL": "3d", "peerTTL": "45m",
 	},
 	"token": {"rotation": "10m"},
-	"table": {"save": "1m"},
+	"table": {"bits": 3, "save": "1m"},
 	"lookup": {"alpha": 5, "timeout": "90s", "republish": "30m"},
 	"recursion": {"allow": ["192.0.2.0/24", "2001:db8::1"], "maxLookups": 9, "maxPerClient": 8, "cacheBytes": "1MiB", "cacheTTL": "1m"},
 	"limits": {
@@ -70,7 +70,7 @@ func everythingParsed() config.Config {
 			MaxBytesPerSource: 4096, ItemTTL: 72 * time.Hour, PeerTTL: 45 * time.Minute,
 		},
 		Token:  config.Token{Rotation: 10 * time.Minute},
-		Table:  config.Table{Save: time.Minute},
+		Table:  config.Table{Bits: 3, Save: time.Minute},
 		Lookup: config.Lookup{Alpha: 5, Timeout: 90 * time.Second, Republish: 30 * time.Minute},
 		Recursion: config.Recursion{
 			Allow:      []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::1/128")},

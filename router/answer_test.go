@@ -44,11 +44,11 @@ func replyBySpecification(t testing.TB, s *bpf.Snapshot, m *krpc.Message, from n
 	if m.Method != krpc.MethodPing {
 		if want&krpc.WantN4 != 0 {
 			self, table := rows(s, router.IPv4)
-			out += "5:nodes" + str(closestBySorting(self, target, table))
+			out += "5:nodes" + str(closestBySorting(s.Bits, self, target, table))
 		}
 		if want&krpc.WantN6 != 0 {
 			self, table := rows(s, router.IPv6)
-			out += "6:nodes6" + str(closestBySorting(self, target, table))
+			out += "6:nodes6" + str(closestBySorting(s.Bits, self, target, table))
 		}
 	}
 	if token {
@@ -80,7 +80,7 @@ func TestAnswerBytes(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 1))
 	mapped := netip.AddrPortFrom(netip.AddrFrom16(asker4.Addr().As16()), asker4.Port())
 	for range 300 {
-		s := randomSnapshot(r, r.IntN(200))
+		s := randomSnapshot(r, 1+r.IntN(bpf.MaxBits), r.IntN(200))
 		v, err := router.NewView(s)
 		if err != nil {
 			t.Fatal(err)
@@ -222,7 +222,7 @@ func FuzzAnswer(f *testing.F) {
 		if krpc.Decode(datagram, &m) != nil {
 			return
 		}
-		s := randomSnapshot(rand.New(rand.NewPCG(seed, 4)), int(n)%1281)
+		s := randomSnapshot(rand.New(rand.NewPCG(seed, 4)), 1+int(seed%bpf.MaxBits), int(n)%1281)
 		v, err := router.NewView(s)
 		if err != nil {
 			t.Fatal(err)

@@ -2,21 +2,26 @@ package router
 
 import "time"
 
-// bucket holds the contacts that share one number of leading bits with us.
+// bucket holds the contacts whose IDs begin with the same bits, see [Table].
 type bucket struct {
 	// slots are the contacts. A contact keeps its slot for life, whatever is heard of it, so that a table in which
 	// nobody comes or goes is published the same every time; the least recently seen is found by time.
 	slots [bucketSize]*entry
+	n     int // contacts in slots
 	// cache holds contacts that answered when there was no slot for them, longest unheard of first.
 	cache []*entry
 
-	touched time.Time // last answer from the bucket, or refresh of it
-	paced   time.Time // begin of the second that pings counts in
-	pings   int       // newcomers that Offer let through in that second
+	touched  time.Time // last answer from the bucket, or refresh of it
+	refilled time.Time // last refresh of it for itself, whoever answered
+	paced    time.Time // begin of the second that pings counts in
+	pings    int       // newcomers that Offer let through in that second
 }
 
 // each calls f for the contacts in slots.
 func (b *bucket) each(f func(*entry)) {
+	if b.n == 0 {
+		return
+	}
 	for _, e := range b.slots {
 		if e != nil {
 			f(e)
@@ -24,9 +29,14 @@ func (b *bucket) each(f func(*entry)) {
 	}
 }
 
-func (b *bucket) len() (n int) {
-	b.each(func(*entry) { n++ })
-	return n
+// assign puts a contact, or nobody if nil, into a slot. All changes of slots are made here.
+func (b *bucket) assign(i int, e *entry) {
+	if b.slots[i] != nil {
+		b.n--
+	}
+	if b.slots[i] = e; e != nil {
+		b.n++
+	}
 }
 
 // find returns the contact, in a slot or the cache, that has an ID.

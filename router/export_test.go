@@ -11,7 +11,7 @@ func (n *Node) FillTable(count int) {
 	defer n.mu.Unlock()
 	t := n.tables[IPv4]
 	for i := 0; t.Len() < count; i++ {
-		id := randomIn(t.Self(), i%24)
+		id := t.randomIn(i%24, -1)
 		t.Responded(Contact{ID: id, Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 6881)}, time.Millisecond, time.Now())
 	}
 	n.changed()

@@ -141,7 +141,7 @@ func TestHintsThatAnswered(t *testing.T) {
 		var fleet []*simNode
 		var heard []netip.AddrPort
 		for i := range 64 {
-			n := s.start(t, router.Config{Private: true}, newMemStore(), simAddr(router.IPv4, i))
+			n := s.start(t, router.Config{Private: true, Tuning: router.Tuning{Bits: 1}}, newMemStore(), simAddr(router.IPv4, i))
 			fleet, heard = append(fleet, n), append(heard, n.addr)
 		}
 		for _, n := range fleet {

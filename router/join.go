@@ -10,14 +10,17 @@ import (
 	"time"
 
 	"kdht/router/krpc"
+	"kdht/store"
 )
 
 const (
 	// joinWidth is alpha while joining: many of the nodes saved last time may be gone.
 	joinWidth = 16
-	// savedPings bounds how many saved nodes are pinged at the start, savedWait how long for the first answers.
-	// savedRetry is when they are pinged again if none has.
+	// savedPings bounds how many saved nodes are pinged at once at the start, savedPause is the time between pings of the
+	// others, savedWait how long the node waits for the first answers. savedRetry is when the first are pinged again if
+	// none has.
 	savedPings = 300
+	savedPause = 50 * time.Millisecond
 	savedWait  = time.Second
 	savedRetry = time.Second / 2
 	// Bounds of the pause between attempts to join.
@@ -81,21 +84,57 @@ func (n *Node) pingSaved(ctx context.Context) {
 	if err != nil {
 		n.log.Warn("reading the saved nodes failed", "error", err)
 	}
-	var all []Contact
-	for _, s := range saved[:min(len(saved), savedPings)] {
-		if c := (Contact{ID: s.ID, Addr: s.Addr}); n.tables[FamilyOf(s.Addr.Addr())] != nil && Usable(s.Addr, n.config.Private) {
-			all = append(all, c)
-		}
-	}
-	if len(all) == 0 {
+	first, rest := n.usableSaved(saved)
+	if len(first) == 0 {
 		return
 	}
-	n.log.Info("trying the nodes known from last time", "nodes", len(all))
-	n.spawn(func() { n.pingUntilKnown(ctx, all) })
+	n.log.Info("trying the nodes known from last time", "nodes", len(first)+len(rest))
+	n.spawn(func() {
+		n.pingUntilKnown(ctx, first)
+		n.offerSaved(ctx, rest)
+	})
 	over := time.Now().Add(savedWait)
-	for time.Now().Before(over) && n.contacts() < min(len(all), 2*bucketSize) {
+	for time.Now().Before(over) && n.contacts() < min(len(first), 2*bucketSize) {
 		if n.sleep(ctx, savedWait/50) != nil {
 			return
+		}
+	}
+}
+
+// usableSaved returns the saved nodes that could be contacts now: those to be pinged at once, of either family in turn, and
+// the others.
+func (n *Node) usableSaved(saved []store.Node) (first, rest []Contact) {
+	var all [2][]Contact // by Family
+	for _, s := range saved {
+		if f := FamilyOf(s.Addr.Addr()); n.tables[f] != nil && Usable(s.Addr, n.config.Private) {
+			all[f] = append(all[f], Contact{ID: s.ID, Addr: s.Addr})
+		}
+	}
+	for i := range max(len(all[IPv4]), len(all[IPv6])) {
+		for _, list := range all {
+			switch {
+			case i >= len(list):
+			case len(first) < savedPings:
+				first = append(first, list[i])
+			default:
+				rest = append(rest, list[i])
+			}
+		}
+	}
+	return first, rest
+}
+
+// offerSaved pings, one after another, the saved nodes that the tables have a use for.
+func (n *Node) offerSaved(ctx context.Context, saved []Contact) {
+	for _, c := range saved {
+		if n.sleep(ctx, savedPause) != nil {
+			return
+		}
+		n.mu.Lock()
+		c, want := n.tables[FamilyOf(c.Addr.Addr())].Offer(c, time.Now())
+		n.mu.Unlock()
+		if want {
+			n.pingAll(ctx, []Contact{c})
 		}
 	}
 }

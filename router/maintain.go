@@ -10,11 +10,18 @@ import (
 )
 
 const (
-	tick         = 5 * time.Second
-	expireEvery  = 10 * time.Second
-	saveEvery    = 5 * time.Minute
-	firstSave    = 20 * time.Second
+	tick        = 5 * time.Second
+	expireEvery = 10 * time.Second
+	saveEvery   = 5 * time.Minute
+	firstSave   = 20 * time.Second
+	// savedSpares bounds how many contacts of a family are saved if not all of them are in slots.
+	savedSpares = 300
+	// savedLost bounds how many nodes saved before are kept although they are not known now.
+	savedLost    = 2048
 	publishRetry = 5 * time.Second
+	// refreshPause is the time between two lookups that refresh a table. There are many after a start, and where the network
+	// is near they would use all of the queries that the node may send.
+	refreshPause = 250 * time.Millisecond
 )
 
 // every reports at most once per interval that it is time.
@@ -81,7 +88,7 @@ func (n *Node) pingQuestionable(ctx context.Context, now time.Time) {
 	}
 }
 
-// refresh looks up IDs in buckets that nobody has answered from for 15 minutes (BEP 5), one at a time.
+// refresh looks up the IDs that the tables want looked up (BEP 5), one at a time.
 func (n *Node) refresh(ctx context.Context) {
 	if n.config.ReadOnly {
 		return
@@ -101,7 +108,7 @@ func (n *Node) refresh(ctx context.Context) {
 			n.mu.Unlock()
 			for _, id := range targets {
 				l := n.newLookup(id, krpc.Message{Method: krpc.MethodFindNode, Target: id, HasTarget: true}, []Option{WithFamilies(Family(f))})
-				if l.run(ctx) != nil {
+				if l.run(ctx) != nil || n.sleep(ctx, refreshPause) != nil {
 					return
 				}
 			}
@@ -126,7 +133,8 @@ func (n *Node) saveNodes() {
 		for _, e := range t.Entries(time.Now()) {
 			seen[e.Contact] = e.Answered
 		}
-		for _, c := range t.Contacts() {
+		contacts := t.Contacts()
+		for _, c := range contacts[:min(len(contacts), max(t.Len(), savedSpares))] {
 			nodes = append(nodes, store.Node{ID: c.ID, Addr: c.Addr, LastSeen: seen[c]})
 		}
 	}
@@ -154,9 +162,11 @@ func (n *Node) keepSaved(nodes []store.Node, few [2]bool) []store.Node {
 	for _, s := range nodes {
 		known[s.Addr] = true
 	}
+	kept := 0
 	for _, s := range saved {
-		if few[FamilyOf(s.Addr.Addr())] && !known[s.Addr] && len(nodes) < savedPings {
+		if few[FamilyOf(s.Addr.Addr())] && !known[s.Addr] && kept < savedLost {
 			nodes = append(nodes, s)
+			kept++
 		}
 	}
 	return nodes

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"kdht/bpf"
 	"kdht/router"
 	"kdht/router/krpc"
 )
@@ -18,6 +19,7 @@ import (
 // contacts with one address and one ID each, in a private network.
 type model struct {
 	self     router.ID
+	bits     int
 	all      []*modelContact
 	answered time.Time
 }
@@ -57,7 +59,7 @@ func (m *model) find(c router.Contact) *modelContact {
 // bucket returns the contacts of c's bucket that pass a test.
 func (m *model) bucket(c router.Contact, keep func(*modelContact) bool) (b []*modelContact) {
 	for _, e := range m.all {
-		if router.PrefixLen(m.self, e.ID) == router.PrefixLen(m.self, c.ID) && keep(e) {
+		if bucketOf(m.self, e.ID, m.bits) == bucketOf(m.self, c.ID, m.bits) && keep(e) {
 			b = append(b, e)
 		}
 	}
@@ -153,15 +155,25 @@ func sortEntries(all []router.Entry) []router.Entry {
 	return all
 }
 
+// inFewBuckets returns a random ID in the first or the last bucket of a level.
+func inFewBuckets(r *rand.Rand, self router.ID, level, b int) router.ID {
+	id := sharing(r, self, level)
+	side := level%2 == 0 && r.IntN(2) == 0
+	for i := level + 1; i < level+b; i++ {
+		id = withBit(id, i, side)
+	}
+	return id
+}
+
 func TestTableFollowsModel(t *testing.T) {
 	for seed := range uint64(20) {
 		r := rand.New(rand.NewPCG(seed, 5))
-		g := newTableRig(t, true)
-		m := &model{self: g.Self()}
+		g := newWideRig(t, true, 1+int(seed%bpf.MaxBits))
+		m := &model{self: g.Self(), bits: g.Bits()}
 		// Few buckets and many contacts, so that slots and caches overflow.
 		known := make([]router.Contact, 60)
 		for i := range known {
-			known[i] = router.Contact{ID: sharing(r, g.Self(), r.IntN(3)), Addr: g.addr()}
+			known[i] = router.Contact{ID: inFewBuckets(r, g.Self(), r.IntN(3), g.Bits()), Addr: g.addr()}
 		}
 		silent := make(map[router.Contact]bool)
 		for step := range 3000 {
@@ -218,14 +230,14 @@ func hostileStep(r *rand.Rand, table *router.Table, c router.Contact, now time.T
 }
 
 func TestTableInvariants(t *testing.T) {
-	for seed := range uint64(12) {
+	for seed := range uint64(20) {
 		r := rand.New(rand.NewPCG(seed, 6))
 		family, private := router.Family(seed%2), seed%4 < 2
-		table := router.NewTable(router.TableConfig{Self: randomID(r), Family: family, Private: private})
+		table := router.NewTable(router.TableConfig{Self: randomID(r), Family: family, Private: private, Bits: 1 + int(seed%bpf.MaxBits)})
 		now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 		ids := make([]router.ID, 60)
 		for i := range ids {
-			ids[i] = sharing(r, table.Self(), r.IntN(4))
+			ids[i] = inFewBuckets(r, table.Self(), r.IntN(4), table.Bits())
 		}
 		contact := func() (c router.Contact) {
 			var a netip.Addr
@@ -281,7 +293,7 @@ func TestTableInvariants(t *testing.T) {
 
 func checkTable(table *router.Table, family router.Family, private bool, answered map[router.Contact]bool, now time.Time, fail func(string, ...any)) {
 	ids, addrs := make(map[router.ID]bool), make(map[netip.Addr]bool)
-	slots, cached := make(map[int]int), make(map[int]int)
+	slots, cached, level := make(map[[2]int]int), make(map[[2]int]int), make(map[int]router.LevelStat)
 	var inSlots []router.Contact
 	var bad []router.Contact
 	good := 0
@@ -300,12 +312,31 @@ func checkTable(table *router.Table, family router.Family, private bool, answere
 			fail("%v has the ID or address of another", e)
 		}
 		ids[e.ID], addrs[key] = true, true
-		n := router.PrefixLen(table.Self(), e.ID)
+		at := bucketOf(table.Self(), e.ID, table.Bits())
+		l := level[at[0]]
+		l.PrefixLen = at[0]
 		if e.Cached {
-			cached[n]++
+			cached[at]++
+			l.Replacement++
+			level[at[0]] = l
 			continue
 		}
-		slots[n]++
+		slots[at]++
+		if slots[at] == 1 {
+			l.Buckets++
+		}
+		if slots[at] == 8 {
+			l.Full++
+		}
+		switch e.State {
+		case router.Good:
+			l.Good++
+		case router.Questionable:
+			l.Questionable++
+		default:
+			l.Bad++
+		}
+		level[at[0]] = l
 		if e.State == router.Bad || !e.Claim.IsZero() {
 			bad = append(bad, e.Contact)
 		} else {
@@ -319,9 +350,20 @@ func checkTable(table *router.Table, family router.Family, private bool, answere
 	if table.Len() != total || table.Good(now) != good {
 		fail("Len %d, Good %d; want %d, %d", table.Len(), table.Good(now), total, good)
 	}
-	for _, b := range table.Buckets(now) {
-		if b.Good+b.Questionable+b.Bad != slots[b.PrefixLen] || b.Replacement != cached[b.PrefixLen] || slots[b.PrefixLen] > 8 || b.Replacement > 8 {
-			fail("bucket %+v; want %d contacts, %d spares, of each at most 8", b, slots[b.PrefixLen], cached[b.PrefixLen])
+	for at, n := range slots {
+		if n > 8 || cached[at] > 8 {
+			fail("bucket %v has %d contacts and %d spares", at, n, cached[at])
+		}
+	}
+	if len(slots) > bpf.MaxBuckets {
+		fail("%d buckets have contacts", len(slots))
+	}
+	if len(table.Levels(now)) != len(level) {
+		fail("%d levels, want %d", len(table.Levels(now)), len(level))
+	}
+	for _, l := range table.Levels(now) {
+		if l != level[l.PrefixLen] {
+			fail("level %+v, want %+v", l, level[l.PrefixLen])
 		}
 	}
 	target := table.Self()
@@ -350,7 +392,7 @@ func FuzzTable(f *testing.F) {
 	f.Add(uint64(1), []byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15})
 	f.Fuzz(func(t *testing.T, seed uint64, script []byte) {
 		r := rand.New(rand.NewPCG(seed, 7))
-		table := router.NewTable(router.TableConfig{Self: randomID(r), Private: seed%2 == 0})
+		table := router.NewTable(router.TableConfig{Self: randomID(r), Private: seed%2 == 0, Bits: 1 + int(seed%bpf.MaxBits)})
 		now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 		answered := make(map[router.Contact]bool)
 		for i, b := range script[:min(500, len(script))] {

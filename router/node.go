@@ -133,7 +133,7 @@ func (n *Node) addSocket(conn Conn) {
 	}
 	n.primary[f] = s
 	id, external := n.identify(s)
-	n.tables[f] = NewTable(TableConfig{Self: id, Family: f, Private: n.config.Private})
+	n.tables[f] = NewTable(TableConfig{Self: id, Family: f, Private: n.config.Private, Bits: n.config.Tuning.Bits})
 	n.external[f] = external
 	n.saveIdentity(f)
 }

@@ -46,7 +46,8 @@ type FamilyStats struct {
 	Secure   bool       // the ID follows BEP 42, or need not
 	Contacts int
 	Good     int
-	Buckets  []BucketStat
+	Bits     int // b: the table tells IDs apart so many bits at a time, see [Table]
+	Levels   []LevelStat
 	RTT      time.Duration // smoothed, of all queries
 	// NetworkSize is an estimate of the number of nodes in the network, from how close the closest contacts are; 0
 	// if there are too few.
@@ -87,7 +88,7 @@ func (n *Node) Stats() Stats {
 			}
 		}
 		n.mu.Lock()
-		fs.ID, fs.Contacts, fs.Good, fs.Buckets = t.Self(), t.Len(), t.Good(now), t.Buckets(now)
+		fs.ID, fs.Contacts, fs.Good, fs.Bits, fs.Levels = t.Self(), t.Len(), t.Good(now), t.Bits(), t.Levels(now)
 		closest := t.Closest(fs.ID, bucketSize)
 		n.mu.Unlock()
 		fs.Secure = fs.External.IsValid() && n.mayKeep(fs.ID, fs.External)

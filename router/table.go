@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"kdht/bpf"
 	"kdht/router/krpc"
 )
 
@@ -20,10 +21,22 @@ type TableConfig struct {
 	Self    ID
 	Family  Family
 	Private bool // a private network: any unicast address, IPv6 nodes unique by address, BEP 42 does not apply
+	Bits    int  // b, 1 to 5, see [Table]; 0 means 1
 }
 
-// Table is the routing table of one family: 160 buckets by the number of leading bits shared with our own ID, each
-// with up to 8 contacts and a replacement cache of 8.
+// Table is the routing table of one family. Its 160 levels are the numbers of leading bits that a contact can share with our
+// own ID. Level i is divided into 2^(b-1) buckets by the b-1 bits that follow bit i in the contact's ID, so that the table
+// tells IDs apart b bits at a time (Kademlia, "accelerated lookups"); with b = 1 a level is a bucket, as in BEP 5. Each
+// bucket has up to 8 contacts and a replacement cache of 8.
+//
+// With a larger b the table knows more of the network: in one of N nodes about 8*2^(b-1)*log2(N/2^(b+3)) contacts. The
+// contacts that it names to somebody share b bits more with the target than we do, and 3 that the 8 of a bucket
+// give by their number, so that fewer hops lead there. What that costs is a ping per contact and quarter of an hour at most
+// (BEP 5), a lookup for each bucket that is not full, and memory.
+//
+// At most 512 buckets have contacts ([bpf.MaxBuckets]), which is more than any network fills; whoever makes up IDs close to
+// ours could fill more. Beyond that, those of the deepest level give way, so that with b = 5 the first 32 levels have room
+// in any case, and with less more.
 //
 // A contact enters only by answering a query of ours ([Table.Responded]); nothing that others say about a node, and
 // no query, which may be forged, can put it there or push another out. Contacts give way only when bad, or, in the
@@ -34,7 +47,8 @@ type TableConfig struct {
 // Times must not run backwards.
 type Table struct {
 	config   TableConfig
-	buckets  [idBits]bucket
+	levels   [idBits][]bucket      // nil until something is in them
+	used     int                   // buckets that have contacts in slots
 	byAddr   map[netip.Addr]*entry // by uniqueness key; slots and caches
 	offered  recent
 	answered time.Time // last answer from anybody
@@ -42,6 +56,7 @@ type Table struct {
 
 // NewTable returns an empty table.
 func NewTable(c TableConfig) *Table {
+	c.Bits = min(max(c.Bits, 1), maxLevelBits)
 	return &Table{config: c, byAddr: make(map[netip.Addr]*entry), offered: newRecent()}
 }
 
@@ -65,20 +80,21 @@ func (t *Table) SetSelf(id ID) {
 		}
 		return 0
 	})
-	for i := range t.buckets {
-		all = append(all, t.buckets[i].cache...)
-	}
+	t.eachBucket(func(_ int, b *bucket) { all = append(all, b.cache...) })
 	t.config.Self = id
-	t.buckets = [idBits]bucket{}
+	t.levels, t.used = [idBits][]bucket{}, 0
 	clear(t.byAddr)
 	for _, e := range all {
 		if e.ID == id {
 			continue
 		}
 		b := t.bucket(e.ID)
+		if !t.makeRoom(b, e.ID) {
+			continue
+		}
 		if i := slices.Index(b.slots[:], nil); i >= 0 && (!e.cached || e.fresh(t.answered)) {
 			e.cached = false
-			b.slots[i] = e
+			t.assign(b, i, e)
 		} else if len(b.cache) < bucketSize && e.failures == 0 {
 			e.cached = true
 			b.cache = append(b.cache, e)
@@ -87,9 +103,9 @@ func (t *Table) SetSelf(id ID) {
 		}
 		t.byAddr[e.key] = e
 	}
-	for i := range t.buckets {
-		slices.SortStableFunc(t.buckets[i].cache, func(a, b *entry) int { return a.answered.Compare(b.answered) })
-	}
+	t.eachBucket(func(_ int, b *bucket) {
+		slices.SortStableFunc(b.cache, func(a, b *entry) int { return a.answered.Compare(b.answered) })
+	})
 }
 
 // Offer considers a contact that somebody mentioned or that sent us a query. If a ping would serve the table it
@@ -111,7 +127,7 @@ func (t *Table) Offer(c Contact, now time.Time) (ping Contact, want bool) {
 	}
 	switch {
 	case b.slotFor(t.secure(c)) >= 0:
-		if !b.pace(roomPings, now) {
+		if !t.hasRoom(b, c.ID) || !b.pace(roomPings, now) {
 			return Contact{}, false
 		}
 	default:
@@ -234,8 +250,12 @@ func (t *Table) place(b *bucket, e *entry, now time.Time) bool {
 		t.enqueue(b, e, now)
 		return false
 	}
+	if !t.makeRoom(b, e.ID) {
+		delete(t.byAddr, e.key)
+		return false
+	}
 	old := b.slots[i]
-	b.slots[i] = e
+	t.assign(b, i, e)
 	e.cached = false
 	t.byAddr[e.key] = e
 	if old != nil {
@@ -294,15 +314,67 @@ func (t *Table) drop(e *entry, now time.Time) bool {
 		return false
 	}
 	i := slices.Index(b.slots[:], e)
-	b.slots[i] = nil
 	next := b.candidate(now)
+	t.assign(b, i, next)
 	if next == nil {
 		return e.failures == 0
 	}
 	b.uncache(next)
 	next.cached = false
-	b.slots[i] = next
 	return true
+}
+
+// assign puts a contact, or nobody if nil, into a slot of a bucket.
+func (t *Table) assign(b *bucket, i int, e *entry) {
+	if b.n > 0 {
+		t.used--
+	}
+	if b.assign(i, e); b.n > 0 {
+		t.used++
+	}
+}
+
+// hasRoom reports whether a contact may have a slot of its bucket, as far as that is a matter of how many buckets have
+// contacts.
+func (t *Table) hasRoom(b *bucket, id ID) bool {
+	return t.used < bpf.MaxBuckets || b.n > 0 || t.deepest() > PrefixLen(t.config.Self, id)
+}
+
+// makeRoom does what hasRoom asks about: a bucket of the deepest level, the one with the fewest contacts, is given up if need be
+// and the contact belongs to a level before it.
+func (t *Table) makeRoom(b *bucket, id ID) bool {
+	if !t.hasRoom(b, id) {
+		return false
+	}
+	if t.used < bpf.MaxBuckets || b.n > 0 {
+		return true
+	}
+	var least *bucket
+	level := t.levels[t.deepest()]
+	for i := range level {
+		if n := level[i].n; n > 0 && (least == nil || n < least.n) {
+			least = &level[i]
+		}
+	}
+	least.each(func(e *entry) { delete(t.byAddr, e.key) })
+	for _, e := range least.cache {
+		delete(t.byAddr, e.key)
+	}
+	*least = bucket{touched: least.touched, refilled: least.refilled, paced: least.paced, pings: least.pings}
+	t.used--
+	return true
+}
+
+// deepest returns the last level that has contacts in slots, -1 if none has.
+func (t *Table) deepest() int {
+	for i := len(t.levels) - 1; i >= 0; i-- {
+		for j := range t.levels[i] {
+			if t.levels[i][j].n > 0 {
+				return i
+			}
+		}
+	}
+	return -1
 }
 
 // acceptable reports whether a contact could be in this table.
@@ -316,7 +388,22 @@ func (t *Table) secure(c Contact) bool {
 }
 
 // bucket returns the bucket of an ID other than our own.
-func (t *Table) bucket(id ID) *bucket { return &t.buckets[PrefixLen(t.config.Self, id)] }
+func (t *Table) bucket(id ID) *bucket {
+	level, number := bucketOf(t.config.Self, id, t.config.Bits)
+	if t.levels[level] == nil {
+		t.levels[level] = make([]bucket, 1<<(t.config.Bits-1))
+	}
+	return &t.levels[level][number]
+}
+
+// eachBucket calls f for every bucket that may have contacts, in table order: by level, and by number in it.
+func (t *Table) eachBucket(f func(level int, b *bucket)) {
+	for i := range t.levels {
+		for j := range t.levels[i] {
+			f(i, &t.levels[i][j])
+		}
+	}
+}
 
 // key returns what a node is unique by: the IPv4 address, or the IPv6 /64, which one subscriber has to itself.
 func (t *Table) key(a netip.Addr) netip.Addr {
@@ -327,14 +414,20 @@ func (t *Table) key(a netip.Addr) netip.Addr {
 	return p.Addr()
 }
 
-// randomIn returns a random ID that shares exactly n leading bits with self.
-func randomIn(self ID, n int) (id ID) {
+// randomIn returns a random ID of a level, and there of the bucket that has a number; of any if that is -1.
+func (t *Table) randomIn(level, number int) (id ID) {
 	_, _ = rand.Read(id[:]) // never fails
-	for i := range n / 8 {
-		id[i] = self[i]
+	for i := range level + t.config.Bits {
+		if i == idBits || i > level && number < 0 {
+			break
+		}
+		bit := t.config.Self[i/8] >> (7 - i%8) & 1
+		if i == level {
+			bit ^= 1
+		} else if i > level {
+			bit = byte(number >> (level + t.config.Bits - 1 - i) & 1)
+		}
+		id[i/8] = id[i/8]&^(0x80>>(i%8)) | bit<<(7-i%8)
 	}
-	keep := byte(0xff) << (8 - n%8) // bits of byte n/8 that are shared
-	flip := byte(0x80) >> (n % 8)
-	id[n/8] = self[n/8]&keep | ^self[n/8]&flip | id[n/8]&^(keep|flip)
 	return id
 }

@@ -26,10 +26,13 @@ type tableRig struct {
 	nextIP  uint32
 }
 
-func newTableRig(t *testing.T, private bool) *tableRig {
+func newTableRig(t *testing.T, private bool) *tableRig { return newWideRig(t, private, 1) }
+
+// newWideRig is newTableRig with b bits to a level.
+func newWideRig(t *testing.T, private bool, b int) *tableRig {
 	r := rand.New(rand.NewPCG(4, 1))
 	return &tableRig{
-		Table: router.NewTable(router.TableConfig{Self: randomID(r), Private: private}),
+		Table: router.NewTable(router.TableConfig{Self: randomID(r), Private: private, Bits: b}),
 		t:     t, r: r, private: private,
 		now:    time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
 		nextIP: 0xc6120001, // 198.18.0.1
@@ -603,8 +606,8 @@ func TestRefreshTargets(t *testing.T) {
 	}{
 		{0, []int{1}},
 		{0, nil},
-		{15 * time.Minute, []int{0, 1, 4}},
-		{14 * time.Minute, nil},
+		{16 * time.Minute, []int{0, 1, 4}},
+		{15 * time.Minute, nil},
 		{time.Minute, []int{0, 1, 4}},
 	} {
 		g.now = g.now.Add(c.after)
@@ -614,7 +617,7 @@ func TestRefreshTargets(t *testing.T) {
 	}
 	g.now = g.now.Add(10 * time.Minute)
 	g.fill(2, 1, false)
-	g.now = g.now.Add(5 * time.Minute)
+	g.now = g.now.Add(6 * time.Minute)
 	if got, want := buckets(), []int{0, 1, 4}; !slices.Equal(got, want) {
 		t.Errorf("one answered lately: buckets %v, want %v", got, want)
 	}
@@ -654,7 +657,7 @@ func TestSetSelf(t *testing.T) {
 		t.Fatalf("Self = %v, want %v", g.Self(), id)
 	}
 	// Buckets 1 to 5 are one bucket now, bucket 0 is spread over several.
-	if b := g.Buckets(g.now)[0]; b.PrefixLen != 0 || b.Good != 8 || b.Replacement != 8 {
+	if b := g.Levels(g.now)[0]; b.PrefixLen != 0 || b.Good != 8 || b.Replacement != 8 {
 		t.Errorf("bucket 0: %+v, want 8 good contacts and 8 spares", b)
 	}
 	kept := g.contacts(false)

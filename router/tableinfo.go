@@ -6,9 +6,11 @@ import (
 	"time"
 )
 
-// BucketStat counts the contacts of one bucket.
-type BucketStat struct {
+// LevelStat counts the contacts of one level of the table.
+type LevelStat struct {
 	PrefixLen    int // leading bits shared with our ID
+	Buckets      int // that have contacts
+	Full         int // that have as many as they can
 	Good         int
 	Questionable int
 	Bad          int
@@ -29,29 +31,36 @@ type Entry struct {
 
 // Len returns the number of contacts, without the replacement caches.
 func (t *Table) Len() (n int) {
-	for i := range t.buckets {
-		n += t.buckets[i].len()
-	}
+	t.eachBucket(func(_ int, b *bucket) { n += b.n })
 	return n
 }
 
 // Good returns the number of good contacts, without the replacement caches.
 func (t *Table) Good(now time.Time) (n int) {
-	for _, s := range t.Buckets(now) {
+	for _, s := range t.Levels(now) {
 		n += s.Good
 	}
 	return n
 }
 
-// Buckets returns the counts of the buckets that are not empty, farthest first.
-func (t *Table) Buckets(now time.Time) (stats []BucketStat) {
-	for i := range t.buckets {
-		b := &t.buckets[i]
-		s := BucketStat{PrefixLen: i, Replacement: len(b.cache)}
-		for _, e := range b.slots {
-			if e == nil {
-				continue
-			}
+// Levels returns the counts of the levels that are not empty, farthest first.
+func (t *Table) Levels(now time.Time) (stats []LevelStat) {
+	t.eachBucket(func(level int, b *bucket) {
+		if b.n == 0 && len(b.cache) == 0 {
+			return
+		}
+		if len(stats) == 0 || stats[len(stats)-1].PrefixLen != level {
+			stats = append(stats, LevelStat{PrefixLen: level})
+		}
+		s := &stats[len(stats)-1]
+		s.Replacement += len(b.cache)
+		if b.n > 0 {
+			s.Buckets++
+		}
+		if b.n == bucketSize {
+			s.Full++
+		}
+		b.each(func(e *entry) {
 			switch e.state(now) {
 			case Good:
 				s.Good++
@@ -60,19 +69,17 @@ func (t *Table) Buckets(now time.Time) (stats []BucketStat) {
 			default:
 				s.Bad++
 			}
-		}
-		if s != (BucketStat{PrefixLen: i}) {
-			stats = append(stats, s)
-		}
-	}
+		})
+	})
 	return stats
 }
 
+// Bits returns b, see [Table].
+func (t *Table) Bits() int { return t.config.Bits }
+
 // each calls f for the contacts in slots, in table order.
 func (t *Table) each(f func(*entry)) {
-	for i := range t.buckets {
-		t.buckets[i].each(f)
-	}
+	t.eachBucket(func(_ int, b *bucket) { b.each(f) })
 }
 
 // Entries returns all contacts in table order, each bucket's cached ones last.
@@ -80,12 +87,12 @@ func (t *Table) Entries(now time.Time) (all []Entry) {
 	add := func(e *entry) {
 		all = append(all, Entry{e.Contact, e.state(now), e.cached, e.since, e.answered, e.failures, e.rtt, e.claim})
 	}
-	for i := range t.buckets {
-		t.buckets[i].each(add)
-		for _, e := range t.buckets[i].cache {
+	t.eachBucket(func(_ int, b *bucket) {
+		b.each(add)
+		for _, e := range b.cache {
 			add(e)
 		}
-	}
+	})
 	return all
 }
 
@@ -100,9 +107,7 @@ func (t *Table) Contacts() (all []Contact) {
 		}
 		return a.since.Compare(b.since)
 	})
-	for i := range t.buckets {
-		cached = append(cached, t.buckets[i].cache...)
-	}
+	t.eachBucket(func(_ int, b *bucket) { cached = append(cached, b.cache...) })
 	for _, e := range append(slots, cached...) {
 		all = append(all, e.Contact)
 	}
@@ -119,7 +124,8 @@ func (t *Table) At(a netip.AddrPort) (c Contact, known bool) {
 
 // Published returns the contacts fit to hand out: those that left no query unanswered since they last answered. The
 // order, by bucket and then by slot, changes only with the contacts themselves.
-func (t *Table) Published() (fit []Contact) {
+func (t *Table) Published() []Contact {
+	fit := make([]Contact, 0, t.Len())
 	t.each(func(e *entry) {
 		if e.failures == 0 {
 			fit = append(fit, e.Contact)

@@ -2,6 +2,7 @@ package router
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 
 	"kdht/bpf"
@@ -16,18 +17,22 @@ type View struct {
 }
 
 // NewView lays out a snapshot. It keeps s, which must not change any more. It fails if a table has more than 8
-// contacts for one prefix length, one ID twice, or our own ID: such a table has no defined answer.
+// contacts in one bucket, too many buckets, one ID twice, or our own ID: such a table has no defined answer.
 func NewView(s *bpf.Snapshot) (*View, error) {
 	v := &View{
 		snapshot: s,
 		secret:   secretWords(s.Secret),
 	}
+	width := max(s.Bits, 1)
+	if s.Bits < 0 || s.Bits > maxLevelBits {
+		return nil, fmt.Errorf("router: levels of %d bits; want 1 to %d", s.Bits, maxLevelBits)
+	}
 	var err error
-	v.sides[IPv4], err = newSide(s.ID4, "5:nodes", compactLen4, len(s.Nodes4), func(i int) []byte { return s.Nodes4[i][:] })
+	v.sides[IPv4], err = newSide(s.ID4, width, "5:nodes", compactLen4, len(s.Nodes4), func(i int) []byte { return s.Nodes4[i][:] })
 	if err != nil {
 		return nil, err
 	}
-	v.sides[IPv6], err = newSide(s.ID6, "6:nodes6", compactLen6, len(s.Nodes6), func(i int) []byte { return s.Nodes6[i][:] })
+	v.sides[IPv6], err = newSide(s.ID6, width, "6:nodes6", compactLen6, len(s.Nodes6), func(i int) []byte { return s.Nodes6[i][:] })
 	if err != nil {
 		return nil, err
 	}

@@ -13,22 +13,41 @@ import (
 	"kdht/router"
 )
 
-// randomSnapshot returns tables with up to n contacts in each family, spread over random buckets in random order.
-func randomSnapshot(r *rand.Rand, n int) *bpf.Snapshot {
-	s := &bpf.Snapshot{ID4: randomID(r), ID6: randomID(r)}
+// bucketOf is the bucket of an ID in a table with b bits to a level: the level, and in the last place its number there.
+func bucketOf(self, id router.ID, b int) (key [2]int) {
+	key[0] = router.PrefixLen(self, id)
+	return [2]int{key[0], numberIn(id, key[0], b)}
+}
+
+// numberIn is the number of the bucket of a level that an ID would belong to.
+func numberIn(id router.ID, level, b int) (n int) {
+	for i := level + 1; i < level+b; i++ {
+		n *= 2
+		if i < 160 && bit(id, i) {
+			n++
+		}
+	}
+	return n
+}
+
+// randomSnapshot returns tables with b bits to a level and up to n contacts in each family, spread over random buckets in
+// random order.
+func randomSnapshot(r *rand.Rand, b, n int) *bpf.Snapshot {
+	s := &bpf.Snapshot{Bits: b, ID4: randomID(r), ID6: randomID(r)}
 	binary.LittleEndian.PutUint64(s.Secret[:], r.Uint64())
 	binary.LittleEndian.PutUint64(s.Secret[8:], r.Uint64())
 	depth := 1 + r.IntN(160)
 	if n > 300 {
-		depth = 160
+		depth = max(2*n>>(b+2), bpf.MaxBuckets>>(b-1))
 	}
-	for _, id := range randomTable(r, s.ID4, n, depth) {
+	depth = min(depth, 160, bpf.MaxBuckets>>(b-1))
+	for _, id := range randomTable(r, s.ID4, b, n, depth) {
 		c := [26]byte(append(id[:], make([]byte, 6)...))
 		binary.BigEndian.PutUint32(c[20:], r.Uint32())
 		binary.BigEndian.PutUint16(c[24:], uint16(r.Uint32()))
 		s.Nodes4 = append(s.Nodes4, c)
 	}
-	for _, id := range randomTable(r, s.ID6, n, depth) {
+	for _, id := range randomTable(r, s.ID6, b, n, depth) {
 		c := [38]byte(append(id[:], make([]byte, 18)...))
 		binary.BigEndian.PutUint64(c[20:], r.Uint64())
 		binary.BigEndian.PutUint64(c[28:], r.Uint64())
@@ -38,21 +57,18 @@ func randomSnapshot(r *rand.Rand, n int) *bpf.Snapshot {
 	return s
 }
 
-// randomTable returns up to n different IDs, at most 8 for each prefix length below depth shared with self.
-func randomTable(r *rand.Rand, self router.ID, n, depth int) (ids []router.ID) {
+// randomTable returns up to n different IDs, at most 8 for each bucket of the levels below depth.
+func randomTable(r *rand.Rand, self router.ID, b, n, depth int) (ids []router.ID) {
 	seen := make(map[router.ID]bool)
-	for bucket := range depth {
-		room := 8
-		if left := 160 - bucket - 1; left < 3 {
-			room = 1 << left
-		}
-		for range room {
-			id := sharing(r, self, bucket)
-			for seen[id] {
-				id = sharing(r, self, bucket)
+	room := make(map[[2]int]int)
+	for level := range depth {
+		for range 8 << (b - 1) {
+			id := sharing(r, self, level)
+			if at := bucketOf(self, id, b); !seen[id] && room[at] < 8 {
+				seen[id] = true
+				room[at]++
+				ids = append(ids, id)
 			}
-			seen[id] = true
-			ids = append(ids, id)
 		}
 	}
 	r.Shuffle(len(ids), func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
@@ -60,7 +76,7 @@ func randomTable(r *rand.Rand, self router.ID, n, depth int) (ids []router.ID) {
 }
 
 // closestBySorting is the definition: the 8 smallest distances of all, put in the order of replies.
-func closestBySorting(self, target router.ID, table [][]byte) []byte {
+func closestBySorting(b int, self, target router.ID, table [][]byte) []byte {
 	type row struct {
 		contact []byte
 		dist    router.ID
@@ -69,11 +85,12 @@ func closestBySorting(self, target router.ID, table [][]byte) []byte {
 	all := make([]row, len(table))
 	diff := router.Distance(self, target)
 	for i, c := range table {
-		bucket := router.PrefixLen(self, router.ID(c))
-		all[i] = row{c, router.Distance(target, router.ID(c)), bucket}
-		if !bit(diff, bucket) {
-			all[i].visit = 320 - bucket
+		at := bucketOf(self, router.ID(c), b)
+		level := at[0]
+		if !bit(diff, level) {
+			level = 320 - level
 		}
+		all[i] = row{c, router.Distance(target, router.ID(c)), level<<4 | at[1] ^ numberIn(target, at[0], b)}
 	}
 	byDistance := slices.Clone(all)
 	slices.SortFunc(byDistance, func(a, b row) int { return bytes.Compare(a.dist[:], b.dist[:]) })
@@ -120,15 +137,15 @@ func targetFor(r *rand.Rand, self router.ID, table [][]byte) router.ID {
 
 func TestClosestIsExact(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 1))
-	sizes := []int{1280, 1280, 1280}
+	sizes := []int{1280, 1280, 4096, 4096, 4096}
 	for n := range 300 {
 		sizes = append(sizes, n)
 	}
 	for n := 300; n < 1280; n += 49 {
 		sizes = append(sizes, n)
 	}
-	for _, n := range sizes {
-		s := randomSnapshot(r, n)
+	for i, n := range sizes {
+		s := randomSnapshot(r, 1+i%bpf.MaxBits, n)
 		v, err := router.NewView(s)
 		if err != nil {
 			t.Fatal(err)
@@ -137,9 +154,9 @@ func TestClosestIsExact(t *testing.T) {
 			self, table := rows(s, f)
 			for range 20 {
 				target := targetFor(r, self, table)
-				want := closestBySorting(self, target, table)
+				want := closestBySorting(s.Bits, self, target, table)
 				if got := v.AppendClosest([]byte("x"), f, target); !bytes.Equal(got[1:], want) {
-					t.Fatalf("%v, %d contacts, self %v, target %v:\n got %x\nwant %x", f, len(table), self, target, got[1:], want)
+					t.Fatalf("%v, %d contacts, b = %d, self %v, target %v:\n got %x\nwant %x", f, len(table), s.Bits, self, target, got[1:], want)
 				}
 			}
 		}
@@ -180,7 +197,7 @@ func FuzzClosest(f *testing.F) {
 	f.Add(uint64(1), uint16(200), []byte("mnopqrstuvwxyz123456"))
 	f.Fuzz(func(t *testing.T, seed uint64, n uint16, target []byte) {
 		r := rand.New(rand.NewPCG(seed, 3))
-		s := randomSnapshot(r, int(n)%1281)
+		s := randomSnapshot(r, 1+int(seed%bpf.MaxBits), int(n)%1281)
 		v, err := router.NewView(s)
 		if err != nil {
 			t.Fatal(err)
@@ -189,7 +206,7 @@ func FuzzClosest(f *testing.F) {
 		copy(id[:], target)
 		for _, family := range []router.Family{router.IPv4, router.IPv6} {
 			self, table := rows(s, family)
-			want := closestBySorting(self, id, table)
+			want := closestBySorting(s.Bits, self, id, table)
 			if got := v.AppendClosest(nil, family, id); !bytes.Equal(got, want) {
 				t.Fatalf("%v: got %x, want %x", family, got, want)
 			}
@@ -204,7 +221,7 @@ func BenchmarkAppendClosest(b *testing.B) {
 		})
 	}
 	b.Run("sparse buckets/800", func(b *testing.B) {
-		benchmarkClosest(b, randomSnapshot(rand.New(rand.NewPCG(2, 4)), 800))
+		benchmarkClosest(b, randomSnapshot(rand.New(rand.NewPCG(2, 4)), 1, 800))
 	})
 }
 
@@ -229,7 +246,7 @@ func benchmarkClosest(b *testing.B, s *bpf.Snapshot) {
 
 // fullSnapshot returns tables as they are in a large network: full buckets from the farthest on.
 func fullSnapshot(r *rand.Rand, n int) *bpf.Snapshot {
-	s := randomSnapshot(r, 1280)
+	s := randomSnapshot(r, 1, 1280)
 	self4, self6 := s.ID4, s.ID6
 	s.Nodes4 = slices.DeleteFunc(s.Nodes4, func(c [26]byte) bool { return router.PrefixLen(self4, router.ID(c[:20])) >= n/8 })
 	s.Nodes6 = slices.DeleteFunc(s.Nodes6, func(c [38]byte) bool { return router.PrefixLen(self6, router.ID(c[:20])) >= n/8 })

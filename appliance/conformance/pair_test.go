@@ -83,7 +83,7 @@ func (p *pair) populate(t *testing.T, r *rig, n *node) {
 		if f.Family == "IPv6" {
 			to = node6
 		}
-		s := r.newSwarm(t, get[krpc.ID](t)(krpc.ParseID(f.ID)), to, pairBuckets, pairPerBucket)
+		s := r.newSwarm(t, get[krpc.ID](t)(krpc.ParseID(f.ID)), to, pairBuckets, 0, pairPerBucket)
 		if r == n.r {
 			s.join(t, n, s.nodes)
 			p.swarms = append(p.swarms, s)

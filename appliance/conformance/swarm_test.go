@@ -29,20 +29,15 @@ type swarm struct {
 	asked sync.Map // addresses of those that got a query
 }
 
-// newSwarm makes nodes for the routing table of self: perBucket of them in each of the first buckets, counted by the
-// number of leading bits that they share with self.
-func (r *rig) newSwarm(t *testing.T, self krpc.ID, to netip.AddrPort, buckets, perBucket int) *swarm {
+// newSwarm makes nodes for the routing table of self: perBucket of them in each bucket of the first levels, counted by the
+// number of leading bits shared with self, of which each is divided by so many bits more.
+func (r *rig) newSwarm(t *testing.T, self krpc.ID, to netip.AddrPort, levels, divided, perBucket int) *swarm {
 	t.Helper()
 	s := &swarm{to: to, index: make(map[netip.Addr]*router.Contact)}
 	rng := rand.New(rand.NewPCG(7, uint64(to.Addr().BitLen())))
-	for b := range buckets {
-		seen := map[krpc.ID]bool{}
+	for b := range levels << divided {
 		for range perBucket {
-			id := idInBucket(rng, self, b)
-			for seen[id] { // in the last buckets there are few
-				id = idInBucket(rng, self, b)
-			}
-			seen[id] = true
+			id := idInBucket(rng, self, b>>divided, b&(1<<divided-1), divided)
 			addr := netip.AddrPortFrom(swarmAddr(to.Addr().Is6(), len(s.nodes)+1), swarmPort)
 			s.nodes = append(s.nodes, router.Contact{ID: id, Addr: addr})
 		}
@@ -86,18 +81,21 @@ func swarmAddr(v6 bool, i int) netip.Addr {
 	return netip.AddrFrom4(a)
 }
 
-// idInBucket returns an ID that shares exactly n leading bits with self.
-func idInBucket(rng *rand.Rand, self krpc.ID, n int) krpc.ID {
+// idInBucket returns an ID that shares exactly level leading bits with self, and has a number in the next bits.
+func idInBucket(rng *rand.Rand, self krpc.ID, level, number, bits int) krpc.ID {
 	var id krpc.ID
 	for i := range id {
 		id[i] = byte(rng.Uint32())
 	}
-	for i := range n + 1 {
-		mask := byte(0x80) >> (i % 8)
-		id[i/8] = id[i/8]&^mask | self[i/8]&mask
-		if i == n {
-			id[i/8] ^= mask
+	for i := range level + 1 + bits {
+		bit := self[i/8] >> (7 - i%8) & 1
+		switch {
+		case i == level:
+			bit ^= 1
+		case i > level:
+			bit = byte(number >> (level + bits - i) & 1)
 		}
+		id[i/8] = id[i/8]&^(0x80>>(i%8)) | bit<<(7-i%8)
 	}
 	return id
 }
@@ -133,15 +131,21 @@ func (s *swarm) run() {
 	}
 }
 
-// closest returns the eight nodes closest to target, in compact form.
+// closest returns the eight nodes closest to target, in compact form. It does not sort all: many are asked at once.
 func (s *swarm) closest(target krpc.ID) (nodes, nodes6 []byte) {
-	sorted := slices.Clone(s.nodes)
-	slices.SortFunc(sorted, func(a, b router.Contact) int {
-		da, db := router.Distance(a.ID, target), router.Distance(b.ID, target)
-		return bytes.Compare(da[:], db[:])
-	})
+	var sorted []*router.Contact
+	for i := range s.nodes {
+		c := &s.nodes[i]
+		at := len(sorted)
+		for at > 0 && router.Closer(target, c.ID, sorted[at-1].ID) {
+			at--
+		}
+		if at < 8 {
+			sorted = slices.Insert(sorted[:min(len(sorted), 7)], at, c)
+		}
+	}
 	var all []byte
-	for _, c := range sorted[:min(8, len(sorted))] {
+	for _, c := range sorted {
 		all = krpc.AppendNode(all, c.ID, c.Addr)
 	}
 	if s.to.Addr().Is6() {

@@ -32,7 +32,8 @@ func full() status.Report {
 		Families: []status.Family{{
 			Family: "IPv4", ID: strings.Repeat("ab", 20), Listen: []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:6881")},
 			External: &external, Votes: 3, Secure: true, Contacts: 12, Good: 9, RTT: 0.0321, NetworkSize: 9876543,
-			Buckets: []status.Bucket{{PrefixLen: 0, Good: 7, Questionable: 1, Replacement: 4}, {PrefixLen: 1, Good: 2, Bad: 2}},
+			Bits:   4,
+			Levels: []status.Level{{PrefixLen: 0, Buckets: 2, Full: 1, Good: 7, Questionable: 1, Replacement: 4}, {PrefixLen: 1, Buckets: 1, Good: 2, Bad: 2}},
 		}},
 		Lookups: 1, InFlight: 4,
 		Recursion: status.Recursion{Allow: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, UnderWay: 2, Cached: 3, CacheBytes: 4096},

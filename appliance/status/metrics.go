@@ -36,7 +36,7 @@ var (
 	taskRestarts = desc("task_restarts_total", "Restarts of a task after failures.", "task")
 
 	contacts = desc("table_contacts", "Contacts in the routing table.", "family", "state")
-	buckets  = desc("table_buckets", "Buckets of the routing table that are not empty.", "family")
+	buckets  = desc("table_buckets", "Buckets of the routing table that have contacts.", "family")
 	idSecure = desc("node_id_secure", "Whether the node ID follows BEP 42.", "family")
 	rtt      = desc("rtt_seconds", "Smoothed round-trip time of the node's queries.", "family")
 	netSize  = desc("network_nodes_estimate", "Estimated number of nodes in the network; 0 if unknown.", "family")
@@ -109,18 +109,18 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		counter(taskRestarts, float64(t.Restarts), snake(t.Name))
 	}
 	for _, f := range r.Families {
-		var sum Bucket
-		for _, b := range f.Buckets {
-			sum.Good += b.Good
-			sum.Questionable += b.Questionable
-			sum.Bad += b.Bad
-			sum.Replacement += b.Replacement
+		var sum Level
+		for _, l := range f.Levels {
+			sum.Good += l.Good
+			sum.Questionable += l.Questionable
+			sum.Bad += l.Bad
+			sum.Replacement += l.Replacement
 		}
 		gauge(contacts, float64(sum.Good), f.Family, "good")
 		gauge(contacts, float64(sum.Questionable), f.Family, "questionable")
 		gauge(contacts, float64(sum.Bad), f.Family, "bad")
 		gauge(contacts, float64(sum.Replacement), f.Family, "replacement")
-		gauge(buckets, float64(len(f.Buckets)), f.Family)
+		gauge(buckets, float64(f.Buckets()), f.Family)
 		gauge(idSecure, truth(f.Secure), f.Family)
 		gauge(rtt, f.RTT, f.Family)
 		gauge(netSize, f.NetworkSize, f.Family)

@@ -58,7 +58,7 @@ func (r *Report) fill() {
 	r.Families = slices.Clone(r.Families) // they are the caller's
 	for i := range r.Families {
 		r.Families[i].Listen = orEmpty(r.Families[i].Listen)
-		r.Families[i].Buckets = orEmpty(r.Families[i].Buckets)
+		r.Families[i].Levels = orEmpty(r.Families[i].Levels)
 	}
 	r.Sections = slices.Clone(r.Sections)
 	for i := range r.Sections {
@@ -109,16 +109,19 @@ type Family struct {
 	Votes    int              `json:"votes"`              // of others for that address
 	Secure   bool             `json:"secure"`             // the ID follows BEP 42
 
-	Contacts    int      `json:"contacts"`
-	Good        int      `json:"good"`
-	Buckets     []Bucket `json:"buckets"`     // those that are not empty
-	RTT         float64  `json:"rtt"`         // mean of our queries, seconds
-	NetworkSize float64  `json:"networkSize"` // nodes in the network, 0 if unknown
+	Contacts    int     `json:"contacts"`
+	Good        int     `json:"good"`
+	Bits        int     `json:"bits"`        // b: a level of the routing table has 2^(b-1) buckets
+	Levels      []Level `json:"levels"`      // of the routing table, those that are not empty
+	RTT         float64 `json:"rtt"`         // mean of our queries, seconds
+	NetworkSize float64 `json:"networkSize"` // nodes in the network, 0 if unknown
 }
 
-// Bucket is one k-bucket.
-type Bucket struct {
+// Level is one level of a routing table.
+type Level struct {
 	PrefixLen    int `json:"prefixLen"` // leading bits that its contacts share with our ID
+	Buckets      int `json:"buckets"`   // that have contacts
+	Full         int `json:"full"`      // that have as many as they can
 	Good         int `json:"good"`
 	Questionable int `json:"questionable"`
 	Bad          int `json:"bad"`
@@ -132,6 +135,17 @@ type Recursion struct {
 	Cached     int            `json:"cached"`     // fetched items that are kept
 	CacheBytes int64          `json:"cacheBytes"` // what they take, about
 }
+
+// Buckets is how many buckets of the routing table have contacts.
+func (f Family) Buckets() (n int) {
+	for _, l := range f.Levels {
+		n += l.Buckets
+	}
+	return n
+}
+
+// LevelBuckets is how many buckets a level of the routing table has.
+func (f Family) LevelBuckets() int { return 1 << max(f.Bits-1, 0) }
 
 // Counter is one counter of the user-space half.
 type Counter struct {

@@ -1,10 +1,11 @@
 /*
  * The contacts closest to a target, exactly, without sorting the table.
  *
- * Let diff = self XOR target. The non-empty buckets whose bit is set in diff, from the most significant bit
+ * Let diff = self XOR target. The non-empty levels whose bit is set in diff, from the most significant bit
  * down, then the others, from the least significant bit up, come in order of distance: every contact of a
- * bucket is closer than all of the following. So buckets are taken whole until one does not fit, and only
- * that one is looked into.
+ * level is closer than all of the following. So do the buckets of a level, in rising order of their number
+ * XOR the target's bits in its place: what comes before those bits is the same for all of them. So buckets
+ * are taken whole until one does not fit, and only that one is looked into.
  */
 #pragma once
 
@@ -82,6 +83,57 @@ INLINE u32 nearest(const struct bucket *bucket, const u64 *target, u32 wanted)
 	return taken;
 }
 
+/* The number of the bucket of a level that a target belongs to; bits before the level's are ignored. */
+INLINE u32 bucket_of(const struct family *f, const u64 *target, u32 level)
+{
+	u32 word = level / 64 & 3, off = level & 63;
+	/* Two shifts of which neither is by 64; the word behind the last is part of the array, and 0. */
+	u64 bits = target[word] << off | target[word + 1 & 3] >> 1 >> (63 - off);
+
+	return (bits & ~0ULL >> 1) >> (f->shift & 63);
+}
+
+/* Of a set of numbers up to 15, the set of each number XOR by. */
+INLINE u32 xor_each(u32 set, u32 by)
+{
+	u32 t;
+
+	t = (set ^ set >> 1) & 0x5555 & -(by & 1);
+	set ^= t | t << 1;
+	t = (set ^ set >> 2) & 0x3333 & -(by >> 1 & 1);
+	set ^= t | t << 2;
+	t = (set ^ set >> 4) & 0x0f0f & -(by >> 2 & 1);
+	set ^= t | t << 4;
+	t = (set ^ set >> 8) & 0x00ff & -(by >> 3 & 1);
+	return set ^ t ^ t << 8;
+}
+
+/* Takes the level to visit next, with its buckets; LEVELS if none is left. */
+INLINE void next_level(struct walk *w, const struct family *f, const u64 *target)
+{
+	u32 level = LEVELS;
+
+	if (w->levels[0])
+		level = take_highest(&w->levels[0]);
+	else if (w->levels[1])
+		level = 64 + take_highest(&w->levels[1]);
+	else if (w->levels[2])
+		level = 128 + take_highest(&w->levels[2]);
+	else if (w->levels[5])
+		level = 128 + take_lowest(&w->levels[5]);
+	else if (w->levels[4])
+		level = 64 + take_lowest(&w->levels[4]);
+	else if (w->levels[3])
+		level = take_lowest(&w->levels[3]);
+	OPAQUE(level);
+	w->level = level;
+	if (level >= LEVELS)
+		return;
+	u32 by = bucket_of(f, target, level);
+	w->by = by;
+	w->buckets = xor_each(f->taken[level], by);
+}
+
 /*
  * Chooses the contacts of a family that are closest to the target, leaving their places in s->chosen, in the
  * order of the reply. A function of its own for the verifier, and for the queries, few in a large network,
@@ -93,27 +145,22 @@ __attribute__((noinline)) int choose(struct scratch *s, const struct snapshot *s
 		return 0;
 	const struct family *f = &snap->families[family ? IPV6 : IPV4];
 	const u64 *target = s->query.target;
-	u64 near0 = f->full[0] & (f->self[0] ^ target[0]), far0 = f->full[0] & ~near0;
-	u64 near1 = f->full[1] & (f->self[1] ^ target[1]), far1 = f->full[1] & ~near1;
-	u64 near2 = f->full[2] & (f->self[2] ^ target[2]), far2 = f->full[2] & ~near2;
+	struct walk *w = &s->walk;
 	u32 chosen = 0;
 
+	for (int i = 0; i < 3; i++) {
+		u64 near = f->full[i] & (f->self[i] ^ target[i]);
+		w->levels[i] = near;
+		w->levels[3 + i] = f->full[i] & ~near;
+	}
+	w->buckets = 0;
 	for (int i = 0; i < BUCKET_SIZE; i++) {
-		u32 index;
-		if (near0)
-			index = take_highest(&near0);
-		else if (near1)
-			index = 64 + take_highest(&near1);
-		else if (near2)
-			index = 128 + take_highest(&near2);
-		else if (far2)
-			index = 128 + take_lowest(&far2);
-		else if (far1)
-			index = 64 + take_lowest(&far1);
-		else if (far0)
-			index = take_lowest(&far0);
-		else
+		if (!w->buckets)
+			next_level(w, f, target);
+		u32 level = w->level, number = 63 - take_lowest(&w->buckets) ^ w->by;
+		if (level >= LEVELS)
 			break;
+		u32 index = f->place[level][number & (LEVEL_BUCKETS - 1)] - 1;
 		OPAQUE(index);
 		if (index >= BUCKETS)
 			break;
@@ -163,15 +210,22 @@ INLINE int put_closest(void *p, const void *end, const struct snapshot *snap, st
 	u64 near = f->full[0] & (f->self[0] ^ s->query.target[0]);
 
 	if (LIKELY(near)) {
-		u32 index = take_highest(&near);
-		const struct bucket *bucket = &f->buckets[index & 63];
-		if (LIKELY(bucket->count == BUCKET_SIZE)) {
-			if (p + BUCKET_SIZE * size > end)
-				return 0;
-			copy_words(p, v6 ? snap->nodes6[index & 63] : snap->nodes[index & 63],
-				   BUCKET_SIZE * size);
-			*sum += bucket->sum;
-			return 1;
+		/* Of the levels whose bits are all in the first word. */
+		u32 level = take_highest(&near) & 63;
+		u64 bits = s->query.target[0] << level & ~0ULL >> 1;
+		u32 number = bits >> (f->shift & 63);
+		u32 index = f->place[level][number & (LEVEL_BUCKETS - 1)] - 1;
+		OPAQUE(index);
+		if (LIKELY(level <= 64 - MAX_BITS && index < BUCKETS)) {
+			const struct bucket *bucket = &f->buckets[index];
+			if (LIKELY(bucket->count == BUCKET_SIZE)) {
+				if (p + BUCKET_SIZE * size > end)
+					return 0;
+				copy_words(p, v6 ? snap->nodes6[index] : snap->nodes[index],
+					   BUCKET_SIZE * size);
+				*sum += bucket->sum;
+				return 1;
+			}
 		}
 	}
 	choose(s, snap, v6);

@@ -24,10 +24,13 @@ enum ip {
 
 enum kademlia {
 	ID_LEN = 20,
-	BUCKET_SIZE = 8, /* k */
-	BUCKETS = 160,
-	NODE_LEN = 26,	/* BEP 5: ID, IPv4 address, port */
-	NODE6_LEN = 38, /* BEP 32 */
+	BUCKET_SIZE = 8,    /* k */
+	LEVELS = 160,	    /* lengths of prefix that a contact can share with us */
+	MAX_BITS = 5,	    /* largest b: bits of an ID that a level tells apart, its first included */
+	LEVEL_BUCKETS = 16, /* buckets of a level at that b */
+	BUCKETS = 512,	    /* that hold contacts, of a family, at most */
+	NODE_LEN = 26,	    /* BEP 5: ID, IPv4 address, port */
+	NODE6_LEN = 38,	    /* BEP 32 */
 	TOKEN_LEN = 8,
 	MAX_TID = 20,
 	KEY_LEN = 32, /* BEP 44: Ed25519 */

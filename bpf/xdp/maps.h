@@ -37,13 +37,20 @@ struct family {
 	u32 count;   /* contacts in a reply: BUCKET_SIZE, or all there are */
 	u8 key[16];  /* the key of the contacts and the length of their string */
 	u64 self[3]; /* our ID as numbers, most significant first, padded with zeros */
-	u64 full[3]; /* the non-empty buckets, bucket 0 in the most significant bit */
+	u64 full[3]; /* the levels that are not empty, level 0 in the most significant bit */
 	u8 lean[32]; /* the prefix without the asker's address */
 	u64 lean_sum;
+	u64 shift;	   /* 64 - b: what brings the bits of a level down from the top of a word */
+	u16 taken[LEVELS]; /* of each level, the buckets that hold contacts, bucket 0 in the lowest bit */
+	/* Where among the following each bucket of a level is, plus 1; 0: it holds no contacts. */
+	u16 place[LEVELS][LEVEL_BUCKETS];
 	struct bucket buckets[BUCKETS];
 };
 
-/* All that replies are made from: published as one value, so that a reply comes from one state of the table.
+/*
+ * All that replies are made from: published as one value, so that a reply comes from one state of the table.
+ * Level i has the contacts that share exactly i leading bits with us, in 2^(b-1) buckets by the bits that
+ * follow in their IDs. Zeros are an empty table.
  */
 struct snapshot {
 	u64 siphash[4]; /* its state after taking in the key */
@@ -55,8 +62,10 @@ struct snapshot {
 	u8 nodes6[BUCKETS][BUCKET_SIZE * NODE6_LEN];
 };
 
+/* User space writes it in place, and of a large table only what has changed. */
 struct snapshot_map {
 	MAP_UINT(type, MAP_ARRAY);
+	MAP_UINT(map_flags, MAP_MMAPABLE);
 	MAP_UINT(max_entries, 1);
 	MAP_TYPE(key, u32);
 	MAP_TYPE(value, struct snapshot);

@@ -66,6 +66,14 @@ struct level {
 	u8 pad[5];
 };
 
+/* How far the search for the closest contacts has come, see closest.h. */
+struct walk {
+	u64 levels[6]; /* still to be visited */
+	u32 level;     /* the one that is visited */
+	u32 by;	       /* the target's bits there */
+	u64 buckets;   /* of it, still to be visited, each number XOR by */
+};
+
 /* The state of one CPU. */
 struct scratch {
 	u64 tick;	      /* when the clock was last read, in jiffies */
@@ -87,9 +95,10 @@ struct scratch {
 	u32 vlan;     /* the tag, if there is one */
 	struct id held_key;
 	u32 pad_key;
-	u64 hot;		     /* with CONTINUE_HOT: where in the hot map, the value of "held" */
-	struct packet packet;	     /* for what carries on where answer() has left off, see carry_on() */
-	struct share share;	     /* see prepare_hot() */
+	u64 hot;	      /* with CONTINUE_HOT: where in the hot map, the value of "held" */
+	struct packet packet; /* for what carries on where answer() has left off, see carry_on() */
+	struct share share;   /* see prepare_hot() */
+	struct walk walk;
 	u16 chosen[2 * BUCKET_SIZE]; /* contacts for the reply: bucket * BUCKET_SIZE + place in it */
 	/* The parser's state, see bencode.h. */
 	u32 pos;

@@ -86,7 +86,7 @@ func (w *world) view(node int) (*router.View, error) {
 // newView returns the view of a node's table with b bits to a level.
 func (w *world) newView(node, bits int) (*router.View, error) {
 	w.table = w.appendTable(w.table[:0], node, bits)
-	s := &bpf.Snapshot{ID4: w.ids[node], Nodes4: make([][krpc.Node4Len]byte, len(w.table))}
+	s := &bpf.Snapshot{Bits: bits, ID4: w.ids[node], Nodes4: make([][krpc.Node4Len]byte, len(w.table))}
 	for i, c := range w.table {
 		n := &s.Nodes4[i]
 		copy(n[:], w.ids[c][:])
@@ -103,7 +103,7 @@ func (w *world) newView(node, bits int) (*router.View, error) {
 
 // newTable returns the table of a node whose contacts have all answered, one after the other since some time ago.
 func (w *world) newTable(node int, since time.Duration) *router.Table {
-	t := router.NewTable(router.TableConfig{Self: w.ids[node], Family: router.IPv4, Private: true})
+	t := router.NewTable(router.TableConfig{Self: w.ids[node], Family: router.IPv4, Private: true, Bits: w.bits})
 	w.table = w.appendTable(w.table[:0], node, w.bits)
 	for i, c := range w.table {
 		ago := since - since*time.Duration(i)/time.Duration(len(w.table))
