@@ -2,6 +2,7 @@ package router
 
 import (
 	"crypto/rand"
+	"io"
 	"net/netip"
 	"slices"
 	"time"
@@ -22,6 +23,8 @@ type TableConfig struct {
 	Family  Family
 	Private bool // a private network: any unicast address, IPv6 nodes unique by address, BEP 42 does not apply
 	Bits    int  // b, 1 to 5, see [Table]; 0 means 1
+	// Rand is where the IDs of [Table.RefreshTargets] are drawn from, for simulations; nil: from crypto/rand.
+	Rand io.Reader
 }
 
 // Table is the routing table of one family. Its 160 levels are the numbers of leading bits that a contact can share with our
@@ -57,6 +60,9 @@ type Table struct {
 // NewTable returns an empty table.
 func NewTable(c TableConfig) *Table {
 	c.Bits = min(max(c.Bits, 1), maxLevelBits)
+	if c.Rand == nil {
+		c.Rand = rand.Reader
+	}
 	return &Table{config: c, byAddr: make(map[netip.Addr]*entry), offered: newRecent()}
 }
 
@@ -416,7 +422,9 @@ func (t *Table) key(a netip.Addr) netip.Addr {
 
 // randomIn returns a random ID of a level, and there of the bucket that has a number; of any if that is -1.
 func (t *Table) randomIn(level, number int) (id ID) {
-	_, _ = rand.Read(id[:]) // never fails
+	if _, err := io.ReadFull(t.config.Rand, id[:]); err != nil {
+		_, _ = rand.Read(id[:]) // never fails
+	}
 	for i := range level + t.config.Bits {
 		if i == idBits || i > level && number < 0 {
 			break

@@ -11,5 +11,5 @@
 //   - Time is virtual. A round trip takes 20 to 200 ms, a function of the two nodes; no datagram is lost.
 //   - Dead nodes have just died: their neighbours do not know yet.
 //
-// Equal seeds give equal costs of lookups, whatever the number of CPUs.
+// Equal seeds give equal results but for the memory of a table, whatever the number of CPUs.
 package sim

@@ -46,8 +46,10 @@ func TestTablesHaveConverged(t *testing.T) {
 // What a node answers from is what its table publishes once all of its contacts have answered.
 func TestViewIsThatOfTheTable(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
-	w := newWorld(newNetwork(2000, 4), 1, 1)
-	for range 20 {
+	net := newNetwork(2000, 4)
+	for i := range 20 {
+		bits := 1 + i%maxBits
+		w := newWorld(net, bits, bits)
 		node := rng.IntN(2000)
 		v, err := w.view(node)
 		if err != nil {

@@ -1,7 +1,10 @@
 package sim
 
 import (
+	"encoding/binary"
 	"fmt"
+	"io"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -103,13 +106,21 @@ func (w *world) newView(node, bits int) (*router.View, error) {
 
 // newTable returns the table of a node whose contacts have all answered, one after the other since some time ago.
 func (w *world) newTable(node int, since time.Duration) *router.Table {
-	t := router.NewTable(router.TableConfig{Self: w.ids[node], Family: router.IPv4, Private: true, Bits: w.bits})
+	t := router.NewTable(router.TableConfig{Self: w.ids[node], Family: router.IPv4, Private: true, Bits: w.bits, Rand: w.newRand(node)})
 	w.table = w.appendTable(w.table[:0], node, w.bits)
 	for i, c := range w.table {
 		ago := since - since*time.Duration(i)/time.Duration(len(w.table))
 		t.Responded(w.contact(c), w.roundTrip(node, c), epoch.Add(-ago))
 	}
 	return t
+}
+
+// newRand returns the source of what a node draws at random.
+func (w *world) newRand(node int) io.Reader {
+	var seed [32]byte
+	binary.BigEndian.PutUint64(seed[:], w.seed)
+	binary.BigEndian.PutUint64(seed[8:], uint64(node))
+	return rand.NewChaCha8(seed)
 }
 
 // send sends a query from a node to another, which answers it in w.msg unless it is dead. What is exchanged is counted.

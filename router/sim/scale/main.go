@@ -17,8 +17,7 @@ import (
 
 const description = `Simulates networks of many nodes in this process, and writes what lookups cost there.
 
-DIR/scale.json is for programs, DIR/scale.md for people. Equal seeds give equal numbers; only the memory is measured, and the router
-draws the IDs that it looks up to refresh its table.
+DIR/scale.json is for programs, DIR/scale.md for people. Equal seeds give equal numbers; only the memory is measured.
 
 Example:
 
@@ -26,7 +25,7 @@ Example:
 
 var cli struct {
 	Nodes   []int   `help:"Sizes of networks." default:"100,1000,10000,100000,1000000"`
-	Bits    []int   `help:"Values of b, how many bits of an ID the routing table tells apart at a time." default:"1"`
+	Bits    []int   `help:"Values of b, how many bits of an ID the routing table tells apart at a time." default:"1,2,3,4,5"`
 	Dead    float64 `help:"Share of dead nodes in the second round of lookups." default:"0.2"`
 	Lookups int     `help:"Lookups of each kind, per network and round." default:"1000"`
 	Tables  int     `help:"Nodes whose tables are measured and kept up, per network." default:"8"`
