@@ -105,8 +105,8 @@ func (u *updated) runsKernel(ctx context.Context, n int, by string) {
 }
 
 // testFirmware updates a machine of which the firmware alone starts kernels, as the Raspberry Pi's does; here it is played by
-// package vm. The first trial is by the flag of gokrazy's init, the next of a slot in which init finds no file system, the
-// last one of another kernel, which the firmware is asked to start once.
+// package vm. The first trial is by the flag of gokrazy's init, the next one of another kernel, which the firmware is asked
+// to start once, the last of a slot in which init finds no file system: after that the kernel of the same release would stay.
 func testFirmware(ctx context.Context, t *testing.T) {
 	b := newBox(t, vm.Pi(), 2<<30)
 	b.stayOff = true // so that the firmware reads the disk anew
@@ -121,13 +121,6 @@ func testFirmware(ctx context.Context, t *testing.T) {
 	u.on(ctx)
 	u.ended(u.runs(ctx, bootdisk.Slot3), "committed", "")
 
-	u.send(ctx, release{root: r.root})
-	_, err := u.disk.WriteAt(noise(1<<20), pack.RootOffset) // after all checks
-	must(t, err)
-	u.leaves(ctx)
-	u.says(ctx, 0, "mount inactive root")
-	u.ended(u.runs(ctx, bootdisk.Slot3), "reverted", "a crash, or the power")
-
 	u.runsKernel(ctx, 0, maker)
 	r.boot = otherKernel(t, r.boot)
 	u.send(ctx, r)
@@ -139,6 +132,13 @@ func testFirmware(ctx context.Context, t *testing.T) {
 	u.on(ctx)
 	u.runs(ctx, bootdisk.Slot2)
 	u.runsKernel(ctx, 0, otherMaker)
+
+	u.send(ctx, release{root: r.root})
+	_, err := u.disk.WriteAt(noise(1<<20), pack.RootOffset+pack.RootSize) // after all checks
+	must(t, err)
+	u.leaves(ctx)
+	u.says(ctx, 0, "mount inactive root")
+	u.ended(u.runs(ctx, bootdisk.Slot2), "reverted", "a crash, or the power")
 }
 
 // leaves has a box restart that stays off when it does, and switches it on again.
