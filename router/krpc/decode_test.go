@@ -239,12 +239,12 @@ func acceptances() map[string]acceptance {
 			func(m *krpc.Message) bool { return m.ImpliedPort && !m.HasPort }},
 		"recursive announce without token": {recursive(query("announce_peer", hash+"4:porti1e"), "i1e"),
 			func(m *krpc.Message) bool {
-				return m.Recursive && m.Token == nil && krpc.CheckToken(m) == krpc.ErrArgToken
-			}}, //nolint:errorlint // the very value
+				return m.Recursive && m.Token == nil && errors.Is(krpc.CheckToken(m), krpc.ErrArgToken)
+			}},
 		"recursive put without token": {recursive(query("put", "1:v1:x"), "i7e"),
 			func(m *krpc.Message) bool {
-				return m.Recursive && m.Token == nil && krpc.CheckToken(m) == krpc.ErrArgToken
-			}}, //nolint:errorlint // the very value
+				return m.Recursive && m.Token == nil && errors.Is(krpc.CheckToken(m), krpc.ErrArgToken)
+			}},
 		"recursive put with token": {recursive(query("put", "5:token0:1:v1:x"), "i1e"),
 			func(m *krpc.Message) bool { return m.Recursive && m.Token != nil && krpc.CheckToken(m) == nil }},
 		"recursive get": {recursive(query("get", "4:salt1:s6:target20:"+target20), "i1e"),
