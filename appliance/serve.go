@@ -201,6 +201,7 @@ func (g *greeting) Run(ctx context.Context) error {
 	}
 	g.p.log.Info("serving", append(attrs, "network", r.Network, "state", g.p.cfg.State)...)
 	close(g.ready)
+	returnMemory()
 	<-ctx.Done()
 	g.p.log.Info("stopping")
 	return nil
