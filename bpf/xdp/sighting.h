@@ -19,7 +19,7 @@ enum {
  * waiting for it takes as long as a quarter of the answer; a node that is asked so often that it must leave
  * some out hears of more nodes than it can ever use.
  */
-const volatile u32 looks_per_tick SEC(".rodata") = 16;
+const volatile u32 looks_per_tick SEC(".rodata") = 4;
 
 static __attribute__((noinline)) void report(struct sighting *out, u64 high, u64 low, u16 port)
 {
