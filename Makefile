@@ -33,12 +33,12 @@ setup: ## install what the tests need (Debian packages when root; otherwise say 
 # -count=1: of the programs that tests build and run, go's cache of results knows nothing.
 .PHONY: test
 test: setup ## run every test (as root: also namespaces, XDP, real clients, three kernels in QEMU)
-	@KDHT_REQUIRE=$(REQUIRE) go test -count=1 -p 1 -timeout 20m ./...
+	@KDHT_REQUIRE=$(REQUIRE) go test -count=1 -p 1 -timeout 30m ./...
 
 .PHONY: test-image
 test-image: setup ## boot the images in virtual machines and test them (root; logs of failures in bin/logs)
 	@KDHT_IMAGE=1 KDHT_LOGS=$(CURDIR)/bin/logs KDHT_REQUIRE=$(REQUIRE) \
-		go test -count=1 -timeout 25m -parallel 3 -v ./image/boot $(ARGS)
+		go test -count=1 -timeout 40m -parallel 3 -v ./image/boot $(ARGS)
 
 .PHONY: soak-image
 soak-image: setup ## cut the power of an update at CUTS points (default 300): replayed, every 25th booted (root)

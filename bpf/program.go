@@ -41,7 +41,7 @@ type Config struct {
 	// that is held.
 	MaxHeld uint32
 	// Looks is how many askers a CPU looks at in a tick of the kernel's timer (1 to 10 ms) to see whether they are to be
-	// reported; zero means 16. Those that come after them are answered, but reported another time.
+	// reported; zero means 4. Those that come after them are answered, but reported another time.
 	Looks uint32
 	// HotBytes is the memory of the hot map, from which keys that are asked often are answered; half of it is for
 	// entries with at most 192 bytes of value, half for others. Zero means 4 MiB, a negative number that nothing is hot.
@@ -211,7 +211,7 @@ func VerifierLog() (string, error) {
 		return "", classify("raise the limit for locked memory", err)
 	}
 	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
-		Programs: ebpf.ProgramOptions{LogLevel: ebpf.LogLevelBranch},
+		Programs: ebpf.ProgramOptions{LogLevel: ebpf.LogLevelStats},
 	})
 	if err != nil {
 		return "", classify("load the XDP program", err)
