@@ -220,7 +220,7 @@ var errUpload = errors.New("the cable is out")
 
 // testBadProgram has the program of the update fail.
 func testBadProgram(ctx context.Context, t *testing.T) {
-	u := newUpdated(ctx, t, `"trial": "30s"`) // the shortest that there is
+	u := newUpdated(ctx, t, `"trial": "1m"`)
 	u.takesBackSpoilt(ctx, "crash", "does not run")
 	u.takesBackSpoilt(ctx, "hang", "does not run")
 	u.takesBackSpoilt(ctx, "port", "")
