@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -33,15 +32,7 @@ func (a announcer) Run(ctx context.Context) error {
 
 // TestExtension adds one of everything to a node and looks for it where the owner would.
 func TestExtension(t *testing.T) {
-	cfg := local(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0") // a port that is free
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg.HTTP = l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	cfg := local(t, "http", freeAddress(t))
 	a := announcer{make(chan struct{}), make(chan struct{})}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

@@ -21,15 +21,7 @@ func clientFrom(address string) *http.Client {
 // TestCrowd shows the page to somebody else while others hold as many connections as they get, and lets an upload of a known
 // client through.
 func TestCrowd(t *testing.T) {
-	cfg := local(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0") // a port that is free
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg.HTTP = l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	cfg := local(t, "http", freeAddress(t))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	served, begun := make(chan error, 1), make(chan struct{})

@@ -109,6 +109,24 @@ func (b *box) run(fn func(p disk.Place) error) {
 	})
 }
 
+// prepareInUse is what a boot does while somebody has a file of the mounted partition open.
+func (b *box) prepareInUse() (r disk.Report) {
+	b.t.Helper()
+	b.run(func(p disk.Place) error {
+		if err := p.Mount(); err != nil {
+			return err
+		}
+		f, err := os.Open(filepath.Join(p.Mountpoint, "empty"))
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		r, err = p.Prepare(b.t.Context(), slog.New(slog.NewTextHandler(b.t.Output(), nil)))
+		return err
+	})
+	return r
+}
+
 // put mounts the partition as gokrazy's init does and writes the files of a node.
 func (b *box) put() {
 	b.t.Helper()

@@ -115,21 +115,9 @@ func TestPrepareInUse(t *testing.T) {
 	b := newBox(t, 2*gib)
 	b.put()
 	b.tool("debugfs", "-w", "-R", "ssv error_count 3")
-	b.run(func(p disk.Place) error {
-		if err := p.Mount(); err != nil {
-			return err
-		}
-		f, err := os.Open(filepath.Join(p.Mountpoint, "empty"))
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		r, err := p.Prepare(t.Context(), slog.New(slog.NewTextHandler(t.Output(), nil)))
-		if err != nil || !r.Mounted || !strings.Contains(strings.Join(r.Sentences, " "), "could not be checked") {
-			t.Errorf("%+v, %v", r, err)
-		}
-		return nil
-	})
+	if r := b.prepareInUse(); !r.Mounted || !strings.Contains(strings.Join(r.Sentences, " "), "could not be checked") {
+		t.Errorf("%+v", r)
+	}
 }
 
 // TestRescueWaits interrupts a rescue after the files were saved, and keeps the old file system in use at the next boot: it must
@@ -141,22 +129,11 @@ func TestRescueWaits(t *testing.T) {
 	if err := disk.Save(t.Context(), section{b.file}, b.perm); err != nil {
 		t.Fatal(err)
 	}
-	b.run(func(p disk.Place) error {
-		if err := p.Mount(); err != nil {
-			return err
-		}
-		f, err := os.Open(filepath.Join(p.Mountpoint, "empty"))
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		r, err := p.Prepare(t.Context(), slog.New(slog.NewTextHandler(t.Output(), nil)))
-		said := strings.Join(r.Sentences, " ")
-		if err != nil || !r.Mounted || r.Grown() || !strings.Contains(said, "the rescue waits for the next boot") || strings.Contains(said, "grow") {
-			t.Errorf("%+v, %v", r, err)
-		}
-		return nil
-	})
+	r := b.prepareInUse()
+	said := strings.Join(r.Sentences, " ")
+	if !r.Mounted || r.Grown() || !strings.Contains(said, "the rescue waits for the next boot") || strings.Contains(said, "grow") {
+		t.Errorf("%+v", r)
+	}
 	if r := b.prepare(true); !r.SetAside || r.Saved < len(nodeFiles()) {
 		t.Errorf("the boot after that: %+v", r)
 	}
