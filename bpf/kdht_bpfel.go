@@ -411,32 +411,32 @@ type kdhtWays struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	kdhtMapBegun        = "begun"
-	kdhtMapBudgets      = "budgets"
-	kdhtMapClients      = "clients"
-	kdhtMapEndpoints    = "endpoints"
-	kdhtMapEvents       = "events"
-	kdhtMapExempt       = "exempt"
-	kdhtMapHeld         = "held"
-	kdhtMapHeldFilter   = "held_filter"
-	kdhtMapHotHits      = "hot_hits"
-	kdhtMapHotLarge     = "hot_large"
-	kdhtMapHotSmall     = "hot_small"
-	kdhtMapJoins        = "joins"
-	kdhtMapLive         = "live"
-	kdhtMapNeighbours   = "neighbours"
-	kdhtMapPending      = "pending"
-	kdhtMapProofs       = "proofs"
-	kdhtMapReasons      = "reasons"
-	kdhtMapRoutes       = "routes"
-	kdhtMapScratch      = "scratch"
-	kdhtMapSeen         = "seen"
-	kdhtMapSightings    = "sightings"
-	kdhtMapSnapshots    = "snapshots"
-	kdhtMapSources      = "sources"
-	kdhtProgKdht        = "kdht"
-	kdhtVarGeneric      = "generic"
-	kdhtVarLooksPerTick = "looks_per_tick"
+	kdhtMapBegun         = "begun"
+	kdhtMapBudgets       = "budgets"
+	kdhtMapClients       = "clients"
+	kdhtMapEndpoints     = "endpoints"
+	kdhtMapEvents        = "events"
+	kdhtMapExempt        = "exempt"
+	kdhtMapHeld          = "held"
+	kdhtMapHeldFilter    = "held_filter"
+	kdhtMapHotHits       = "hot_hits"
+	kdhtMapHotLarge      = "hot_large"
+	kdhtMapHotSmall      = "hot_small"
+	kdhtMapJoins         = "joins"
+	kdhtMapLive          = "live"
+	kdhtMapNeighbours    = "neighbours"
+	kdhtMapPending       = "pending"
+	kdhtMapProofs        = "proofs"
+	kdhtMapReasons       = "reasons"
+	kdhtMapRoutes        = "routes"
+	kdhtMapScratch       = "scratch"
+	kdhtMapSeen          = "seen"
+	kdhtMapSightings     = "sightings"
+	kdhtMapSnapshots     = "snapshots"
+	kdhtMapSources       = "sources"
+	kdhtProgKdht         = "kdht"
+	kdhtVarGeneric       = "generic"
+	kdhtVarLooksPerRound = "looks_per_round"
 )
 
 // loadKdht returns the embedded CollectionSpec for kdht.
@@ -517,8 +517,8 @@ type kdhtMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type kdhtVariableSpecs struct {
-	Generic      *ebpf.VariableSpec `ebpf:"generic"`
-	LooksPerTick *ebpf.VariableSpec `ebpf:"looks_per_tick"`
+	Generic       *ebpf.VariableSpec `ebpf:"generic"`
+	LooksPerRound *ebpf.VariableSpec `ebpf:"looks_per_round"`
 }
 
 // kdhtObjects contains all objects after they have been loaded into the kernel.
@@ -598,8 +598,8 @@ func (m *kdhtMaps) Close() error {
 //
 // It can be passed to loadKdhtObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kdhtVariables struct {
-	Generic      *ebpf.Variable `ebpf:"generic"`
-	LooksPerTick *ebpf.Variable `ebpf:"looks_per_tick"`
+	Generic       *ebpf.Variable `ebpf:"generic"`
+	LooksPerRound *ebpf.Variable `ebpf:"looks_per_round"`
 }
 
 // kdhtPrograms contains all programs after they have been loaded into the kernel.

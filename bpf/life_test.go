@@ -386,19 +386,19 @@ func TestSightings(t *testing.T) {
 	}
 }
 
-// TestLooks checks that a CPU looks at a few askers in a tick, and at others in the next.
+// TestLooks checks that a CPU looks at a few askers in a round of 34 ms, and at others in the next.
 func TestLooks(t *testing.T) {
 	p := private(t, bpf.Config{Looks: 3})
 	ready(t, p, nil, &bpf.Snapshot{})
-	const queries = 200_000 // take many ticks on any machine
+	const queries = 200_000 // take many rounds on any machine
 	begin, from := time.Now(), asker4
 	for range 20 {
 		from = netip.AddrPortFrom(from.Addr().Next(), from.Port())
 		run(t, p, queryTo(node4, from, []byte(ping)).frame(t))
 	}
-	ticks := 2 + uint64(time.Since(begin)/time.Millisecond)
-	if got := counts(t, p)["event/sighting"]; got < 3 || got > 3*ticks {
-		t.Errorf("%d of 20 askers were looked at in %d ticks of a millisecond at most", got, ticks)
+	rounds := 2 + uint64(time.Since(begin)>>25)
+	if got := counts(t, p)["event/sighting"]; got < 3 || got > 3*rounds {
+		t.Errorf("%d of 20 askers were looked at in %d rounds at most", got, rounds)
 	}
 	for range queries {
 		from = netip.AddrPortFrom(from.Addr().Next(), from.Port())

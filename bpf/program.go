@@ -40,8 +40,8 @@ type Config struct {
 	// of kernel memory for each key that it could know (rounded up to a power of two), and about 100 more for each
 	// that is held.
 	MaxHeld uint32
-	// Looks is how many askers a CPU looks at in a tick of the kernel's timer (1 to 10 ms) to see whether they are to be
-	// reported; zero means 4. Those that come after them are answered, but reported another time.
+	// Looks is how many askers a CPU looks at in 34 ms to see whether they are to be reported; zero means 64. Those that
+	// come after them are answered, but reported another time.
 	Looks uint32
 	// HotBytes is the memory of the hot map, from which keys that are asked often are answered; half of it is for
 	// entries with at most 192 bytes of value, half for others. Zero means 4 MiB, a negative number that nothing is hot.

@@ -13,7 +13,7 @@ func (p *Program) configure(spec *ebpf.CollectionSpec) error {
 	}
 	configureHot(spec, p.hotSize)
 	if p.looks > 0 {
-		if err := spec.Variables[kdhtVarLooksPerTick].Set(p.looks); err != nil {
+		if err := spec.Variables[kdhtVarLooksPerRound].Set(p.looks); err != nil {
 			return fmt.Errorf("set how many askers are looked at: %w", err)
 		}
 	}

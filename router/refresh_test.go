@@ -23,9 +23,14 @@ func TestCloseIDDoesNotMultiplyRefreshes(t *testing.T) {
 			}
 			time.Sleep(time.Hour)
 		})
-		t.Logf("%d queries in an hour, another node %d", queries[n.addr], queries[fleet[8].addr])
-		if queries[n.addr] > 3*queries[fleet[8].addr] {
-			t.Errorf("%d queries in an hour, another node %d", queries[n.addr], queries[fleet[8].addr])
+		most := 0
+		for _, other := range fleet {
+			if other != n {
+				most = max(most, queries[other.addr])
+			}
+		}
+		if queries[n.addr] > 2*most {
+			t.Errorf("%d queries in an hour, no other node more than %d", queries[n.addr], most)
 		}
 		if !published(n, m.contact()) {
 			t.Error("it is no contact")

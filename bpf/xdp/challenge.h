@@ -91,7 +91,9 @@ __attribute__((noinline)) int may_pass(struct scratch *s, const struct settings 
 	if (!live->unproven_cost || s->exempt || is_known(s, 1))
 		return 1;
 	struct budget *all = map_lookup(&budgets, &zero);
-	return (all && spend(&all->unproven, s->time, live->unproven_cost)) || is_exempt(s);
+	/* Filled at the beginning of each round, for the same reason as with sightings. */
+	u64 round = s->time >> ROUND_SHIFT << ROUND_SHIFT;
+	return (all && spend(&all->unproven, round, live->unproven_cost)) || is_exempt(s);
 }
 
 /* The cookie of the source in a period: 56 bits of SipHash-2-4 over address, port and period, and 8 of the

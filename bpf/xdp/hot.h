@@ -115,7 +115,7 @@ static __attribute__((noinline)) int prepare_hot(struct xdp_md *ctx)
 	}
 	if (settings->growth_cost && share->len > pk->len && !may_grow(s, settings, share->len - pk->len))
 		return CONTINUE_CHALLENGE;
-	if (s->looks < looks_per_tick && !q->read_only) {
+	if (s->looks < looks_per_round && !q->read_only) {
 		s->looks++;
 		note_sighting(ctx, pk, settings, s);
 	}

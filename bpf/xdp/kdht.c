@@ -19,9 +19,11 @@ INLINE int lease_runs(struct scratch *s, const struct settings *live)
 	u64 tick = jiffies64();
 
 	if (UNLIKELY(tick != s->tick)) {
+		u64 time = ktime_coarse();
 		s->tick = tick;
-		s->looks = 0;
-		s->time = ktime_coarse();
+		if ((time ^ s->time) >> ROUND_SHIFT)
+			s->looks = 0;
+		s->time = time;
 	}
 	return s->time < live->lease;
 }
@@ -85,7 +87,7 @@ INLINE int answer(struct xdp_md *ctx, const struct settings *settings, struct sc
 		s->query.lean = 1;
 		len -= pk->v6 ? PREFIX6_LEN - LEAN_LEN : PREFIX_LEN - LEAN_LEN;
 	}
-	if (s->looks < looks_per_tick && !s->query.read_only && !s->query.lean) {
+	if (s->looks < looks_per_round && !s->query.read_only && !s->query.lean) {
 		s->looks++;
 		note_sighting(ctx, pk, settings, s);
 	}

@@ -74,11 +74,14 @@ struct walk {
 	u64 buckets;   /* of it, still to be visited, each number XOR by */
 };
 
+/* What wakes user space on behalf of unproven sources comes in rounds of 2^ROUND_SHIFT ns, 34 ms. */
+enum { ROUND_SHIFT = 25 };
+
 /* The state of one CPU. */
 struct scratch {
 	u64 tick;	      /* when the clock was last read, in jiffies */
 	u64 time;	      /* what it said: CLOCK_MONOTONIC in ns */
-	u64 looks;	      /* at stamps of askers in this tick, see sighting.h */
+	u64 looks;	      /* at stamps of askers in this round, see sighting.h */
 	u32 changes;	      /* of IDs that were reported in one unit of time, see sighting.h */
 	u32 changes_unit;     /* which */
 	u64 hash;	      /* of the source, see limit.h */

@@ -15,11 +15,12 @@ enum {
 };
 
 /*
- * How many stamps a CPU looks at in a tick (1 to 10 ms), set by the loader. A stamp is seldom in a cache, and
- * waiting for it takes as long as a quarter of the answer; a node that is asked so often that it must leave
- * some out hears of more nodes than it can ever use.
+ * How many stamps a CPU looks at in a round, set by the loader. A stamp is seldom in a cache, and waiting for
+ * it takes as long as a quarter of the answer; a node that is asked so often that it must leave some out hears
+ * of more nodes than it can ever use. All at the beginning of a round: what wakes user space in a flood is
+ * cheaper the less often it does.
  */
-const volatile u32 looks_per_tick SEC(".rodata") = 4;
+const volatile u32 looks_per_round SEC(".rodata") = 64;
 
 static __attribute__((noinline)) void report(struct sighting *out, u64 high, u64 low, u16 port)
 {
