@@ -38,10 +38,10 @@ func (f *flood) source() netip.AddrPort {
 }
 
 // run floods for a time. It must stay on one thread.
-func (f *flood) run(d time.Duration) error {
+func (f *flood) run(enough func(elapsed time.Duration) bool) error {
 	const batch = 64
 	next := 0
-	for begin := time.Now(); time.Since(begin) < d; {
+	for begin := time.Now(); !enough(time.Since(begin)); {
 		for f.sock.pending() < batch {
 			payload := f.payloads[f.sent%len(f.payloads)]
 			i := next % ringSize
