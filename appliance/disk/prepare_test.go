@@ -14,6 +14,7 @@ import (
 
 	"kdht/appliance/disk"
 	"kdht/appliance/disk/disktest"
+	"kdht/appliance/disk/ext4"
 )
 
 // Places in the partition of a 2 GiB disk, in bytes.
@@ -66,6 +67,36 @@ func TestPrepareRepairs(t *testing.T) {
 			got := without(r)
 			if r.SetAside || c.want != "" && (len(got) == 0 || !strings.Contains(strings.Join(got, " "), c.want)) {
 				t.Errorf("%+v, want a sentence with %q", r, c.want)
+			}
+			if again := b.prepare(true); len(without(again)) != 0 {
+				t.Errorf("the boot after that: %q", again.Sentences)
+			}
+		})
+	}
+}
+
+// TestPrepareTornSuperblock cuts the power between the two sectors of the superblock while the file system is in use: neither half goes
+// with the other, no kernel mounts it, and nothing may be lost. On the disk there once was a larger file system of the same name.
+func TestPrepareTornSuperblock(t *testing.T) {
+	for name, old := range map[string]int64{"the first sector is old": 1024, "the second sector is old": 1536} {
+		t.Run(name, func(t *testing.T) {
+			b := newBox(t, 2*gib)
+			b.format(b.perm - 256*mib)
+			b.put()
+			before := make([]byte, 512)
+			if _, err := (section{b.file}).ReadAt(before, old); err != nil {
+				t.Fatal(err)
+			}
+			b.cut()
+			if _, err := (section{b.file}).WriteAt(before, old); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := ext4.ReadSuperblock(section{b.file}, 0); !errors.Is(err, ext4.ErrChecksum) {
+				t.Fatalf("the superblock is not torn: %v", err)
+			}
+			r := b.prepare(false)
+			if got := strings.Join(without(r), " "); r.SetAside || !strings.Contains(got, "The superblock was lost (superblock of group 0: wrong checksum)") {
+				t.Errorf("%+v", r)
 			}
 			if again := b.prepare(true); len(without(again)) != 0 {
 				t.Errorf("the boot after that: %q", again.Sentences)

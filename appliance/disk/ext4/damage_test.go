@@ -61,6 +61,28 @@ func TestRepair(t *testing.T) {
 	}
 }
 
+// TestEarlierLife formats a device anew that had a larger file system, as who writes an image to a card again does, which then has the
+// same UUID. The copies of the larger one must not be taken for those of the new one, whatever half of its superblock is left.
+func TestEarlierLife(t *testing.T) {
+	for name, uuid := range map[string][16]byte{"the same UUID": options.UUID, "another UUID": {1}} {
+		for left, broken := range map[string][2]int64{"first sector": {1536, 512}, "second sector": {1024, 512}, "nothing": {1024, 1024}} {
+			t.Run(name+", left: "+left, func(t *testing.T) {
+				f := image(t, 1300*mib)
+				o := options
+				o.Size, o.UUID = 175*mib, uuid
+				if err := ext4.Format(f, o); err != nil {
+					t.Fatal(err)
+				}
+				damage(t, f, broken[0], broken[1])
+				s, err := ext4.FindSuperblock(f, 1300*mib)
+				if err != nil || s.UUID != uuid || s.Size != 175*mib {
+					t.Errorf("%+v, %v", s, err)
+				}
+			})
+		}
+	}
+}
+
 // repair does what the boot code does, without the journal.
 func repair(t testing.TB, f *os.File) {
 	t.Helper()

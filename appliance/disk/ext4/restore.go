@@ -8,36 +8,34 @@ import (
 )
 
 // FindSuperblock looks for copies of the superblock of a file system that fills at most
-// size bytes, and gives the best: of the file system that most copies agree on, the
-// newest. Only copies with a right checksum count. The error wraps [ErrNoSuperblock]
+// size bytes, and gives the first: the kernel brings them up to date in their order when a file system grows, and those
+// behind the end of a small one may be of an earlier life of the device. What is left of the primary decides first, if it
+// has a name: a copy must have the same. Only copies with a right checksum count. The error wraps [ErrNoSuperblock]
 // if there is none; a file system of less than 128 MiB has no copy.
 func FindSuperblock(r io.ReaderAt, size int64) (*Superblock, error) {
-	var found []*Superblock
-	votes := map[[16]byte]int{}
+	name, named := nameOf(r)
 	for g := int64(1); g*blocksPerGroup*blockSize < size; g++ {
 		if !hasSuper(uint64(g)) {
 			continue
 		}
-		if s, err := ReadSuperblock(r, int(g)); err == nil && s.Size <= size {
-			found = append(found, s)
-			votes[s.UUID]++
+		if s, err := ReadSuperblock(r, int(g)); err == nil && s.Size <= size && (!named || s.UUID == name) {
+			return s, nil
 		}
 	}
-	if len(found) == 0 {
-		return nil, fmt.Errorf("no intact copy: %w", ErrNoSuperblock)
+	return nil, fmt.Errorf("no intact copy: %w", ErrNoSuperblock)
+}
+
+// nameOf gives the UUID in what is left of the primary superblock; named is false if it does not look like one.
+func nameOf(r io.ReaderAt) (uuid [16]byte, named bool) {
+	b := make([]byte, superSize)
+	var raw superblock
+	if _, err := r.ReadAt(b, superOffset); err != nil {
+		return uuid, false
 	}
-	best := found[0]
-	for _, s := range found[1:] {
-		switch {
-		case votes[s.UUID] != votes[best.UUID]:
-			if votes[s.UUID] > votes[best.UUID] {
-				best = s
-			}
-		case s.raw.Wtime > best.raw.Wtime, s.raw.Wtime == best.raw.Wtime && s.Size > best.Size:
-			best = s
-		}
+	if _, err := binary.Decode(b, binary.LittleEndian, &raw); err != nil {
+		return uuid, false
 	}
-	return best, nil
+	return raw.UUID, raw.Magic == superMagic
 }
 
 // RestoreSuperblock writes a copy in the place of the primary superblock. The copy does
