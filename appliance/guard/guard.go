@@ -17,6 +17,7 @@ import (
 type guard struct {
 	socket  string // of the appliance
 	records string // directory
+	line    string // command line of the kernel
 
 	say     func(string)
 	now     func() time.Duration // since the start of the machine
@@ -27,7 +28,7 @@ type guard struct {
 
 // run watches over a trial. It returns nil once that is committed, or not at all after a restart of the machine.
 func (g *guard) run(t bootdisk.Target) error {
-	deadline, passes := deadlineOf(g.records, t)
+	deadline, passes := deadlineOf(g.records, g.line, t)
 	g.say(fmt.Sprintf("slot %d is on trial: it must be well %d times in a row within %s", t.To, passes, (deadline - g.now()).Round(time.Second)))
 	good, last, failed := 0, "it was never asked", []string(nil)
 	for {

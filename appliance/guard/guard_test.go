@@ -164,8 +164,23 @@ func TestTerms(t *testing.T) {
 		if err := trial.Write(s.records, trial.TrialFile, r); err != nil {
 			t.Fatal(err)
 		}
-		if d, p := deadlineOf(s.records, target); d != trial.DefaultDeadline || p != trial.DefaultPasses {
+		if d, p := deadlineOf(s.records, "", target); d != trial.DefaultDeadline || p != trial.DefaultPasses {
 			t.Errorf("%+v gives %s, %d", r, d, p)
+		}
+	}
+}
+
+// TestTermsWithoutRecord has a trial find no record, as when /perm cannot be mounted: the kernel's command line has its deadline.
+func TestTermsWithoutRecord(t *testing.T) {
+	for _, c := range []struct {
+		seconds float64
+		want    time.Duration
+	}{{60, time.Minute}, {0, trial.DefaultDeadline}, {5, trial.DefaultDeadline}, {1e9, trial.DefaultDeadline}} {
+		s := newStage(t, func(int) any { return broken("store", "the state is in memory, and was not before") })
+		r := trial.Trial{Target: target, Deadline: c.seconds, Before: trial.Before{Kernel: true}}
+		s.line = "root=/dev/sda3 " + target.Marker() + " " + r.Word()
+		if err := s.run(target); !errors.Is(err, errRestart) || s.clock < c.want || s.clock > c.want+every {
+			t.Errorf("%q: %v after %s, want %s", s.line, err, s.clock, c.want)
 		}
 	}
 }

@@ -28,13 +28,13 @@ import (
 const every = 3 * time.Second
 
 func main() {
-	g := guard{say: say, now: sinceStart, sleep: time.Sleep, restart: restart}
+	g := guard{line: bootdisk.CommandLine(), say: say, now: sinceStart, sleep: time.Sleep, restart: restart}
 	flag.StringVar(&g.socket, "socket", "/run/kdht.sock", "Unix socket of the appliance")
 	flag.StringVar(&g.records, "records", "/perm/kdht/update", "directory of the records")
 	root := flag.String("root", "/", "root file system that is on trial")
 	flag.Parse()
 	place, err := bootdisk.Find(*root)
-	if t, ok := bootdisk.FindMarker(bootdisk.CommandLine()); err != nil && ok {
+	if t, ok := bootdisk.FindMarker(g.line); err != nil && ok {
 		// A trial that cannot be committed. It must end all the same.
 		g.commit = func(bootdisk.Target) error { return err }
 		say("guard: " + g.run(t).Error())
@@ -44,7 +44,7 @@ func main() {
 		say("no guard is needed: " + err.Error())
 		return
 	}
-	target, ok := place.RunningTrial(bootdisk.CommandLine(), bootdisk.ThisPlatform())
+	target, ok := place.RunningTrial(g.line, bootdisk.ThisPlatform())
 	if !ok {
 		return
 	}
@@ -117,12 +117,13 @@ func sinceStart() time.Duration {
 	return time.Duration(ts.Nano())
 }
 
-// deadlineOf gives the terms of a trial: those of its record, or the usual ones.
-func deadlineOf(dir string, t bootdisk.Target) (deadline time.Duration, passes int) {
-	deadline, passes = trial.DefaultDeadline, trial.DefaultPasses
+// deadlineOf gives the terms of a trial: those of its record, else those on the kernel's command line, else the usual ones.
+func deadlineOf(dir, line string, t bootdisk.Target) (deadline time.Duration, passes int) {
+	_, deadline, _ = trial.FindBefore(line)
+	passes = trial.DefaultPasses
 	var r trial.Trial
 	if ok, err := trial.Read(dir, trial.TrialFile, &r); ok && err == nil && r.Target.To == t.To {
-		if d := time.Duration(r.Deadline * float64(time.Second)); d >= 10*time.Second && d <= time.Hour {
+		if d, ok := r.Limit(); ok {
 			deadline = d
 		}
 		if r.Passes > 0 && r.Passes <= 100 {

@@ -15,7 +15,7 @@
 // In the trial the guard (appliance/guard) asks for [Health] until it passes several times in a row, and commits; when its
 // deadline passes it restarts the machine into what was there before. This package has a second, later deadline for when
 // the guard cannot run. Health demands what the version before did: its record is beside the others and, for a /perm that
-// cannot be read, in a word on the kernel's command line.
+// cannot be read, in a word on the kernel's command line, with the deadline.
 //
 // A failed trial condemns a release, which is then not pulled again, unless it ended without a word (the power?) or for
 // nothing but missing links, addresses and answers (the network?): then it is tried again a few times, ever later (doubt.go).

@@ -30,7 +30,7 @@ func (m *Manager) before() trial.Before {
 // Health checks what a version must do to be committed: what the one before did.
 func (m *Manager) Health() trial.Health {
 	r, now := m.o.Report(), m.before()
-	was, _ := trial.FindBefore(m.o.CommandLine)
+	was, _, _ := trial.FindBefore(m.o.CommandLine)
 	var t trial.Trial
 	if ok, err := trial.Read(m.dir, trial.TrialFile, &t); err == nil && ok {
 		was = t.Before

@@ -228,8 +228,8 @@ func checkState(t *testing.T, b *bench) {
 	if err := os.Remove(record); err != nil {
 		t.Fatal(err)
 	}
-	was, ok := trial.FindBefore(b.line)
-	if !ok || !was.Kernel || was.Good == 0 || was.Memory || was.Failing {
+	was, limit, ok := trial.FindBefore(b.line)
+	if !ok || limit != trial.DefaultDeadline || !was.Kernel || was.Good == 0 || was.Memory || was.Failing {
 		t.Errorf("before: %+v, of %q", was, b.line)
 	}
 	good, line := b.report, b.cmdline
@@ -247,7 +247,7 @@ func checkState(t *testing.T, b *bench) {
 		{before: trial.Before{Memory: true}, memory: true, store: true},
 		{before: trial.Before{Failing: true}, failure: "no space left on device", store: true},
 	} {
-		b.cmdline = strings.ReplaceAll(line, was.Word(), c.before.Word())
+		b.cmdline = strings.ReplaceAll(line, word(was), word(c.before))
 		b.memory, b.report.Store.Failure, b.report.Store.SetAside = c.memory, c.failure, c.aside
 		b.start(b.mount(bootdisk.Slot3))
 		for _, x := range b.m.Health().Checks {
@@ -261,6 +261,9 @@ func checkState(t *testing.T, b *bench) {
 		t.Fatal(err)
 	}
 }
+
+// word is what the kernel's command line says of what was before.
+func word(b trial.Before) string { return (&trial.Trial{Before: b}).Word() }
 
 // held looks for a release, and gives why that is not pulled.
 func (b *bench) held() string {

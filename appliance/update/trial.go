@@ -224,7 +224,7 @@ func (m *Manager) prepareOnce(d *bootdisk.Disk, t *trial.Trial) error {
 // trialLine is the command line of a trial.
 func trialLine(d *bootdisk.Disk, t *trial.Trial) (string, error) {
 	line, err := d.TrialLine(t.Target)
-	return line + " " + t.Before.Word(), err
+	return line + " " + t.Word(), err
 }
 
 // load loads the kernel of a trial.
@@ -307,7 +307,7 @@ func (m *Manager) leave(off bool) {
 		m.o.Log.Error("the firmware was not told of the trial", "err", err)
 		err = m.o.Machine.Restart()
 	case t != nil:
-		if err = m.disk(func(d *bootdisk.Disk) error { return d.Arm(t.Before.Word()) }); err != nil {
+		if err = m.disk(func(d *bootdisk.Disk) error { return d.Arm(t.Word()) }); err != nil {
 			m.o.Log.Error("the trial could not be armed", "err", err)
 		}
 		err = m.o.Machine.Restart()
@@ -332,12 +332,13 @@ func (m *Manager) outcome(reason string) {
 // watch follows a trial that this version is on, until it is committed. It restarts the machine when the guard ought to
 // have done so and has not.
 func (m *Manager) watch(ctx context.Context) error {
-	limit := trial.DefaultDeadline
+	_, limit, _ := trial.FindBefore(m.o.CommandLine)
 	var t trial.Trial
-	if ok, err := trial.Read(m.dir, trial.TrialFile, &t); err != nil {
+	if _, err := trial.Read(m.dir, trial.TrialFile, &t); err != nil {
 		m.o.Log.Warn("the record of the trial cannot be read", "err", err)
-	} else if ok {
-		limit = time.Duration(t.Deadline * float64(time.Second))
+	}
+	if d, ok := t.Limit(); ok {
+		limit = d
 	}
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()

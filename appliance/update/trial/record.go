@@ -5,10 +5,12 @@ package trial
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -26,10 +28,12 @@ const (
 	OutcomeFile = "outcome.json"
 )
 
-// DefaultDeadline and DefaultPasses are what the guard uses when there is no record of the trial.
+// DefaultDeadline and DefaultPasses are what the guard uses when nothing says how long the trial is.
 const (
 	DefaultDeadline = 5 * time.Minute
 	DefaultPasses   = 5
+	// What else is said is believed between these.
+	minDeadline, maxDeadline = 10 * time.Second, time.Hour
 )
 
 // Trial is the record of a trial, for the guard and for whoever starts after it.
@@ -62,12 +66,26 @@ type Before struct {
 	Tasks []string `json:"tasks,omitempty"`
 }
 
-// beforeKey begins the word that tells [Before] on the kernel's command line, for a trial that finds no record.
+// Limit is how long after the start of the machine a trial ends that was not committed; ok is false if the record does not say so.
+func (t *Trial) Limit() (d time.Duration, ok bool) {
+	d = time.Duration(t.Deadline * float64(time.Second))
+	return d, d >= minDeadline && d <= maxDeadline
+}
+
+// beforeKey begins the word on the kernel's command line for a trial that finds no record, as when /perm cannot be mounted: it tells
+// [Before], and behind a comma the deadline in seconds.
 const beforeKey = "kdht.before="
 
 // Word is the word for the kernel's command line.
-func (b Before) Word() string {
-	s := beforeKey
+func (t *Trial) Word() string {
+	s := beforeKey + t.Before.letters()
+	if d, ok := t.Limit(); ok {
+		s += fmt.Sprintf(",%d", int(d.Seconds()))
+	}
+	return s
+}
+
+func (b Before) letters() (s string) {
 	for _, x := range []struct {
 		yes    bool
 		letter string
@@ -79,19 +97,27 @@ func (b Before) Word() string {
 	return s
 }
 
-// FindBefore reads the word from a command line; ok says whether there is one.
-func FindBefore(line string) (b Before, ok bool) {
+// FindBefore reads the word from a command line; ok says whether there is one, and limit is [DefaultDeadline] if it has none.
+func FindBefore(line string) (b Before, limit time.Duration, ok bool) {
 	for _, w := range strings.Fields(line) {
-		if s, found := strings.CutPrefix(w, beforeKey); found {
-			has := func(letter string) bool { return strings.Contains(s, letter) }
-			b = Before{Kernel: has("k"), Memory: has("m"), Failing: has("f"), NoLink: has("l"), NoAddress: has("a")}
-			if has("g") {
-				b.Good = 1
-			}
-			return b, true
+		s, found := strings.CutPrefix(w, beforeKey)
+		if !found {
+			continue
 		}
+		letters, seconds, _ := strings.Cut(s, ",")
+		has := func(letter string) bool { return strings.Contains(letters, letter) }
+		b = Before{Kernel: has("k"), Memory: has("m"), Failing: has("f"), NoLink: has("l"), NoAddress: has("a")}
+		if has("g") {
+			b.Good = 1
+		}
+		var t Trial
+		t.Deadline, _ = strconv.ParseFloat(seconds, 64) // 0 is none
+		if limit, ok = t.Limit(); !ok {
+			limit = DefaultDeadline
+		}
+		return b, limit, true
 	}
-	return b, false
+	return b, DefaultDeadline, false
 }
 
 // Outcome is what the guard leaves behind.
