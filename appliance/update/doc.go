@@ -23,7 +23,7 @@
 // With a release key configured nothing is written that a signed manifest does not describe: it comes first, as PUT
 // /update/manifest, or with the files of a release that the box pulls by itself (pull.go). Its serial must not go back, unless
 // whoever knows the password names the version that is to come back, which is in the history as a downgrade; a place of releases alone
-// cannot make a box go back. A box without a password takes what is newer and signed, and nothing else.
+// cannot make a box go back. Below the floor that a committed release names (Manifest.Floor) nobody can, by name or by rollback. A box without a password takes what is newer and signed, and nothing else.
 // A root file system that is refused after it was written is made unmountable in its slot, and a rollback goes only to what
 // ran before or was signed. From a request to restart on nothing begins any more: what is tried is what was checked.
 //

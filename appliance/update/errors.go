@@ -19,6 +19,8 @@ var (
 	ErrUnsigned = errors.New("this box takes signed releases only (its configuration has update.key): use \"kdht update apply\", or PUT the release's manifest.json to /update/manifest first")
 	// ErrDowngrade says that a release is older than the one that was committed.
 	ErrDowngrade = errors.New("the release is not newer than what this box has had: \"kdht update apply --downgrade VERSION\" takes it if you name its version")
+	// ErrFloor says that a release is older than what may be installed after one that was committed.
+	ErrFloor = errors.New("the release is too old: one that this box has had forbids to go back so far")
 	// ErrOther says that a release is not the old one that was asked for.
 	ErrOther = errors.New("the release is not the version that was asked for")
 	// ErrSession says that another client has not done with its update.
@@ -38,7 +40,7 @@ func statusOf(err error) int {
 	switch {
 	case errors.Is(err, ErrTrial), errors.Is(err, ErrBusy), errors.Is(err, ErrSession), errors.Is(err, ErrOther), errors.Is(err, ErrNothing), errors.Is(err, ErrNoRollback):
 		return http.StatusConflict
-	case errors.Is(err, ErrUnsigned), errors.Is(err, ErrDowngrade), errors.Is(err, manifest.ErrUnsigned), errors.Is(err, manifest.ErrSignature):
+	case errors.Is(err, ErrUnsigned), errors.Is(err, ErrDowngrade), errors.Is(err, ErrFloor), errors.Is(err, manifest.ErrUnsigned), errors.Is(err, manifest.ErrSignature):
 		return http.StatusForbidden
 	case errors.Is(err, bootdisk.ErrTooLarge):
 		return http.StatusRequestEntityTooLarge

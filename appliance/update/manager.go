@@ -214,7 +214,7 @@ func (m *Manager) learn(t *trial.Trial, selected bootdisk.Selection, u *store.Up
 		}
 		m.problem = fmt.Sprintf("The last update, to %s, was taken back: %s.", u.To, u.Reason)
 	} else {
-		m.slots.Serial = max(m.slots.Serial, t.Serial)
+		m.slots.Serial, m.slots.Floor = max(m.slots.Serial, t.Serial), max(m.slots.Floor, t.Floor)
 		if r := m.slots.Slots[t.Target.To]; r != nil {
 			r.Boot = selected.Boot
 		}

@@ -30,6 +30,11 @@ func publicKey() string { return hex.EncodeToString(releaseKey.Public().(ed25519
 // release makes a release folder of v2.
 func release(t *testing.T, serial uint64, key ed25519.PrivateKey) (dir string, doc []byte) {
 	t.Helper()
+	return releaseWithFloor(t, serial, 0, key)
+}
+
+func releaseWithFloor(t *testing.T, serial, floor uint64, key ed25519.PrivateKey) (dir string, doc []byte) {
+	t.Helper()
 	dir = t.TempDir()
 	image := manifest.Image{Instance: runtime.GOARCH, Arch: runtime.GOARCH}
 	for f, name := range map[*manifest.File]string{&image.Root: "v2.squashfs", &image.Boot: "v2.fat", &image.MBR: "v2.mbr"} {
@@ -40,7 +45,7 @@ func release(t *testing.T, serial uint64, key ed25519.PrivateKey) (dir string, d
 			t.Fatal(err)
 		}
 	}
-	m := manifest.Manifest{Product: manifest.Product, Version: fmt.Sprintf("v2.%d", serial), Serial: serial, Images: []manifest.Image{image}}
+	m := manifest.Manifest{Product: manifest.Product, Version: fmt.Sprintf("v2.%d", serial), Serial: serial, Floor: floor, Images: []manifest.Image{image}}
 	doc, err := manifest.Sign(&m, key)
 	if err != nil {
 		t.Fatal(err)
@@ -133,6 +138,54 @@ func TestDowngrade(t *testing.T) {
 	b.start(b.mount(bootdisk.Slot3))
 	if u := b.last(); u.Result != "committed" || u.Reason != "downgrade: serial 1 after 1" {
 		t.Errorf("%+v", u)
+	}
+}
+
+// TestFloor commits a release that forbids what is older: from then on it is taken neither by its name nor as the version before. Until
+// it was committed, and from a manifest that nobody vouches for, a floor forbids nothing.
+func TestFloor(t *testing.T) {
+	for name, key := range map[string]string{"signed": publicKey(), "without a key": ""} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, func(b *bench) { b.cfg.Update.Key = key })
+			announce := func(serial, floor uint64, query string) (int, string) {
+				_, doc := releaseWithFloor(t, serial, floor, releaseKey)
+				return b.request(http.MethodPut, "update/manifest"+query, bytes.NewReader(doc))
+			}
+			if code, text := announce(9, 5, ""); code != http.StatusOK {
+				t.Fatalf("%d %s", code, text)
+			}
+			if code, text := announce(4, 0, ""); code != http.StatusOK { // the one before was not committed
+				t.Fatalf("%d %s", code, text)
+			}
+			if code, text := announce(9, 5, ""); code != http.StatusOK {
+				t.Fatalf("%d %s", code, text)
+			}
+			b.trialOfV2("v2")
+			target, _ := bootdisk.FindMarker(b.line)
+			b.disk(func(d *bootdisk.Disk) error { return d.Commit(target) })
+			for range 2 { // it is kept
+				b.start(b.mount(bootdisk.Slot3))
+			}
+			back, text := b.request(http.MethodPost, "update/rollback", nil)
+			if key == "" {
+				if back != http.StatusOK {
+					t.Errorf("rollback: %d %s", back, text)
+				}
+				if code, text := announce(4, 0, "?downgrade=v2.4"); code != http.StatusOK {
+					t.Errorf("%d %s", code, text)
+				}
+				return
+			}
+			if back != http.StatusConflict || !strings.Contains(text, "has serial 1, and a release that this box has had forbids what is below 5") {
+				t.Errorf("rollback: %d %s", back, text)
+			}
+			if code, text := announce(4, 0, "?downgrade=v2.4"); code != http.StatusForbidden || !strings.Contains(text, "too old") {
+				t.Errorf("%d %s", code, text)
+			}
+			if code, text := announce(5, 0, "?downgrade=v2.5"); code != http.StatusOK {
+				t.Errorf("at the floor: %d %s", code, text)
+			}
+		})
 	}
 }
 

@@ -9,6 +9,7 @@ const slotsFile = "slots.json"
 type slotRecord struct {
 	Version string `json:"version"`
 	Serial  uint64 `json:"serial"`
+	Floor   uint64 `json:"floor,omitempty"` // that its manifest names
 	Size    int64  `json:"size"`
 	SHA256  string `json:"sha256"`
 	// Boot is where the boot file system lies that it ran with last, as the number of sectors reserved before it.
@@ -18,7 +19,8 @@ type slotRecord struct {
 }
 
 type slots struct {
-	Serial uint64 `json:"serial"` // highest that was ever committed
+	Serial uint64 `json:"serial"`          // highest that was ever committed
+	Floor  uint64 `json:"floor,omitempty"` // highest of those that were
 	// Rejected is the serial of the last release that was tried and did not prove well. It is not pulled again.
 	Rejected uint64                        `json:"rejected,omitempty"`
 	Doubt    doubt                         `json:"doubt,omitzero"` // about the last one that is not proven to be bad

@@ -14,6 +14,7 @@ import (
 type Status struct {
 	Version string        `json:"version"` // what runs
 	Serial  uint64        `json:"serial"`  // highest that was committed
+	Floor   uint64        `json:"floor"`   // lowest that is taken; 0: any
 	Slot    bootdisk.Slot `json:"slot"`
 	// Instance is the kind of box, as releases name it.
 	Instance string `json:"instance"`
@@ -54,10 +55,10 @@ func (m *Manager) Status() Status {
 	if m.noDisk != nil {
 		s.Unavailable = m.noDisk.Error()
 	}
-	held := m.held(time.Now())
+	held, floor := m.held(time.Now()), m.floor()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s.Serial, s.Trial, s.Problem = max(m.slots.Serial, m.running.Serial), m.tried != nil, m.problem
+	s.Serial, s.Floor, s.Trial, s.Problem = max(m.slots.Serial, m.running.Serial), floor, m.tried != nil, m.problem
 	if m.armed != nil {
 		s.Armed = named(m.armed.To, m.armed.Target.To)
 	}

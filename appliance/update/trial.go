@@ -73,6 +73,9 @@ func (m *Manager) Rollback(by string) error {
 	if record != nil && record.Reverted {
 		return fmt.Errorf("%w: what is in slot %d was tried and taken back", ErrNoRollback, to)
 	}
+	if floor := m.floor(); record != nil && record.Serial < floor {
+		return fmt.Errorf("%w: what is in slot %d has serial %d, and a release that this box has had forbids what is below %d", ErrNoRollback, to, record.Serial, floor)
+	}
 	slot, err := m.place.OpenSlot(to)
 	if err != nil {
 		return err
@@ -120,7 +123,7 @@ func (m *Manager) Rollback(by string) error {
 func (m *Manager) arm(r *slotRecord, boot int, note, by string) error {
 	t := &trial.Trial{
 		Target: bootdisk.Target{From: m.place.Running, To: m.place.Running.Other(), Boot: boot, Platform: m.o.Platform},
-		From:   m.version(), To: r.Version, Serial: r.Serial, By: by, Method: byFlag, Note: note, Armed: time.Now(),
+		From:   m.version(), To: r.Version, Serial: r.Serial, Floor: r.Floor, By: by, Method: byFlag, Note: note, Armed: time.Now(),
 		Deadline: m.o.Config.Update.Trial.Seconds(), Passes: trial.DefaultPasses,
 		Before: m.before(),
 	}

@@ -58,6 +58,8 @@ func (m *Manager) Announce(doc []byte, downgrade, by string) error {
 	switch {
 	case !ok:
 		return m.refuse(by, man.Version, fmt.Errorf("%w: the release has nothing for %s", ErrMismatch, instance()))
+	case man.Serial < m.floor():
+		return m.refuse(by, man.Version, fmt.Errorf("%w (serial %d, and %d is the lowest)", ErrFloor, man.Serial, m.floor()))
 	case downgrade != "" && downgrade != man.Version:
 		return m.refuse(by, man.Version, fmt.Errorf("%w: it is %q, and not %q", ErrOther, man.Version, downgrade))
 	case downgrade == "" && man.Serial <= m.serial():
@@ -80,6 +82,16 @@ func (m *Manager) serial() uint64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return max(m.slots.Serial, m.running.Serial)
+}
+
+// floor is the lowest serial that this box takes: of manifests that nobody vouched for, none counts.
+func (m *Manager) floor() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.key == nil {
+		return 0
+	}
+	return m.slots.Floor
 }
 
 // want gives the file of the manifest that an upload must be, nil if any may come.
@@ -161,6 +173,9 @@ func (m *Manager) root(r io.Reader, length int64) (sums, error) {
 	defer m.mu.Unlock()
 	if man := m.staged.manifest; man != nil {
 		record.Version, record.Serial = man.Version, man.Serial
+		if m.key != nil {
+			record.Floor = man.Floor
+		}
 	}
 	if record.Version == "" {
 		record.Version = record.SHA256[:12]

@@ -19,13 +19,15 @@ type releaseCmd struct {
 	Dir       string   `placeholder:"DIR" help:"Where the release goes (bin/release/VERSION of the checkout)."`
 	Version   string   `placeholder:"TEXT" help:"Name of the release (as git describes the checkout)."`
 	Instances []string `arg:"" optional:"" help:"Instances to release; all of them if none is given."`
+	Floor     uint64   `placeholder:"SERIAL" help:"Boxes that have committed this release take none with a lower serial any more, and do not go back to one."`
 	Dirty     bool     `help:"Release although files differ from the commit."`
 }
 
 func (releaseCmd) Help() string {
 	return `Writes a folder that boxes update from, by URL or by hand: per instance the compressed disk image, root and boot file systems, boot
 code and SBOM; SHA256SUMS; and manifest.json, which names all of them and is signed. The serial number of the release, by which
-boxes tell newer from older, is the time of the commit.
+boxes tell newer from older, is the time of the commit. A floor is for releases that mend a hole: boxes then refuse what is older for
+good, also from somebody who knows the password.
 
 Examples:
 
@@ -59,7 +61,7 @@ func (c *releaseCmd) Run(ctx context.Context) error {
 	if len(c.Instances) == 0 {
 		c.Instances = pack.Instances()
 	}
-	m := manifest.Manifest{Product: manifest.Product, Version: c.Version, Serial: src.Serial(), Created: src.Time}
+	m := manifest.Manifest{Product: manifest.Product, Version: c.Version, Serial: src.Serial(), Floor: c.Floor, Created: src.Time}
 	var sums strings.Builder
 	for _, name := range c.Instances {
 		img, err := build(ctx, src, name, pack.Options{Version: c.Version, SBOM: true})

@@ -20,9 +20,11 @@ const Product = "kdht"
 
 // Manifest describes one release.
 type Manifest struct {
-	Product string    `json:"product"` // [Product]
-	Version string    `json:"version"` // for people, as in "v0.3.0"
-	Serial  uint64    `json:"serial"`  // grows with every release; a box never goes back by itself
+	Product string `json:"product"` // [Product]
+	Version string `json:"version"` // for people, as in "v0.3.0"
+	Serial  uint64 `json:"serial"`  // grows with every release; a box never goes back by itself
+	// Floor is the lowest serial that a box takes once it has committed this release, whoever asks for what is older; 0: any.
+	Floor   uint64    `json:"floor,omitempty"`
 	Created time.Time `json:"created"`
 	Images  []Image   `json:"images"`
 }
@@ -72,6 +74,8 @@ func (m *Manifest) Validate() error {
 		return bad("the version %q is no short text", m.Version)
 	case m.Serial == 0:
 		return bad("the serial is 0")
+	case m.Floor > m.Serial:
+		return bad("its floor %d is above its serial %d", m.Floor, m.Serial)
 	case len(m.Images) == 0:
 		return bad("it has no images")
 	}

@@ -123,6 +123,7 @@ func TestInvalid(t *testing.T) {
 		"no version": func(m *manifest.Manifest) { m.Version = "" },
 		"control":    func(m *manifest.Manifest) { m.Version = "v1\n" },
 		"no serial":  func(m *manifest.Manifest) { m.Serial = 0 },
+		"floor":      func(m *manifest.Manifest) { m.Floor = m.Serial + 1 },
 		"no images":  func(m *manifest.Manifest) { m.Images = nil },
 		"twice":      func(m *manifest.Manifest) { m.Images = append(m.Images, m.Images[0]) },
 		"path":       func(m *manifest.Manifest) { m.Images[0].Root.Name = "../root" },

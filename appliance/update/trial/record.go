@@ -42,6 +42,7 @@ type Trial struct {
 	From     string          `json:"from"` // versions
 	To       string          `json:"to"`
 	Serial   uint64          `json:"serial"`
+	Floor    uint64          `json:"floor,omitempty"` // lowest serial that is taken after it
 	By       string          `json:"by"`
 	Method   string          `json:"method"` // "kexec", "flag" or "once"
 	Note     string          `json:"note,omitempty"`
