@@ -16,20 +16,51 @@ type guests struct {
 	max, perAddress int
 
 	mu  sync.Mutex
-	all map[net.Conn]*guest
+	all map[net.Conn]*Connection
 }
 
-// guest is one connection.
-type guest struct {
-	of    *guests
-	from  netip.Addr
-	since time.Time
-	busy  bool // a request is being read or answered
-	kept  bool // until that was answered
+// Connection is one that a client has to the status page.
+type Connection struct {
+	of     *guests
+	from   netip.Addr
+	since  time.Time
+	busy   bool          // a request is being read or answered
+	kept   bool          // until that was answered
+	closed chan struct{} // closed when it is
+}
+
+// ConnectionOf gives the connection by which a request came; nil elsewhere than under [Host.Handle].
+func ConnectionOf(ctx context.Context) *Connection {
+	x, _ := ctx.Value(guestKey{}).(*Connection)
+	return x
+}
+
+// Open says whether the connection still is; one that is not known is not.
+func (x *Connection) Open() bool {
+	if x == nil {
+		return false
+	}
+	select {
+	case <-x.closed:
+		return false
+	default:
+		return true
+	}
+}
+
+// Wait waits until the connection has ended, at most for some time.
+func (x *Connection) Wait(most time.Duration) {
+	if x == nil {
+		return
+	}
+	select {
+	case <-x.closed:
+	case <-time.After(most):
+	}
 }
 
 func newGuests(l net.Listener, most, perAddress int) *guests {
-	return &guests{Listener: l, max: most, perAddress: perAddress, all: make(map[net.Conn]*guest)}
+	return &guests{Listener: l, max: most, perAddress: perAddress, all: make(map[net.Conn]*Connection)}
 }
 
 // Accept implements [net.Listener].
@@ -74,14 +105,20 @@ func (g *guests) admit(c net.Conn, from netip.Addr) (admitted bool, victim net.C
 		if victim == nil {
 			return false, nil
 		}
-		delete(g.all, victim)
+		g.remove(victim)
 	}
-	g.all[c] = &guest{of: g, from: from, since: time.Now()}
+	g.all[c] = &Connection{of: g, from: from, since: time.Now(), closed: make(chan struct{})}
 	return true, victim
 }
 
+// remove forgets a connection that ends. g.mu is held.
+func (g *guests) remove(c net.Conn) {
+	close(g.all[c].closed)
+	delete(g.all, c)
+}
+
 // before says that a connection is to go before another one.
-func (x *guest) before(y *guest, count map[netip.Addr]int) bool {
+func (x *Connection) before(y *Connection, count map[netip.Addr]int) bool {
 	if count[x.from] != count[y.from] {
 		return count[x.from] > count[y.from]
 	}
@@ -99,7 +136,7 @@ func (g *guests) track(c net.Conn, s http.ConnState) {
 	switch {
 	case x == nil: // it had to go
 	case s == http.StateClosed || s == http.StateHijacked:
-		delete(g.all, c)
+		g.remove(c)
 	case s == http.StateIdle:
 		x.busy, x.kept = false, false
 	default:
@@ -119,7 +156,7 @@ func (g *guests) context(ctx context.Context, c net.Conn) context.Context {
 // KeepConnection has the connection of a request not be closed for others that come, until the request was answered: for
 // clients that have shown their credentials. Elsewhere than under [Host.Handle] it does nothing.
 func KeepConnection(ctx context.Context) {
-	if x, ok := ctx.Value(guestKey{}).(*guest); ok && x != nil {
+	if x := ConnectionOf(ctx); x != nil {
 		x.of.mu.Lock()
 		defer x.of.mu.Unlock()
 		x.kept = true

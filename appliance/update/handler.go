@@ -23,7 +23,7 @@ func (m *Manager) Handler() http.Handler {
 	mux.HandleFunc("/update/boot", upload(m.Boot))
 	mux.HandleFunc("/update/bootonly", refuseAll("a boot file system is taken with a root file system only, because they are tried together: PUT /update/root and /update/boot"))
 	mux.HandleFunc("/update/device-specific/", refuseAll("this box writes no boot loader to its disk, because no trial can test it"))
-	mux.HandleFunc("/update/mbr", upload(func(r io.Reader, _ int64, by string) (sums, error) { return m.BootCode(r, by) }))
+	mux.HandleFunc("/update/mbr", upload(func(r io.Reader, _ int64, by client) (sums, error) { return m.BootCode(r, by) }))
 	mux.HandleFunc("/update/switch", action(m.Switch))
 	mux.HandleFunc("/update/testboot", action(m.Switch))
 	mux.HandleFunc("/update/rollback", action(m.Rollback))
@@ -54,14 +54,14 @@ func method(w http.ResponseWriter, r *http.Request, want string) bool {
 }
 
 // upload answers an upload with its hash: CRC-32 if the client asks for that, else SHA-256.
-func upload(take func(r io.Reader, length int64, by string) (sums, error)) http.HandlerFunc {
+func upload(take func(r io.Reader, length int64, by client) (sums, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if !method(w, r, http.MethodPut) {
 			return
 		}
 		rc := http.NewResponseController(w)
 		_ = rc.SetWriteDeadline(time.Time{}) // a server that cannot has none
-		s, err := take(patient{r.Body, rc}, r.ContentLength, who(r))
+		s, err := take(patient{r.Body, rc}, r.ContentLength, clientOf(r))
 		if err != nil {
 			fail(w, err)
 			return
@@ -86,14 +86,14 @@ func (p patient) Read(b []byte) (int, error) {
 }
 
 // action is a POST without a body.
-func action(do func(by string) error) http.HandlerFunc {
+func action(do func(by client) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if !method(w, r, http.MethodPost) {
 			return
 		}
 		rc := http.NewResponseController(w)
 		_ = rc.SetWriteDeadline(time.Now().Add(10 * time.Minute))
-		if err := do(who(r)); err != nil {
+		if err := do(clientOf(r)); err != nil {
 			fail(w, err)
 		}
 	}
@@ -149,7 +149,7 @@ func (m *Manager) putManifest(w http.ResponseWriter, r *http.Request) {
 		fail(w, fmt.Errorf("%w: %w", ErrTruncated, err))
 		return
 	}
-	if err := m.Announce(doc, r.URL.Query().Get("downgrade"), who(r)); err != nil {
+	if err := m.Announce(doc, r.URL.Query().Get("downgrade"), clientOf(r)); err != nil {
 		fail(w, err)
 	}
 }

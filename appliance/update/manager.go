@@ -254,10 +254,11 @@ func (m *Manager) disk(do func(*bootdisk.Disk) error) error {
 
 // begin begins something that changes the disk; end ends it. It belongs to the update that a client is in the middle of, or
 // begins one.
-func (m *Manager) begin(what string, total int64, by string) (end func(), err error) {
+func (m *Manager) begin(what string, total int64, by client) (end func(), err error) {
 	if m.noDisk != nil {
 		return nil, m.noDisk
 	}
+	m.await(by)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {
@@ -282,15 +283,15 @@ func (m *Manager) begin(what string, total int64, by string) (end func(), err er
 }
 
 // refuse records a failed attempt and gives its error back.
-func (m *Manager) refuse(by, to string, err error) error {
+func (m *Manager) refuse(by client, to string, err error) error {
 	if errors.Is(err, ErrTrial) || errors.Is(err, ErrBusy) || errors.Is(err, ErrSession) {
 		return err
 	}
 	m.mu.Lock()
 	m.problem = fmt.Sprintf("The last update was refused: %v.", err)
 	m.mu.Unlock()
-	m.o.Log.Warn("update refused", "by", by, "err", err)
-	u := store.Update{Time: time.Now(), From: named(m.version(), m.place.Running), To: to, By: by, Result: "refused", Reason: err.Error()}
+	m.o.Log.Warn("update refused", "by", by.name, "err", err)
+	u := store.Update{Time: time.Now(), From: named(m.version(), m.place.Running), To: to, By: by.name, Result: "refused", Reason: err.Error()}
 	if errHistory := m.record(u); errHistory != nil {
 		m.o.Log.Warn("update not in the history", "err", errHistory)
 	}

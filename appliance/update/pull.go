@@ -67,7 +67,7 @@ func (m *Manager) Check(ctx context.Context) (version string, err error) {
 
 // Pull takes the release at the update URL and restarts into its trial. It may be an old one if
 // downgrade is its version.
-func (m *Manager) Pull(ctx context.Context, downgrade, by string) error {
+func (m *Manager) Pull(ctx context.Context, downgrade string, by client) error {
 	if !m.pulling.TryLock() {
 		return fmt.Errorf("%w (a release is being pulled)", ErrBusy)
 	}
@@ -83,11 +83,11 @@ func (m *Manager) Pull(ctx context.Context, downgrade, by string) error {
 	image, _ := man.For(instance()) // Announce has found it
 	for _, part := range []struct {
 		file manifest.File
-		take func(io.Reader, int64, string) (sums, error)
+		take func(io.Reader, int64, client) (sums, error)
 	}{
 		{image.Root, m.Root},
 		{image.Boot, m.Boot},
-		{image.MBR, func(r io.Reader, _ int64, by string) (sums, error) { return m.BootCode(r, by) }},
+		{image.MBR, func(r io.Reader, _ int64, by client) (sums, error) { return m.BootCode(r, by) }},
 	} {
 		r, err := s.Open(ctx, part.file.Name)
 		if err != nil {
@@ -101,7 +101,7 @@ func (m *Manager) Pull(ctx context.Context, downgrade, by string) error {
 	if err := m.Switch(by); err != nil {
 		return err
 	}
-	m.Depart(false, by)
+	m.Depart(false, by.name)
 	return nil
 }
 
@@ -157,7 +157,7 @@ func (m *Manager) poll(ctx context.Context) {
 			m.o.Log.Info("the release is not taken", "version", version, "reason", why)
 			continue
 		}
-		if err := m.Pull(ctx, "", "the box itself"); err != nil {
+		if err := m.Pull(ctx, "", client{name: "the box itself"}); err != nil {
 			m.o.Log.Warn("release not taken", "version", version, "err", err)
 		}
 	}
@@ -184,7 +184,7 @@ func (m *Manager) postApply(w http.ResponseWriter, r *http.Request) {
 	if !method(w, r, http.MethodPost) {
 		return
 	}
-	by := who(r) + ", from its update.url" // not the one that may upload at the same time
+	by := client{name: who(r) + ", from its update.url"} // not the one that may upload at the same time
 	m.mu.Lock()
 	tried, busy, taken := m.tried != nil, m.busy, m.taken(by, time.Now())
 	m.mu.Unlock()

@@ -30,7 +30,7 @@ const (
 )
 
 // Switch arms a trial of what was uploaded. Nothing that is booted changes by that.
-func (m *Manager) Switch(by string) error {
+func (m *Manager) Switch(by client) error {
 	end, err := m.begin("preparing the trial", 0, by)
 	if err != nil {
 		return err
@@ -46,14 +46,14 @@ func (m *Manager) Switch(by string) error {
 		return ErrNothing
 	}
 	note := strings.Join(slices.DeleteFunc([]string{s.old, s.note}, func(x string) bool { return x == "" }), "; ")
-	if err := m.arm(s.root, s.boot, note, by); err != nil {
+	if err := m.arm(s.root, s.boot, note, by.name); err != nil {
 		return m.refuse(by, s.root.Version, err)
 	}
 	return nil
 }
 
 // Rollback arms a trial of what ran before the last commit.
-func (m *Manager) Rollback(by string) error {
+func (m *Manager) Rollback(by client) error {
 	end, err := m.begin("checking the version before", 0, by)
 	if err != nil {
 		return err
@@ -116,7 +116,7 @@ func (m *Manager) Rollback(by string) error {
 	if err != nil {
 		return fmt.Errorf("%w: its kernel is gone: %w", ErrNoRollback, err)
 	}
-	return m.arm(record, boot, "rollback", by)
+	return m.arm(record, boot, "rollback", by.name)
 }
 
 // arm prepares a trial of the other slot. boot is where its boot file system lies, 0 for the one in force.

@@ -44,7 +44,7 @@ func (c counter) Read(p []byte) (int, error) {
 
 // Announce takes the signed manifest of a release, which what is uploaded next must be of. Its serial may go back, or be
 // the same, if downgrade is its version: a release that was good once is taken again when that is said, and never by mistake.
-func (m *Manager) Announce(doc []byte, downgrade, by string) error {
+func (m *Manager) Announce(doc []byte, downgrade string, by client) error {
 	end, err := m.begin("reading the manifest", int64(len(doc)), by)
 	if err != nil {
 		return err
@@ -68,7 +68,7 @@ func (m *Manager) Announce(doc []byte, downgrade, by string) error {
 	s := staged{manifest: man, image: image}
 	if had := m.serial(); man.Serial <= had {
 		s.old = fmt.Sprintf("downgrade: serial %d after %d", man.Serial, had)
-		m.o.Log.Warn("an old release is to be taken", "version", man.Version, "serial", man.Serial, "had", had, "by", by)
+		m.o.Log.Warn("an old release is to be taken", "version", man.Version, "serial", man.Serial, "had", had, "by", by.name)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -118,7 +118,7 @@ func matches(want *manifest.File, n int64, sum string) error {
 
 // Root takes a root file system for the slot that is not running. length is how many bytes there will be, -1 if that is
 // not known. The sums are those of what the medium gives back.
-func (m *Manager) Root(r io.Reader, length int64, by string) (sums, error) {
+func (m *Manager) Root(r io.Reader, length int64, by client) (sums, error) {
 	end, err := m.begin("writing the root file system", max(0, length), by)
 	if err != nil {
 		return sums{}, err
@@ -234,7 +234,7 @@ func (m *Manager) stagedName() string {
 
 // Boot takes a boot file system. Where there is no room for two, or no kernel can be tried, the one in force stays, and the
 // note of the trial says so.
-func (m *Manager) Boot(r io.Reader, length int64, by string) (sums, error) {
+func (m *Manager) Boot(r io.Reader, length int64, by client) (sums, error) {
 	end, err := m.begin("writing the boot file system", max(0, length), by)
 	if err != nil {
 		return sums{}, err
@@ -336,7 +336,7 @@ func (c *count) Write(p []byte) (int, error) {
 }
 
 // BootCode reads boot code and answers for it; it is not written.
-func (m *Manager) BootCode(r io.Reader, by string) (sums, error) {
+func (m *Manager) BootCode(r io.Reader, by client) (sums, error) {
 	end, err := m.begin("reading the boot code", 446, by)
 	if err != nil {
 		return sums{}, err
