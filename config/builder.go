@@ -159,6 +159,7 @@ func (b *Builder) together(c *Config) (errs Errors) {
 	if c.Update.URL != "" && c.Update.Key == "" {
 		object("update.url", "there is no update.key, so nothing could vouch for what is found there", "set update.key to the public key that the releases are signed with")
 	}
+	c.gatewayTogether(object)
 	if c.Network == Public {
 		for _, a := range c.External {
 			if a.IsPrivate() {

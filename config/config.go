@@ -29,6 +29,8 @@ type Config struct {
 	Lookup    Lookup
 	Recursion Recursion
 	Limits    Limits
+	Gateway   Gateway
+	Names     Names
 	Update    Update
 	Log       Log
 }

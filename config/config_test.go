@@ -46,6 +46,11 @@ const everything = `// a comment
 		"queriesPerNode": 2.5, "queriesPerSecond": 100, "perSource": 50, "burst": 70, "unprovenBytes": "1MiB",
 		"unprovenDatagrams": 900, "exempt": ["192.0.2.0/24"],
 	},
+	"gateway": {
+		"read": "off", "allow": ["192.0.2.0/24"], "put": "readers", "tokens": ["backup:0123456789abcdef"], "sign": ["backup", "loopback"],
+		"origins": ["https://app.example.org:8443"], "perSecond": 7.5, "burst": 9,
+	},
+	"names": {"key": "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a", "secret": "/etc/kdht/fleet.key"},
 	"update": {
 		"key": "77ff84905a91936367c01360803104f92432fcd904a43511876df5cdf3e7e548", "url": "https://releases.example.org/kdht/",
 		"every": "1h", "window": "22:30-04:00", "trial": "10m",
@@ -80,6 +85,12 @@ func everythingParsed() config.Config {
 			QueriesPerNode: 2.5, QueriesPerSecond: 100, PerSource: 50, Burst: 70, UnprovenBytes: 1 << 20, UnprovenDatagrams: 900,
 			Exempt: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
 		},
+		Gateway: config.Gateway{
+			Read: config.ReadOff, Allow: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, Put: config.PutReaders,
+			Tokens: []config.Bearer{{Name: "backup", Secret: "0123456789abcdef"}}, Sign: []string{"backup", config.Loopback},
+			Origins: []string{"https://app.example.org:8443"}, PerSecond: 7.5, Burst: 9,
+		},
+		Names: config.Names{Key: "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a", Secret: "/etc/kdht/fleet.key"},
 		Update: config.Update{
 			Key: "77ff84905a91936367c01360803104f92432fcd904a43511876df5cdf3e7e548", URL: "https://releases.example.org/kdht/",
 			Every: time.Hour, Window: config.Window{From: 22*60 + 30, To: 4 * 60}, Trial: 10 * time.Minute,

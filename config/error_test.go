@@ -72,7 +72,15 @@ func TestFaultsInFiles(t *testing.T) {
 		"empty state":            {`{"state": ""}`, `f:1:11: state: "" is too short; leave the key out to have its default, or write a directory as in "/var/lib/kdht"`},
 		"long seed":              {`{"nodeIDSeed": "` + strings.Repeat("x", 129) + `"}`, `f:1:16: nodeIDSeed: 129 bytes are too long; at most 128 bytes are allowed`},
 		"quota of one and all":   {`{"store": {"maxBytesPerSource": "65MiB"}}`, `f:1: store.maxBytesPerSource: store.maxBytesPerSource (65MiB) exceeds store.maxBytes (64MiB); one source may have at most what all may have: lower the first or raise the second`},
-		"several":                {"{\"a\": 1,\n\"http\": 2}", "f:1:2: unknown key \"a\"; the keys here are network, listen, bootstrap, discovery, networkName, interfaces, external, nodeIDSeed, state, http, hostname, xdp, store, token, table, lookup, recursion, limits, update, log\nf:2:9: http: the number 2 is not ADDR:PORT; write \":8080\", \"127.0.0.1:8080\" or \"off\""},
+		"token, too short":       {`{"gateway": {"tokens": ["backup:hush"]}}`, `f:1:25: gateway.tokens: this is no token; write NAME:SECRET, the name in lower case, the secret at least 16 letters and digits, as from "openssl rand -hex 16"`},
+		"token twice":            {`{"gateway": {"tokens": ["a:0123456789abcdef", "a:0123456789abcdef"]}}`, `f:1:47: gateway.tokens: this is listed twice; leave one of them out`},
+		"tokens of one name":     {`{"gateway": {"tokens": ["a:0123456789abcdef", "a:fedcba9876543210"]}}`, `f:1:24: gateway.tokens: two tokens have the name "a"; give each its own`},
+		"token, reserved name":   {`{"gateway": {"tokens": ["loopback:0123456789abcdef"]}}`, `f:1:25: gateway.tokens: the name "loopback" stands for programs on the machine itself; choose another name`},
+		"sign for nobody":        {`{"gateway": {"sign": ["backup"]}}`, `f:1: gateway.sign: no token has the name "backup"; name one of gateway.tokens, or "loopback"`},
+		"origin with a path":     {`{"gateway": {"origins": ["https://app.example.org/"]}}`, `f:1:26: gateway.origins: "https://app.example.org/" is no origin; write scheme, host and, unless it is the usual one, port, as browsers do: "https://app.example.org" or "*"`},
+		"secret, neither":        {`{"names": {"secret": "0123"}}`, `f:1:22: names.secret: this is neither a file nor a secret key; write the path of a file that "kdht keygen" made, with a /, or the 64 hexadecimal digits in it`},
+		"secret of another key":  {`{"names": {"key": "77ff84905a91936367c01360803104f92432fcd904a43511876df5cdf3e7e548", "secret": "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60"}}`, `f:1: names.key: names.secret belongs to another public key; write "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a", or leave names.key out`},
+		"several":                {"{\"a\": 1,\n\"http\": 2}", "f:1:2: unknown key \"a\"; the keys here are network, listen, bootstrap, discovery, networkName, interfaces, external, nodeIDSeed, state, http, hostname, xdp, store, token, table, lookup, recursion, limits, gateway, names, update, log\nf:2:9: http: the number 2 is not ADDR:PORT; write \":8080\", \"127.0.0.1:8080\" or \"off\""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := config.Parse("f", []byte(c.file))

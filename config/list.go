@@ -15,6 +15,7 @@ type list[T comparable] struct {
 	none    string                       // word that stands for the empty list; empty: the list may not be empty
 	max     int                          // bound of the length
 	more    func(string) []T             // shorthands: a word that stands for several elements; nil: it stands for itself
+	secret  bool                         // no message has an element
 	also    func([]T) (msg, hint string) // further rule; empty: fulfilled
 }
 
@@ -42,7 +43,11 @@ func (k list[T]) decode(v hujson.Value) ([]T, *fault) {
 		xs, f := k.element(e)
 		for _, x := range xs {
 			if seen[x] && f == nil {
-				f = faultf(e.StartOffset, "leave one of them out", "%s is listed twice", strings.Trim(k.elem.encode(x), `"`))
+				what := strings.Trim(k.elem.encode(x), `"`)
+				if k.secret {
+					what = "this"
+				}
+				f = faultf(e.StartOffset, "leave one of them out", "%s is listed twice", what)
 			}
 			seen[x] = true
 			out = append(out, x)

@@ -26,6 +26,8 @@ var sections = []struct{ name, doc string }{
 	{"lookup", "The queries we send to find nodes, peers and items."},
 	{"recursion", "Lookups for clients that have no DHT logic: queries with a top-level rd = 1 (recursion desired)."},
 	{"limits", "Rates of our own queries, so that we are a burden to nobody, and of what others ask, so that nobody is a burden to us or, with forged addresses, through us to others."},
+	{"gateway", "Items, names and peers over HTTP, for programs: /v1/ at the address of the status page, described by /v1/openapi.yaml. Programs on this machine and holders of a token may read and write; others as said here."},
+	{"names", "Plain names of a fleet: mutable items signed with one key, which every box of the fleet keeps. Over HTTP /v1/names/, on the command line \"kdht name\"."},
 	{"update", "Updates of the appliance. Elsewhere these keys mean nothing."},
 	{"log", "The log, on standard error."},
 }
@@ -187,6 +189,42 @@ var keys = []*key{
 		func(c *Config) *[]netip.Prefix { return &c.Limits.Exempt },
 		"Sources that may ask for any amount: by default this machine, private and link-local networks, and tailnets. A box that has its address from a provider's "+
 			"NAT (100.64.0.0/10) shares that range with the provider's other customers, and may leave it out. [] is none."),
+
+	entry("gateway.read", choice[Read]{ReadAuto, ReadOn, ReadOff}, `"auto"`,
+		func(c *Config) *Read { return &c.Gateway.Read },
+		"Whether gateway.allow may look things up without credentials. auto is on in a private network and off in the public one."),
+	entry("gateway.allow", list[netip.Prefix]{elem: prefix{}, what: "prefixes", example: `["192.168.0.0/16", "fd00::/8"]`, none: "none", max: 64},
+		defaultAllow,
+		func(c *Config) *[]netip.Prefix { return &c.Gateway.Allow },
+		"Who that is. The default is this machine, the private and link-local ranges, and those of tailnets. [] is nobody."),
+	entry("gateway.put", choice[Put]{PutAuthority, PutReaders}, `"authority"`,
+		func(c *Config) *Put { return &c.Gateway.Put },
+		"Who may put what carries its own proof: immutable items, and those that the caller has signed, as pkarr clients do. authority is who may write anyway, "+
+			"readers is everybody who may read."),
+	entry("gateway.tokens", list[Bearer]{elem: bearer{}, what: "tokens", example: `["backup:SECRET"]`, none: "none", max: 64, secret: true, also: distinctNames}, `[]`,
+		func(c *Config) *[]Bearer { return &c.Gateway.Tokens },
+		"Bearer tokens, each with the name of who has it: with \"Authorization: Bearer SECRET\" a program may read and write from anywhere. HTTP is not encrypted: "+
+			"use them where nobody listens, or over a tailnet."),
+	entry("gateway.sign", list[string]{elem: text{what: "the name of a token", min: 1, max: 32, example: "loopback"}, what: "names", example: `["loopback"]`, none: "none", max: 65}, `[]`,
+		func(c *Config) *[]string { return &c.Gateway.Sign },
+		"For whom the box signs items with its own key: names of gateway.tokens, or \"loopback\" for programs on this machine."),
+	entry("gateway.origins", list[string]{elem: origin{}, what: "origins", example: `["https://app.example.org"]`, none: "none", max: 64}, `[]`,
+		func(c *Config) *[]string { return &c.Gateway.Origins },
+		"Web pages that may use it with their scripts (CORS). \"*\" is all pages that anybody's browser shows, as public pkarr relays have it."),
+	entry("gateway.perSecond", rate{0.1, 1_000_000, "requests"}, `50`,
+		func(c *Config) *float64 { return &c.Gateway.PerSecond },
+		"What one IPv4 address or IPv6 /64 may ask for in the long run; this machine any number."),
+	entry("gateway.burst", whole{1, 1_000_000, "requests"}, `200`,
+		func(c *Config) *int { return &c.Gateway.Burst },
+		"What it may ask for at once."),
+
+	entry("names.key", publicKey{}, `""`,
+		func(c *Config) *string { return &c.Names.Key },
+		"Public key of the fleet. With it alone, names can be read, and are kept for the others. Empty: that of names.secret, or no names."),
+	entry("names.secret", seed{}, `""`,
+		func(c *Config) *string { return &c.Names.Secret },
+		"Secret key of the fleet, with which names are changed: the file that \"kdht keygen\" made, or its 64 hexadecimal digits. Whoever has it can change every "+
+			"name. Empty: this box only reads them."),
 
 	entry("update.key", publicKey{}, `""`,
 		func(c *Config) *string { return &c.Update.Key },
