@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sync"
+	"time"
 
 	"kdht/router/krpc"
 	"kdht/store"
@@ -19,6 +20,9 @@ func (n *Node) GetImmutable(ctx context.Context, target ID, opts ...Option) (*It
 		return &ItemResult{Item: *it, Copies: 1, Local: true}, nil
 	}
 	l := n.newLookup(target, getQuery(target), opts)
+	if it := l.cachedItem(); it != nil && !it.Mutable {
+		return &ItemResult{Item: *it, Copies: 1}, nil
+	}
 	var found *Item
 	l.onAnswer = func(_ *candidate, r *reply) bool {
 		if r.V == nil || krpc.ImmutableTarget(r.V) != target || krpc.CheckValue(r.V) != nil {
@@ -38,10 +42,21 @@ func (n *Node) GetImmutable(ctx context.Context, target ID, opts ...Option) (*It
 // [Node.GetImmutable].
 func (n *Node) GetMutable(ctx context.Context, k [32]byte, salt []byte, opts ...Option) (*ItemResult, error) {
 	l, found := n.mutableLookup(k, salt, opts)
+	if it := l.cachedItem(); it != nil && it.Mutable && (found.item == nil || it.Seq >= found.item.Seq) {
+		return &ItemResult{Item: *it, Copies: 1}, nil
+	}
 	if err := l.run(ctx); err != nil {
 		return nil, err
 	}
 	return l.itemResult(found.item, found.copies, found.local)
+}
+
+// cachedItem returns what was fetched lately, if the caller accepts that; else nil.
+func (l *lookup) cachedItem() *Item {
+	if !l.options.cached {
+		return nil
+	}
+	return l.n.recursor.cache.get(l.target, time.Now())
 }
 
 func (l *lookup) itemResult(found *Item, copies int, local bool) (*ItemResult, error) {
@@ -51,6 +66,9 @@ func (l *lookup) itemResult(found *Item, copies int, local bool) (*ItemResult, e
 			return r, ErrNoNodes
 		}
 		return r, ErrNotFound
+	}
+	if l.options.cached && !local { // what is stored here needs no other place
+		found = l.n.recursor.cache.add(found, l.n.localItem, time.Now())
 	}
 	r.Item, r.Copies, r.Local = *found, copies, local
 	return r, nil
@@ -124,7 +142,7 @@ func (n *Node) PutImmutable(ctx context.Context, v []byte, opts ...Option) (*Sto
 	if err := l.run(ctx); err != nil {
 		return nil, err
 	}
-	return l.putItem(ctx, it, nil, netip.Addr{})
+	return l.putItem(ctx, it, nil, l.options.client)
 }
 
 // PutMutable stores a signed item at the nodes closest to its target. With cas, a node takes it only in place of an
@@ -163,7 +181,7 @@ func (n *Node) UpdateMutable(ctx context.Context, k [32]byte, salt []byte, build
 	if err := conflict(found.item, it, cas); err != nil {
 		return nil, err
 	}
-	return l.putItem(ctx, it, cas, netip.Addr{})
+	return l.putItem(ctx, it, cas, l.options.client)
 }
 
 // conflict returns the error that every node with the current version would answer a put of the next one with. To tell

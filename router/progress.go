@@ -1,5 +1,7 @@
 package router
 
+import "net/netip"
+
 // Progress is the state of a lookup while it runs.
 type Progress struct {
 	// Queried, Answered and Failed count nodes.
@@ -25,6 +27,8 @@ type options struct {
 	keep     bool
 	noSeeds  bool
 	scrape   bool
+	cached   bool
+	client   netip.Addr
 }
 
 // WithProgress calls f whenever something changed. f is called by one goroutine at a time and must not block.
@@ -51,4 +55,16 @@ func WithoutSeeds() Option {
 // WithScrape asks for the number of peers, as far as nodes count them (BEP 33).
 func WithScrape() Option {
 	return func(o *options) { o.scrape = true }
+}
+
+// Cached accepts an item that was fetched lately, for a call with this option or for a recursive query, in place of a
+// lookup, and keeps what is found for the next one. [Recursion] says how long, and in how much memory.
+func Cached() Option {
+	return func(o *options) { o.cached = true }
+}
+
+// For charges what a put stores at this node to a client, as if it had come from that address in a query. Default: the
+// node itself, which has no quota of its own.
+func For(client netip.Addr) Option {
+	return func(o *options) { o.client = client }
 }
