@@ -28,6 +28,7 @@ type Host struct {
 
 	tasks    []Task
 	handlers map[string]http.Handler
+	special  []special
 	problems []func() []string
 	sections []func() status.Section
 	amends   []func(*status.Report)
@@ -50,6 +51,18 @@ func (h *Host) Handle(pattern string, handler http.Handler) {
 		h.handlers = make(map[string]http.Handler)
 	}
 	h.handlers[pattern] = handler
+}
+
+// HandleIf adds a handler for the requests that match picks, which no pattern can tell from those of the page. Otherwise
+// it is as with Handle; patterns of Handle come first.
+func (h *Host) HandleIf(match func(*http.Request) bool, handler http.Handler) {
+	h.special = append(h.special, special{match, handler})
+}
+
+// special is a handler for some requests.
+type special struct {
+	match   func(*http.Request) bool
+	handler http.Handler
 }
 
 // Problems adds to what the owner should know: f gives one sentence for each, of the present moment, and is called for
@@ -100,7 +113,16 @@ func (p *process) handler() (h http.Handler, err error) {
 		}
 	}()
 	mux := http.NewServeMux()
-	mux.Handle("/", status.Handler(p.report, p.log))
+	page := status.Handler(p.report, p.log)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		for _, s := range p.host.special {
+			if s.match(r) {
+				s.handler.ServeHTTP(w, r)
+				return
+			}
+		}
+		page.ServeHTTP(w, r)
+	})
 	for pattern, h := range p.host.handlers {
 		mux.Handle(pattern, h)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"kdht/appliance"
 	"kdht/appliance/discover"
+	"kdht/appliance/gateway"
 	"kdht/config"
 	"kdht/store"
 )
@@ -114,7 +115,7 @@ SIGTERM or SIGINT stop it cleanly; a second one stops it at once.`
 }
 
 // extensions are what the program adds to a node.
-var extensions = []appliance.Extension{discover.Extend}
+var extensions = []appliance.Extension{discover.Extend, gateway.Extension()}
 
 // Run runs the node.
 func (c *serveCmd) Run(s *system) error {

@@ -14,16 +14,16 @@ func wantsJSON(r *http.Request) bool {
 		return f == "json"
 	}
 	accept := strings.Join(r.Header.Values("Accept"), ",")
-	json, html := quality(accept, "application", "json"), quality(accept, "text", "html")
+	json, html := Quality(accept, "application", "json"), Quality(accept, "text", "html")
 	if json == html {
 		return r.URL.Path == "/status"
 	}
 	return json > html
 }
 
-// quality returns how much an Accept header wants a media type (RFC 9110 section 12.5.1): the q of its most specific
+// Quality returns how much an Accept header wants a media type (RFC 9110 section 12.5.1): the q of its most specific
 // range that matches, 0 if none does.
-func quality(accept, typ, subtype string) (q float64) {
+func Quality(accept, typ, subtype string) (q float64) {
 	best := 0
 	for _, part := range strings.Split(accept, ",") {
 		media, params, err := mime.ParseMediaType(strings.TrimSpace(part))

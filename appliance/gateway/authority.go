@@ -1,0 +1,196 @@
+package gateway
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+
+	"kdht/config"
+)
+
+// Rights are what a caller may do.
+type Rights uint8
+
+// The rights.
+const (
+	// Read is to look up items, peers and names.
+	Read Rights = 1 << iota
+	// Put is to put items that carry their own proof: immutable ones, and those that the caller has signed.
+	Put
+	// Name is to change the fleet's names.
+	Name
+	// Sign is to have the box sign items with its own key.
+	Sign
+)
+
+// Caller is who sends a request.
+type Caller struct {
+	Name   string // for the log, as in "loopback"
+	Rights Rights
+}
+
+// May reports whether the caller has all of these rights.
+func (c Caller) May(r Rights) bool { return c.Rights&r == r }
+
+// Authority says who sends a request. Somebody it does not know has no rights. An error says that the request claims to be
+// from somebody and does not prove it; it is a [*Problem] or answered as an internal one.
+type Authority func(*http.Request) (Caller, error)
+
+// caller asks all authorities: the rights add up, and the name is that of the first that knows him.
+func (g *Gateway) caller(r *http.Request) (who Caller, err error) {
+	for _, a := range g.authorities {
+		c, err := a(r)
+		if err != nil {
+			return Caller{}, err
+		}
+		if c.Rights == 0 {
+			continue
+		}
+		if who.Name == "" {
+			who.Name = c.Name
+		}
+		who.Rights |= c.Rights
+	}
+	return who, nil
+}
+
+// tokens knows the bearer tokens of the configuration (RFC 6750). They are too long to be guessed.
+func tokens(c config.Gateway) Authority {
+	type holder struct {
+		hash [sha256.Size]byte
+		Caller
+	}
+	var all []holder
+	for _, t := range c.Tokens {
+		all = append(all, holder{sha256.Sum256([]byte(t.Secret)), Caller{t.Name, rightsOf(c, t.Name)}})
+	}
+	return func(r *http.Request) (Caller, error) {
+		header := r.Header.Get("Authorization")
+		if header == "" {
+			return Caller{}, nil
+		}
+		scheme, secret, _ := strings.Cut(header, " ")
+		hash := sha256.Sum256([]byte(strings.TrimSpace(secret)))
+		var who Caller
+		for _, h := range all {
+			if subtle.ConstantTimeCompare(h.hash[:], hash[:]) == 1 {
+				who = h.Caller
+			}
+		}
+		if !strings.EqualFold(scheme, "Bearer") || who.Rights == 0 {
+			return Caller{}, &Problem{Status: http.StatusUnauthorized, Code: "token-unknown",
+				Detail: `The Authorization header has no token of this box: send "Authorization: Bearer SECRET" with the secret of one in its configuration, gateway.tokens.`}
+		}
+		return who, nil
+	}
+}
+
+// rightsOf are the rights of a caller with authority.
+func rightsOf(c config.Gateway, name string) Rights {
+	all := Read | Put | Name
+	if slices.Contains(c.Sign, name) {
+		all |= Sign
+	}
+	return all
+}
+
+// loopback knows programs on the machine itself.
+func loopback(c config.Gateway) Authority {
+	rights := rightsOf(c, config.Loopback)
+	hostname, _ := os.Hostname() // without one, one name fewer is known
+	return func(r *http.Request) (Caller, error) {
+		if !local(r) || relayed(r) || !ourName(r.Host, hostname) || foreign(r, c.Origins) {
+			return Caller{}, nil
+		}
+		return Caller{config.Loopback, rights}, nil
+	}
+}
+
+// lan knows the clients that may read.
+func lan(c config.Config) Authority {
+	rights := Read
+	if c.Gateway.Put == config.PutReaders {
+		rights |= Put
+	}
+	return func(r *http.Request) (Caller, error) {
+		from := remote(r)
+		if !c.Readable() || !slices.ContainsFunc(c.Gateway.Allow, func(p netip.Prefix) bool { return p.Contains(from) }) {
+			return Caller{}, nil
+		}
+		if foreign(r, c.Gateway.Origins) { // who may look at answers, browsers say; who may put anything, we do
+			return Caller{"lan", Read}, nil
+		}
+		return Caller{"lan", rights}, nil
+	}
+}
+
+// remote is the address that a request comes from.
+func remote(r *http.Request) netip.Addr {
+	a, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return a.Addr().Unmap().WithZone("")
+}
+
+// local reports whether a request comes from the machine itself: over the loopback interface, or from the address that it
+// went to, from which nobody else can open a connection.
+func local(r *http.Request) bool {
+	from := remote(r)
+	if from.IsLoopback() {
+		return true
+	}
+	to, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	return ok && from.IsValid() && to.AddrPort().Addr().Unmap().WithZone("") == from
+}
+
+// relayed reports whether a proxy has passed a request on.
+func relayed(r *http.Request) bool {
+	for _, h := range []string{"Forwarded", "X-Forwarded-For", "X-Real-Ip", "Via"} {
+		if r.Header.Get(h) != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// ourName reports whether the host of a request can only mean this machine: an IP address, the machine's own name, or one
+// without a dot or in a domain that no registrar gives away. Any other may belong to somebody who has it point here.
+func ourName(host, hostname string) bool {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	host = strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
+	if _, err := netip.ParseAddr(host); err == nil {
+		return true
+	}
+	if host == "" || strings.EqualFold(host, hostname) {
+		return host != ""
+	}
+	_, domain, dotted := strings.Cut(host, ".")
+	if !dotted {
+		return true
+	}
+	top := domain[strings.LastIndexByte(domain, '.')+1:]
+	return top == "localhost" || top == "local" || top == "internal" || strings.HasSuffix(host, ".home.arpa")
+}
+
+// foreign reports whether a browser sends a request for a page of another origin, which the configuration does not name.
+func foreign(r *http.Request, origins []string) bool {
+	origin := r.Header.Get("Origin")
+	if origin == "" {
+		site := r.Header.Get("Sec-Fetch-Site")
+		return site != "" && site != "same-origin" && site != "none"
+	}
+	if slices.Contains(origins, origin) {
+		return false // "*" lets pages read; to write they must be named
+	}
+	u, err := url.Parse(origin)
+	return err != nil || u.Host != r.Host
+}

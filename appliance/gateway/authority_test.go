@@ -1,0 +1,228 @@
+package gateway_test
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"kdht/appliance/gateway"
+	"kdht/bpf/netns"
+	"kdht/bpf/testenv"
+)
+
+// lan is a box in a namespace, and clients around it: one of its own machine, one of its LAN, one from elsewhere.
+type lan struct {
+	box                     *box
+	self, neighbour, remote func(method, path, body string, header ...string) answer
+}
+
+// newLAN makes one. values are keys and values of the configuration of the box.
+func newLAN(t *testing.T, values ...string) lan {
+	t.Helper()
+	testenv.NeedNetNS(t)
+	node, far := netns.New(t, "box"), netns.New(t, "lan")
+	prefixes := func(s ...string) (all []netip.Prefix) {
+		for _, x := range s {
+			all = append(all, netip.MustParsePrefix(x))
+		}
+		return all
+	}
+	netns.Veth(t,
+		netns.End{NS: node, Name: "eth0", Addrs: prefixes("10.44.0.1/24", "198.18.44.1/24")},
+		netns.End{NS: far, Name: "eth0", Addrs: prefixes("10.44.0.2/24", "198.18.44.2/24")})
+	b := startIn(t, node, "0.0.0.0:8080", "10.44.0.1", "none", values...)
+	via := func(ns *netns.NS, host string) func(method, path, body string, header ...string) answer {
+		x := *b
+		x.url = "http://" + host
+		x.http = &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, addr string) (c net.Conn, err error) {
+			err = ns.Do(func() error { c, err = (&net.Dialer{}).DialContext(ctx, network, addr); return err })
+			return c, err
+		}}}
+		t.Cleanup(x.http.CloseIdleConnections)
+		return x.do
+	}
+	return lan{b, via(node, "10.44.0.1:8080"), via(far, "10.44.0.1:8080"), via(far, "198.18.44.1:8080")}
+}
+
+const nobody = "/v1/items/abababababababababababababababababababab"
+
+// Programs of the machine may do everything, those of the LAN read, others nothing; a token opens the door to anybody.
+func TestAuthority(t *testing.T) {
+	const secret = "0123456789abcdef"
+	l := newLAN(t, "names.secret", fleetSeed, "gateway.tokens", "backup:"+secret+",signer:fedcba9876543210", "gateway.sign", "signer")
+	bearer := []string{"Authorization", "Bearer " + secret}
+	l.self("PUT", "/v1/names/foo", "bar").ok(t, http.StatusCreated, nil)
+	if a := l.neighbour("GET", "/v1/names/foo", ""); a.body != "bar" {
+		t.Errorf("%d %s", a.code, a.body)
+	}
+	l.remote("GET", "/v1/names/foo", "").is(t, http.StatusUnauthorized, "token-missing")
+	l.neighbour("PUT", "/v1/names/foo", "x").is(t, http.StatusUnauthorized, "token-missing")
+	l.neighbour("DELETE", "/v1/names/foo", "").is(t, http.StatusUnauthorized, "token-missing")
+	l.neighbour("PUT", "/v1/items", "x").is(t, http.StatusUnauthorized, "token-missing")
+	l.neighbour("PUT", "/"+zKey(seedKey(3)), payload(seedKey(3), 1, packet(t, 60, "x"))).is(t, http.StatusUnauthorized, "token-missing")
+	l.neighbour("PUT", "/v1/names/foo", "neighbour", bearer...).ok(t, http.StatusOK, nil)
+	l.remote("PUT", "/v1/names/foo", "remote", bearer...).ok(t, http.StatusOK, nil)
+	if a := l.remote("GET", "/v1/names/foo", "", "Authorization", "bearer  "+secret); a.body != "remote" { // RFC 9110: schemes have no case
+		t.Errorf("%d %s", a.code, a.body)
+	}
+	for _, wrong := range []string{"Bearer " + secret + "0", "Bearer", "Bearer ", "Basic " + secret, secret, "Bearer backup:" + secret} {
+		a := l.remote("GET", "/v1/names/foo", "", "Authorization", wrong)
+		if a.is(t, http.StatusUnauthorized, "token-unknown"); !strings.HasPrefix(a.header.Get("Www-Authenticate"), "Bearer") {
+			t.Errorf("%v", a.header)
+		}
+		l.self("PUT", "/v1/names/foo", "x", "Authorization", wrong).is(t, http.StatusUnauthorized, "token-unknown")
+	}
+	var about gateway.About
+	for _, c := range []struct {
+		who    func(method, path, body string, header ...string) answer
+		secret string
+		caller string
+		may    string
+	}{
+		{l.self, "", "loopback", "read put name"},
+		{l.neighbour, "", "lan", "read"},
+		{l.neighbour, secret, "backup", "read put name"},
+		{l.remote, "fedcba9876543210", "signer", "read put name sign"},
+	} {
+		var header []string
+		if c.secret != "" {
+			header = []string{"Authorization", "Bearer " + c.secret}
+		}
+		c.who("GET", "/v1", "", header...).ok(t, http.StatusOK, &about)
+		if about.Caller != c.caller || strings.Join(about.May, " ") != c.may {
+			t.Errorf("%s: %+v", c.caller, about)
+		}
+	}
+	l.remote("PUT", "/v1/items/"+about.Box+"/x", "x", "Authorization", "Bearer fedcba9876543210").ok(t, http.StatusCreated, nil)
+	l.remote("PUT", "/v1/items/"+about.Box+"/x", "x", bearer...).is(t, http.StatusForbidden, "forbidden")
+}
+
+// A program of the machine has its rights by its address. What may be a browser with somebody else's page, or a proxy, has not.
+func TestLoopbackIsNotLent(t *testing.T) {
+	l := newLAN(t, "gateway.read", "off", "gateway.origins", "https://app.example.org")
+	for name, c := range map[string]struct {
+		header []string
+		ok     bool
+	}{
+		"by address":              {nil, true},
+		"as localhost":            {[]string{"Host", "localhost:8080"}, true},
+		"by a short name":         {[]string{"Host", "box:8080"}, true},
+		"by a name of the LAN":    {[]string{"Host", "box.local"}, true},
+		"IPv6":                    {[]string{"Host", "[::1]:8080"}, true},
+		"its own page":            {[]string{"Origin", "http://10.44.0.1:8080", "Sec-Fetch-Site", "same-origin"}, true},
+		"a page that may":         {[]string{"Origin", "https://app.example.org", "Sec-Fetch-Site", "cross-site"}, true},
+		"rebound name":            {[]string{"Host", "evil.example.com"}, false},
+		"rebound name, its page":  {[]string{"Host", "evil.example.com", "Origin", "http://evil.example.com"}, false},
+		"another page":            {[]string{"Origin", "https://evil.example.com"}, false},
+		"a page without origin":   {[]string{"Origin", "null"}, false},
+		"another site":            {[]string{"Sec-Fetch-Site", "cross-site"}, false},
+		"through a proxy":         {[]string{"X-Forwarded-For", "198.51.100.7"}, false},
+		"through another proxy":   {[]string{"Forwarded", "for=198.51.100.7"}, false},
+		"through yet another one": {[]string{"Via", "1.1 proxy"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l.box.t = t
+			if a := l.self("PUT", "/v1/items", name, c.header...); c.ok {
+				a.ok(t, http.StatusCreated, nil)
+			} else {
+				a.is(t, http.StatusForbidden, "forbidden")
+			}
+			if a := l.self("GET", nobody, "", c.header...); c.ok {
+				a.is(t, http.StatusNotFound, "not-found")
+			} else {
+				a.is(t, http.StatusForbidden, "forbidden")
+			}
+		})
+	}
+}
+
+// Who may read, and put what carries its own proof, is as configured.
+func TestReaders(t *testing.T) {
+	for name, c := range map[string]struct {
+		values                   []string
+		neighbour, remote, write bool
+	}{
+		"private network":  {nil, true, false, false},
+		"public network":   {[]string{"network", "public", "bootstrap", "none"}, false, false, false},
+		"public, on":       {[]string{"network", "public", "bootstrap", "none", "gateway.read", "on"}, true, false, false},
+		"private, off":     {[]string{"gateway.read", "off"}, false, false, false},
+		"others":           {[]string{"gateway.allow", "198.18.0.0/15"}, false, true, false},
+		"nobody":           {[]string{"gateway.allow", "none"}, false, false, false},
+		"readers may put":  {[]string{"gateway.put", "readers"}, true, false, true},
+		"put without read": {[]string{"gateway.put", "readers", "gateway.read", "off"}, false, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLAN(t, append(c.values, "names.secret", fleetSeed)...)
+			for _, x := range []struct {
+				do  func(method, path, body string, header ...string) answer
+				may bool
+			}{{l.neighbour, c.neighbour}, {l.remote, c.remote}} {
+				if a := x.do("GET", nobody, ""); x.may {
+					a.is(t, http.StatusNotFound, "not-found")
+				} else {
+					a.is(t, http.StatusForbidden, "forbidden")
+				}
+				if a := x.do("PUT", "/v1/items", "x"); x.may && c.write {
+					a.ok(t, http.StatusCreated, nil)
+					x.do("PUT", "/"+zKey(seedKey(3)), payload(seedKey(3), 1, packet(t, 60, "x"))).ok(t, http.StatusNoContent, nil)
+					x.do("PUT", "/v1/items/"+public(seedKey(1))+"/s", document(seedKey(1), "s", 1, "x"), "Content-Type", asJSON).ok(t, http.StatusCreated, nil)
+				} else {
+					a.is(t, http.StatusForbidden, "forbidden")
+				}
+				x.do("PUT", "/v1/names/foo", "x").is(t, http.StatusForbidden, "forbidden")
+			}
+			l.self("PUT", "/v1/names/foo", "x").ok(t, http.StatusCreated, nil)
+		})
+	}
+}
+
+// A client that asks too much is told to wait, which spares others and the machine itself.
+func TestTooManyRequests(t *testing.T) {
+	l := newLAN(t, "gateway.perSecond", "0.1", "gateway.burst", "3")
+	for range 3 {
+		l.neighbour("GET", nobody, "").is(t, http.StatusNotFound, "not-found")
+	}
+	if a := l.neighbour("GET", nobody, ""); a.code != http.StatusTooManyRequests || a.header.Get("Retry-After") == "" {
+		t.Errorf("%d %v", a.code, a.header)
+	}
+	l.neighbour("GET", nobody, "", "Authorization", "Bearer 0123456789abcdef").is(t, http.StatusTooManyRequests, "too-many") // no guessing either
+	l.remote("GET", nobody, "").is(t, http.StatusForbidden, "forbidden")
+}
+
+// Scripts of the configured origins may use it, and see what they need; those of others see nothing.
+func TestOrigins(t *testing.T) {
+	b := start(t, "127.0.2.1", "none", "gateway.origins", "https://app.example.org")
+	any := start(t, "127.0.2.2", "none", "gateway.origins", "*")
+	none := start(t, "127.0.2.3", "none")
+	for _, c := range []struct {
+		b             *box
+		origin, allow string
+	}{
+		{b, "https://app.example.org", "https://app.example.org"}, {b, "https://app.example.com", ""}, {b, "", ""},
+		{any, "https://app.example.com", "*"}, {none, "https://app.example.org", ""},
+	} {
+		a := c.b.do("OPTIONS", "/v1/names/foo", "", "Origin", c.origin, "Access-Control-Request-Method", "PUT")
+		if h := a.header; a.code != http.StatusNoContent || h.Get("Access-Control-Allow-Origin") != c.allow || h.Get("Allow") != "GET, HEAD, PUT, DELETE, OPTIONS" {
+			t.Errorf("%s: %d %v", c.origin, a.code, h)
+		}
+		if m := a.header.Get("Access-Control-Allow-Methods"); (c.allow != "") != (m == "GET, HEAD, PUT, DELETE, OPTIONS") {
+			t.Errorf("%s: %q", c.origin, m)
+		}
+		a = c.b.do("GET", "/"+zKey(seedKey(3)), "", "Origin", c.origin)
+		if h := a.header; h.Get("Access-Control-Allow-Origin") != c.allow || (c.allow != "") != strings.Contains(h.Get("Access-Control-Expose-Headers"), "ETag") {
+			t.Errorf("%s: %d %v", c.origin, a.code, h)
+		}
+	}
+}
+
+// What one client stores here is counted as his, also over HTTP.
+func TestQuotaOfAClient(t *testing.T) {
+	b := start(t, "127.0.2.1", "none", "store.maxBytesPerSource", "1KiB")
+	b.do("PUT", "/v1/items", strings.Repeat("a", 900)).ok(t, http.StatusCreated, nil)
+	if p := b.do("PUT", "/v1/items", strings.Repeat("b", 900)).problem(t); p.Status != http.StatusServiceUnavailable || p.Code != "refused" || p.KRPC != 202 || !strings.Contains(p.Detail, "bytes of the source address") {
+		t.Errorf("%+v", p)
+	}
+}
