@@ -42,6 +42,7 @@ type commands struct {
 	Status   statusCmd   `cmd:"" group:"node" help:"Show what a running node does."`
 	Config   configCmd   `cmd:"" group:"node" help:"Show or check the configuration."`
 	Update   updateCmd   `cmd:"" group:"node" help:"Update a box that runs the appliance."`
+	Name     nameCmd     `cmd:"" group:"node" help:"Read and change the names of a fleet."`
 	Get      getCmd      `cmd:"" group:"client" help:"Get an item from the DHT."`
 	Put      putCmd      `cmd:"" group:"client" help:"Put an item into the DHT."`
 	Announce announceCmd `cmd:"" group:"client" help:"Announce this machine as a peer."`

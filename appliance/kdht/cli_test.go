@@ -75,14 +75,14 @@ func golden(t *testing.T, name, got string) {
 
 func TestHelp(t *testing.T) {
 	t.Setenv("COLUMNS", "100")
-	for _, command := range []string{"", "serve", "status", "config", "config show", "config check", "update", "update status", "update check", "update apply", "update rollback", "get", "put", "announce", "peers", "ping", "find", "keygen", "decode", "version"} {
+	for _, command := range []string{"", "serve", "status", "config", "config show", "config check", "update", "update status", "update check", "update apply", "update rollback", "name", "name get", "name put", "name rm", "name ls", "get", "put", "announce", "peers", "ping", "find", "keygen", "decode", "version"} {
 		t.Run(command, func(t *testing.T) {
 			r := kdht(t, append(strings.Fields(command), "--help")...)
 			if r.code != exitOK || r.stderr != "" {
 				t.Errorf("exit code %d, %s", r.code, r.stderr)
 			}
 			golden(t, filepath.Join("help", strings.ReplaceAll("kdht "+command, " ", "-")+".txt"), r.stdout)
-			if command != "" && command != "config" && command != "update" && command != "version" && !strings.Contains(r.stdout, "Examples:") {
+			if command != "" && command != "config" && command != "update" && command != "name" && command != "version" && !strings.Contains(r.stdout, "Examples:") {
 				t.Error("no examples")
 			}
 		})

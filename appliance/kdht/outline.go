@@ -70,16 +70,21 @@ func readNode(d *json.Decoder) (*node, error) {
 	case nil:
 		n.scalar = "-"
 	case string:
-		n.scalar = strings.Map(func(r rune) rune { // a terminal must not take orders from a node
-			if unicode.IsControl(r) {
-				return ' '
-			}
-			return r
-		}, t)
+		n.scalar = plain(t)
 	default:
 		n.scalar = fmt.Sprint(t)
 	}
 	return n, nil
+}
+
+// plain gives a text without control characters: a terminal must not take orders from a node.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, s)
 }
 
 // flat says whether a value fits on a line: a scalar, or a list of scalars.

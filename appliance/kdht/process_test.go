@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -30,8 +31,11 @@ type server struct {
 // serve starts a node of its own network on loopback and waits until it is ready.
 func serve(t *testing.T, state string, args ...string) *server {
 	t.Helper()
+	if !slices.Contains(args, "--bootstrap") {
+		args = append(args, "--bootstrap", "none")
+	}
 	args = append([]string{"serve", "--state", state, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--network", "private",
-		"--bootstrap", "none", "--xdp", "off", "--log-format", "json"}, args...)
+		"--xdp", "off", "--log-format", "json"}, args...)
 	s := &server{cmd: exec.Command(os.Args[0], args...), lines: make(chan string, 1000)}
 	s.cmd.Env = append(os.Environ(), "KDHT_TEST_PROCESS=1")
 	stderr, err := s.cmd.StderrPipe()

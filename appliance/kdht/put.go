@@ -158,33 +158,39 @@ func sign(it *router.Item, key ed25519.PrivateKey, seq int64) {
 
 // value reads the value and gives it bencoded.
 func (c *putCmd) value(s *system) ([]byte, error) {
-	var raw []byte
-	switch {
-	case (c.Value == nil) == (c.File == ""):
-		return nil, usage(`write for example: kdht put "Hello World!", or --file FILE, with - for standard input`, "give either a value or --file")
-	case c.Value != nil:
-		raw = []byte(*c.Value)
-	default:
-		in := s.stdin
-		if c.File != "-" {
-			f, err := os.Open(c.File)
-			if err != nil {
-				return nil, failed(err, "name a readable file, or - for standard input", "cannot read the value")
-			}
-			defer f.Close()
-			in = f
-		}
-		// A little more than fits, so that the message can tell.
-		b, err := io.ReadAll(io.LimitReader(in, 1<<20))
-		if err != nil {
-			return nil, failed(err, "name a readable file, or - for standard input", "cannot read the value")
-		}
-		raw = b
+	raw, err := readValue(s, c.Value, c.File, `kdht put "Hello World!"`)
+	if err != nil {
+		return nil, err
 	}
 	if !c.Bencoded {
 		raw = encodeValue(raw)
 	}
 	return raw, checkValue(raw)
+}
+
+// readValue gives the value of the command line, or of a file. The example is for who gives neither.
+func readValue(s *system, value *string, file, example string) ([]byte, error) {
+	switch {
+	case (value == nil) == (file == ""):
+		return nil, usage("write for example: "+example+", or --file FILE, with - for standard input", "give either a value or --file")
+	case value != nil:
+		return []byte(*value), nil
+	}
+	in := s.stdin
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, failed(err, "name a readable file, or - for standard input", "cannot read the value")
+		}
+		defer f.Close()
+		in = f
+	}
+	// A little more than fits, so that the message can tell.
+	b, err := io.ReadAll(io.LimitReader(in, 1<<20))
+	if err != nil {
+		return nil, failed(err, "name a readable file, or - for standard input", "cannot read the value")
+	}
+	return b, nil
 }
 
 // put runs the lookup and prints its outcome. it is nil for an immutable item.
