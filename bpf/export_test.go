@@ -98,6 +98,26 @@ func (p *Program) Proofs(set uint32) (s limit.Set, err error) {
 // SetProofs replaces a set of it.
 func (p *Program) SetProofs(set uint32, s limit.Set) error { return p.objs.Proofs.Put(set, &s) }
 
+// Destinations is a set of the table of destinations.
+func (p *Program) Destinations(set uint32) (s limit.Set, err error) {
+	return s, p.objs.Destinations.Lookup(set, &s)
+}
+
+// PutDestinations replaces a set.
+func (p *Program) PutDestinations(set uint32, s limit.Set) error {
+	return p.objs.Destinations.Put(set, &s)
+}
+
+// SetDestinations replaces the table.
+func (p *Program) SetDestinations(t *limit.Table) error {
+	for i := range t {
+		if err := p.objs.Destinations.Put(uint32(i), &t[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Growth is the budget for replies that are longer than their queries, and SetBudgets sets both budgets.
 func (p *Program) Growth() (limit.Budget, error) {
 	var b kdhtBudget

@@ -52,7 +52,8 @@ const (
 	kdhtEventEVENT_REFERRAL_OWN    kdhtEvent = 4
 	kdhtEventEVENT_REFERRAL_CLIENT kdhtEvent = 5
 	kdhtEventEVENT_REFERRAL_AGAIN  kdhtEvent = 6
-	kdhtEventEVENTS                kdhtEvent = 7
+	kdhtEventEVENT_REFERRAL_PACED  kdhtEvent = 7
+	kdhtEventEVENTS                kdhtEvent = 8
 )
 
 type kdhtFamily struct {
@@ -184,18 +185,20 @@ const (
 	kdhtReasonREASON_RECURSION_CLIENT_FULL  kdhtReason = 44
 	kdhtReasonREASON_RECURSION_FULL         kdhtReason = 45
 	kdhtReasonREASON_RECURSION_NO_CONTACT   kdhtReason = 46
-	kdhtReasonREASON_NO_ROUTE               kdhtReason = 47
-	kdhtReasonREASON_NO_NEIGHBOUR           kdhtReason = 48
-	kdhtReasonREASON_HOP_ANSWER             kdhtReason = 49
-	kdhtReasonREASON_HOP_ERROR              kdhtReason = 50
-	kdhtReasonREASON_HOP_OTHER_ID           kdhtReason = 51
-	kdhtReasonREASON_HOP_NO_CLOSER          kdhtReason = 52
-	kdhtReasonREASON_HOP_LIMIT              kdhtReason = 53
-	kdhtReasonREASON_HOP_LATE               kdhtReason = 54
-	kdhtReasonREASON_HOP_OTHER_SOURCE       kdhtReason = 55
-	kdhtReasonREASON_LIMITED                kdhtReason = 56
-	kdhtReasonREASON_OVERLOADED             kdhtReason = 57
-	kdhtReasonREASONS                       kdhtReason = 58
+	kdhtReasonREASON_RECURSION_PACED        kdhtReason = 47
+	kdhtReasonREASON_NO_ROUTE               kdhtReason = 48
+	kdhtReasonREASON_NO_NEIGHBOUR           kdhtReason = 49
+	kdhtReasonREASON_HOP_ANSWER             kdhtReason = 50
+	kdhtReasonREASON_HOP_ERROR              kdhtReason = 51
+	kdhtReasonREASON_HOP_OTHER_ID           kdhtReason = 52
+	kdhtReasonREASON_HOP_NO_CLOSER          kdhtReason = 53
+	kdhtReasonREASON_HOP_LIMIT              kdhtReason = 54
+	kdhtReasonREASON_HOP_PACED              kdhtReason = 55
+	kdhtReasonREASON_HOP_LATE               kdhtReason = 56
+	kdhtReasonREASON_HOP_OTHER_SOURCE       kdhtReason = 57
+	kdhtReasonREASON_LIMITED                kdhtReason = 58
+	kdhtReasonREASON_OVERLOADED             kdhtReason = 59
+	kdhtReasonREASONS                       kdhtReason = 60
 )
 
 type kdhtRecursion struct {
@@ -349,6 +352,8 @@ type kdhtScratch struct {
 	}
 	NextDistance [3]uint64
 	AllowPrivate uint64
+	Paced        uint32
+	PadPaced     uint32
 	NextEndpoint kdhtEndpoint
 	RouteKey     kdhtRouteKey
 	_            [4]byte
@@ -375,6 +380,8 @@ type kdhtSettings struct {
 	GrowthCost     uint64
 	UnprovenCost   uint64
 	Cookie         [4]uint64
+	PaceInterval   uint64
+	PaceWindow     uint64
 }
 
 type kdhtSighting struct {
@@ -414,6 +421,7 @@ const (
 	kdhtMapBegun         = "begun"
 	kdhtMapBudgets       = "budgets"
 	kdhtMapClients       = "clients"
+	kdhtMapDestinations  = "destinations"
 	kdhtMapEndpoints     = "endpoints"
 	kdhtMapEvents        = "events"
 	kdhtMapExempt        = "exempt"
@@ -488,29 +496,30 @@ type kdhtProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type kdhtMapSpecs struct {
-	Begun      *ebpf.MapSpec `ebpf:"begun"`
-	Budgets    *ebpf.MapSpec `ebpf:"budgets"`
-	Clients    *ebpf.MapSpec `ebpf:"clients"`
-	Endpoints  *ebpf.MapSpec `ebpf:"endpoints"`
-	Events     *ebpf.MapSpec `ebpf:"events"`
-	Exempt     *ebpf.MapSpec `ebpf:"exempt"`
-	Held       *ebpf.MapSpec `ebpf:"held"`
-	HeldFilter *ebpf.MapSpec `ebpf:"held_filter"`
-	HotHits    *ebpf.MapSpec `ebpf:"hot_hits"`
-	HotLarge   *ebpf.MapSpec `ebpf:"hot_large"`
-	HotSmall   *ebpf.MapSpec `ebpf:"hot_small"`
-	Joins      *ebpf.MapSpec `ebpf:"joins"`
-	Live       *ebpf.MapSpec `ebpf:"live"`
-	Neighbours *ebpf.MapSpec `ebpf:"neighbours"`
-	Pending    *ebpf.MapSpec `ebpf:"pending"`
-	Proofs     *ebpf.MapSpec `ebpf:"proofs"`
-	Reasons    *ebpf.MapSpec `ebpf:"reasons"`
-	Routes     *ebpf.MapSpec `ebpf:"routes"`
-	Scratch    *ebpf.MapSpec `ebpf:"scratch"`
-	Seen       *ebpf.MapSpec `ebpf:"seen"`
-	Sightings  *ebpf.MapSpec `ebpf:"sightings"`
-	Snapshots  *ebpf.MapSpec `ebpf:"snapshots"`
-	Sources    *ebpf.MapSpec `ebpf:"sources"`
+	Begun        *ebpf.MapSpec `ebpf:"begun"`
+	Budgets      *ebpf.MapSpec `ebpf:"budgets"`
+	Clients      *ebpf.MapSpec `ebpf:"clients"`
+	Destinations *ebpf.MapSpec `ebpf:"destinations"`
+	Endpoints    *ebpf.MapSpec `ebpf:"endpoints"`
+	Events       *ebpf.MapSpec `ebpf:"events"`
+	Exempt       *ebpf.MapSpec `ebpf:"exempt"`
+	Held         *ebpf.MapSpec `ebpf:"held"`
+	HeldFilter   *ebpf.MapSpec `ebpf:"held_filter"`
+	HotHits      *ebpf.MapSpec `ebpf:"hot_hits"`
+	HotLarge     *ebpf.MapSpec `ebpf:"hot_large"`
+	HotSmall     *ebpf.MapSpec `ebpf:"hot_small"`
+	Joins        *ebpf.MapSpec `ebpf:"joins"`
+	Live         *ebpf.MapSpec `ebpf:"live"`
+	Neighbours   *ebpf.MapSpec `ebpf:"neighbours"`
+	Pending      *ebpf.MapSpec `ebpf:"pending"`
+	Proofs       *ebpf.MapSpec `ebpf:"proofs"`
+	Reasons      *ebpf.MapSpec `ebpf:"reasons"`
+	Routes       *ebpf.MapSpec `ebpf:"routes"`
+	Scratch      *ebpf.MapSpec `ebpf:"scratch"`
+	Seen         *ebpf.MapSpec `ebpf:"seen"`
+	Sightings    *ebpf.MapSpec `ebpf:"sightings"`
+	Snapshots    *ebpf.MapSpec `ebpf:"snapshots"`
+	Sources      *ebpf.MapSpec `ebpf:"sources"`
 }
 
 // kdhtVariableSpecs contains global variables before they are loaded into the kernel.
@@ -541,29 +550,30 @@ func (o *kdhtObjects) Close() error {
 //
 // It can be passed to loadKdhtObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kdhtMaps struct {
-	Begun      *ebpf.Map `ebpf:"begun"`
-	Budgets    *ebpf.Map `ebpf:"budgets"`
-	Clients    *ebpf.Map `ebpf:"clients"`
-	Endpoints  *ebpf.Map `ebpf:"endpoints"`
-	Events     *ebpf.Map `ebpf:"events"`
-	Exempt     *ebpf.Map `ebpf:"exempt"`
-	Held       *ebpf.Map `ebpf:"held"`
-	HeldFilter *ebpf.Map `ebpf:"held_filter"`
-	HotHits    *ebpf.Map `ebpf:"hot_hits"`
-	HotLarge   *ebpf.Map `ebpf:"hot_large"`
-	HotSmall   *ebpf.Map `ebpf:"hot_small"`
-	Joins      *ebpf.Map `ebpf:"joins"`
-	Live       *ebpf.Map `ebpf:"live"`
-	Neighbours *ebpf.Map `ebpf:"neighbours"`
-	Pending    *ebpf.Map `ebpf:"pending"`
-	Proofs     *ebpf.Map `ebpf:"proofs"`
-	Reasons    *ebpf.Map `ebpf:"reasons"`
-	Routes     *ebpf.Map `ebpf:"routes"`
-	Scratch    *ebpf.Map `ebpf:"scratch"`
-	Seen       *ebpf.Map `ebpf:"seen"`
-	Sightings  *ebpf.Map `ebpf:"sightings"`
-	Snapshots  *ebpf.Map `ebpf:"snapshots"`
-	Sources    *ebpf.Map `ebpf:"sources"`
+	Begun        *ebpf.Map `ebpf:"begun"`
+	Budgets      *ebpf.Map `ebpf:"budgets"`
+	Clients      *ebpf.Map `ebpf:"clients"`
+	Destinations *ebpf.Map `ebpf:"destinations"`
+	Endpoints    *ebpf.Map `ebpf:"endpoints"`
+	Events       *ebpf.Map `ebpf:"events"`
+	Exempt       *ebpf.Map `ebpf:"exempt"`
+	Held         *ebpf.Map `ebpf:"held"`
+	HeldFilter   *ebpf.Map `ebpf:"held_filter"`
+	HotHits      *ebpf.Map `ebpf:"hot_hits"`
+	HotLarge     *ebpf.Map `ebpf:"hot_large"`
+	HotSmall     *ebpf.Map `ebpf:"hot_small"`
+	Joins        *ebpf.Map `ebpf:"joins"`
+	Live         *ebpf.Map `ebpf:"live"`
+	Neighbours   *ebpf.Map `ebpf:"neighbours"`
+	Pending      *ebpf.Map `ebpf:"pending"`
+	Proofs       *ebpf.Map `ebpf:"proofs"`
+	Reasons      *ebpf.Map `ebpf:"reasons"`
+	Routes       *ebpf.Map `ebpf:"routes"`
+	Scratch      *ebpf.Map `ebpf:"scratch"`
+	Seen         *ebpf.Map `ebpf:"seen"`
+	Sightings    *ebpf.Map `ebpf:"sightings"`
+	Snapshots    *ebpf.Map `ebpf:"snapshots"`
+	Sources      *ebpf.Map `ebpf:"sources"`
 }
 
 func (m *kdhtMaps) Close() error {
@@ -571,6 +581,7 @@ func (m *kdhtMaps) Close() error {
 		m.Begun,
 		m.Budgets,
 		m.Clients,
+		m.Destinations,
 		m.Endpoints,
 		m.Events,
 		m.Exempt,

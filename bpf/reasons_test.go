@@ -305,6 +305,8 @@ var elsewhere = map[string]string{
 	"hop_other_id":          "TestRecursionDifferential",
 	"hop_limit":             "TestRecursionChain",
 	"recursion_full":        "TestRecursionBounds",
+	"recursion_paced":       "TestPace",
+	"hop_paced":             "TestPacedReferral",
 	"recursion_client_full": "TestRecursionBounds",
 	"recursion_joined":      "TestRecursionReasons",
 	"recursion_off":         "TestRecursionReasons",

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"kdht/bpf"
+	"kdht/bpf/limit"
 	"kdht/router"
 	"kdht/router/krpc"
 )
@@ -38,13 +39,24 @@ func recursive(t testing.TB, s *bpf.Snapshot, private bool) *bpf.Program {
 		{Ifindex: 1, Addr: gateway4, MAC: [6]byte(gatewayMAC)}, {Ifindex: 1, Addr: gateway6, MAC: [6]byte(gatewayMAC)},
 	}))
 	must(t, p.AllowRecursion(time.Hour, private))
+	setPace(t, p, limit.Pace{})
 	takeAll(t, p)
 	t.Cleanup(func() {
 		takeAll(t, p)
+		setPace(t, p, limit.Pace{})
 		must(t, p.SetClients(nil))
 		must(t, p.AllowRecursion(0, false))
 	})
 	return p
+}
+
+// setPace sets the pace at which nodes are asked, with nothing sent so far.
+func setPace(t testing.TB, p *bpf.Program, pace limit.Pace) *limit.Destinations {
+	t.Helper()
+	must(t, p.SetDestinations(new(limit.Table)))
+	d, err := p.Pace(pace)
+	must(t, err)
+	return d
 }
 
 // takeAll takes over all recursions under way.
@@ -67,26 +79,31 @@ type recursionModel struct {
 	own      netip.AddrPort // from which is asked
 	state    bpf.Recursion
 	distance id
+	sent     *limit.Destinations // nil: there is no limit
+	paced    bool                // for which the last choice left out a contact
 }
 
-// choose returns the contact to ask next.
-func (m *recursionModel) choose(contacts []bpf.Node, limit id) (best bpf.Node, ok bool) {
+// choose returns the contact to ask next, among those that may be sent something.
+func (m *recursionModel) choose(contacts []bpf.Node, closest id) (best bpf.Node, ok bool) {
 	private := m.private
 	if n := len(m.state.Asked); n > 0 {
 		from := m.state.Asked[n-1].Addr
 		private = private && !router.Usable(from, false)
 	}
+	m.paced = false
 	for _, c := range contacts {
 		d := xor(c.ID, m.state.Target)
 		switch {
-		case bytes.Compare(d[:], limit[:]) >= 0:
+		case bytes.Compare(d[:], closest[:]) >= 0:
 		case !router.Usable(c.Addr, private), c.Addr.Addr().IsLoopback(), c.Addr == m.state.Client, c.Addr == node4, c.Addr == node6:
 		case slices.ContainsFunc(m.state.Asked, func(a bpf.Node) bool { return a.Addr.Addr() == c.Addr.Addr() }):
+		case m.sent != nil && !m.sent.Free(c.Addr.Addr(), now()):
+			m.paced = true
 		default:
-			best, limit, ok = c, d, true
+			best, closest, ok = c, d, true
 		}
 	}
-	m.distance = limit
+	m.distance = closest
 	return best, ok
 }
 
@@ -213,9 +230,15 @@ func TestRecursionDifferential(t *testing.T) {
 		s := snapshot(r, r.IntN(60), r.IntN(60))
 		private := r.IntN(2) == 0
 		p := recursive(t, s, private)
+		pace, table := limit.Pace{Rate: 0.01, Burst: 1 + r.IntN(6)}, new(limit.Table)
+		if r.IntN(2) == 0 {
+			pace = limit.Pace{}
+		}
+		setPace(t, p, pace)
+		sent := limit.NewDestinations(pace, p.Seed(), table)
 		for range 50 {
 			v6 := r.IntN(2) == 0
-			m := &recursionModel{self: s.ID4, private: private, own: node4}
+			m := &recursionModel{self: s.ID4, private: private, own: node4, sent: sent}
 			m.state = bpf.Recursion{Entry: node4, Method: []string{"find_node", "get_peers", "get"}[r.IntN(3)], Target: target(r, s)}
 			if v6 {
 				m.self, m.own, m.state.Entry = s.ID6, node6, node6
@@ -231,13 +254,21 @@ func TestRecursionDifferential(t *testing.T) {
 			m.state.Client, d.payload = d.from, rdQuery(m.state.Method, string(m.state.TID), m.state.Target)
 			next, ok := m.choose(closestContacts(s, m.state.Target, v6), id(bytes.Repeat([]byte{255}, 20)))
 			if !ok {
-				expect(t, p, "recursion_no_contact", "empty table", d.frame(t))
+				reason := "recursion_no_contact"
+				if m.paced {
+					reason = "recursion_paced"
+				}
+				ended[reason]++
+				expect(t, p, reason, "nobody to ask", d.frame(t))
 				continue
 			}
 			frame := d.frame(t)
 			for reason := ""; ; {
 				verdict, out := run(t, p, frame)
 				m.state.Asked = append(m.state.Asked, next)
+				if wait, ok := sent.Reserve(next.Addr.Addr(), now(), 0); !ok || wait > 0 {
+					t.Fatalf("hop %d: no token for %v", len(m.state.Asked), next.Addr)
+				}
 				if verdict != xdpTX {
 					t.Fatalf("hop %d: verdict %d for %q", len(m.state.Asked), verdict, frame)
 				}
@@ -258,6 +289,8 @@ func TestRecursionDifferential(t *testing.T) {
 				}
 				next, ok = m.choose(refs, m.distance)
 				switch {
+				case !ok && m.paced:
+					reason = "hop_paced"
 				case !ok:
 					reason = "hop_no_closer"
 				case len(m.state.Asked) == bpf.MaxHops:
@@ -295,6 +328,7 @@ func TestRecursionDifferential(t *testing.T) {
 				break
 			}
 		}
+		compareDestinations(t, p, table)
 		c := counts(t, p)
 		refused = int(c["event/referral_bogus"] + c["event/referral_own"] + c["event/referral_client"] + c["event/referral_again"])
 		for _, e := range []string{"bogus", "own", "client", "again"} {
@@ -302,7 +336,7 @@ func TestRecursionDifferential(t *testing.T) {
 		}
 	}
 	t.Logf("%d hops, %d contacts refused, %v", hops, refused, ended)
-	for _, e := range []string{"hop_no_closer", "hop_other_id", "hop_answer", "hop_other_source", "refused bogus", "refused own", "refused client", "refused again"} {
+	for _, e := range []string{"recursion_no_contact", "recursion_paced", "hop_no_closer", "hop_paced", "hop_other_id", "hop_answer", "hop_other_source", "refused bogus", "refused own", "refused client", "refused again"} {
 		if ended[e] == 0 {
 			t.Errorf("%s did not happen", e)
 		}

@@ -68,6 +68,9 @@ type Kernel interface {
 	Prove(netip.Addr) error
 	// Expect tells the kernel that a query of ours goes to an address.
 	Expect(netip.Addr) error
+	// Pace makes the kernel keep to a pace when it sends queries to nodes. It returns where it counts them, in which the
+	// router counts its own; nil: the kernel sends none.
+	Pace(limit.Pace) (*limit.Destinations, error)
 }
 
 // Resolver looks up host names; *net.Resolver is one.

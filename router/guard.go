@@ -1,13 +1,9 @@
 package router
 
 import (
-	"crypto/rand"
-	"encoding/binary"
 	"net/netip"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"kdht/bpf/limit"
 )
@@ -17,8 +13,7 @@ type guard struct {
 	config limit.Config
 	params limit.Params
 	seed   uint64
-	epoch  time.Time
-	begin  limit.Time // epoch on the clock that both halves share
+	clock  clock
 
 	mu      sync.Mutex
 	sources *limit.Table // nil: there is no limit per source
@@ -26,23 +21,16 @@ type guard struct {
 	growth  limit.Budget
 }
 
-func newGuard(c limit.Config) *guard {
-	g := &guard{config: c, params: c.Params(), epoch: time.Now(), proofs: new(limit.Table)}
-	var seed [8]byte
-	_, _ = rand.Read(seed[:]) // never fails
-	g.seed = binary.LittleEndian.Uint64(seed[:])
+func newGuard(c limit.Config, clock clock) *guard {
+	g := &guard{config: c, params: c.Params(), seed: randomSeed(), clock: clock, proofs: new(limit.Table)}
 	if g.params.Interval > 0 {
 		g.sources = new(limit.Table)
-	}
-	var now unix.Timespec
-	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &now) == nil { // else cookies of the kernel half are not known here
-		g.begin = limit.Time(now.Nano())
 	}
 	return g
 }
 
 // time returns a time on the clock that both halves share.
-func (g *guard) time(now time.Time) limit.Time { return g.begin + limit.Time(now.Sub(g.epoch)) }
+func (g *guard) time(now time.Time) limit.Time { return g.clock.at(now) }
 
 // admit takes a token of the sender of a datagram, and reports whether there was one.
 func (g *guard) admit(a netip.Addr, now time.Time) bool {

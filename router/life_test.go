@@ -9,7 +9,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"kdht/bpf"
+	"kdht/bpf/limit"
 	"kdht/router"
 	"kdht/router/krpc"
 )
@@ -253,6 +256,45 @@ func TestQueriesPerDestination(t *testing.T) {
 	})
 }
 
+// What the kernel half has sent to a node counts.
+func TestQueriesOfTheKernelCount(t *testing.T) {
+	sim(t, func(t *testing.T, s *simNet) {
+		var at unix.Timespec // of the kernel's clock, which goes on with the one of the test
+		if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &at); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		fleet := s.startSim(t, 6, router.IPv4)
+		time.Sleep(time.Minute)
+		n, to := fleet[1], fleet[2]
+		k := &fakeKernel{held: make(map[[20]byte]bool)}
+		if err := n.SetKernel(k); err != nil {
+			t.Fatal(err)
+		}
+		for { // as much as there is
+			now := limit.Time(at.Nano()) + limit.Time(time.Since(start))
+			if _, ok := k.sent.Reserve(to.addr.Addr(), now, 0); !ok {
+				break
+			}
+		}
+		begin := time.Now()
+		if _, err := n.Ping(t.Context(), to.addr); err != nil {
+			t.Fatal(err)
+		}
+		if waited := time.Since(begin); waited < 200*time.Millisecond || waited > time.Second {
+			t.Errorf("a ping after the kernel half's burst took %v, want some 350 ms", waited)
+		}
+		if err := n.SetKernel(nil); err != nil {
+			t.Fatal(err)
+		}
+		begin = time.Now()
+		if _, err := n.Ping(t.Context(), to.addr); err != nil || time.Since(begin) > 200*time.Millisecond {
+			t.Errorf("without the kernel half: %v after %v", err, time.Since(begin))
+		}
+		stopAll(fleet)
+	})
+}
+
 // Tokens given before a restart are good after it, those of long ago are not.
 func TestTokensOutliveARestart(t *testing.T) {
 	sim(t, func(t *testing.T, s *simNet) {
@@ -311,6 +353,7 @@ type fakeKernel struct {
 	fail      bool
 	proven    []netip.Addr
 	expected  []netip.Addr
+	sent      *limit.Destinations
 }
 
 var errKernel = errors.New("the kernel says no")
@@ -356,6 +399,14 @@ func (k *fakeKernel) Expect(a netip.Addr) error {
 	defer k.mu.Unlock()
 	k.expected = append(k.expected, a)
 	return nil
+}
+
+// Pace implements router.Kernel: what it sends is counted in a table of its own.
+func (k *fakeKernel) Pace(p limit.Pace) (*limit.Destinations, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.sent = limit.NewDestinations(p, 7, new(limit.Table))
+	return k.sent, nil
 }
 
 func (k *fakeKernel) holds(key [20]byte) bool {

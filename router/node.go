@@ -88,15 +88,16 @@ func New(c Config) (*Node, error) {
 	if c.Resolver == nil {
 		c.Resolver = net.DefaultResolver
 	}
+	shared := newClock()
 	n := &Node{
 		config: c, log: c.Logger, store: c.Store,
 		dirty:        make(chan struct{}, 1),
 		transactions: newTransactions(),
-		limiter:      newLimiter(c.QueryRate, c.Tuning.QueryRatePerNode),
+		limiter:      newLimiter(c.QueryRate, c.Tuning.QueryRatePerNode, shared),
 		sightings:    make(chan Contact, maxSightings),
 		pinging:      make(chan struct{}, maxPings),
 		upkeep:       make(chan struct{}, maxPings),
-		guard:        newGuard(c.Limits),
+		guard:        newGuard(c.Limits, shared),
 		jobs:         newShares(),
 		hints:        newHints(),
 		hot:          newHot(c.Tuning.HotAfter),

@@ -113,8 +113,15 @@ func (n *Node) SetKernel(k Kernel) error {
 	n.unpublished.Store(false)
 	n.hot.reset(false)
 	if k == nil {
+		n.limiter.share(nil)
 		return nil
 	}
+	sent, err := k.Pace(n.limiter.pace)
+	if err != nil {
+		n.kernel = nil
+		return err
+	}
+	n.limiter.share(sent)
 	if n.store != nil {
 		for key := range n.store.Keys() {
 			if err := k.Hold(key); err != nil {

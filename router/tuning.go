@@ -32,8 +32,8 @@ type Tuning struct {
 	SaveEvery time.Duration
 	// RepublishEvery is how often own items are put again. Default 1 h (BEP 44).
 	RepublishEvery time.Duration
-	// QueryRatePerNode bounds the queries to one IP address, per second, after a burst of 8. Loopback addresses are
-	// exempt. Default 20/7, one every 350 ms.
+	// QueryRatePerNode bounds the queries to one IP address, per second, after a burst of 8, or of a quarter of a second's if
+	// that is more. Those of the kernel half count. Loopback addresses are exempt. Default 20/7, one every 350 ms.
 	QueryRatePerNode float64
 	// HotAfter is how many queries within about ten seconds make a key hot that is held here: the kernel half then
 	// answers for it. Default 8.

@@ -90,13 +90,14 @@ func (f *fake) HotHits(func([20]byte, uint64)) error { return nil }
 func (f *fake) Hot() bpf.Hot {
 	return bpf.Hot{Keys: 5, Small: 3, Room: 4, Large: 2, LargeRoom: 9, Bytes: 7}
 }
-func (f *fake) SetLimits(c limit.Config) error         { return f.note("limits %v", c.Rate) }
-func (f *fake) Prove(a netip.Addr) error               { return f.note("prove %v", a) }
-func (f *fake) Expect(a netip.Addr) error              { return f.note("expect %v", a) }
-func (f *fake) SetEndpoints(as []netip.AddrPort) error { return f.note("endpoints %v", as) }
-func (f *fake) Renew(d time.Duration) error            { return f.note("renew %v", d) }
-func (f *fake) Detach(index int) error                 { return f.note("detach %d", index) }
-func (f *fake) Close(detach bool) error                { return f.note("close %v", detach) }
+func (f *fake) Pace(limit.Pace) (*limit.Destinations, error) { return nil, nil }
+func (f *fake) SetLimits(c limit.Config) error               { return f.note("limits %v", c.Rate) }
+func (f *fake) Prove(a netip.Addr) error                     { return f.note("prove %v", a) }
+func (f *fake) Expect(a netip.Addr) error                    { return f.note("expect %v", a) }
+func (f *fake) SetEndpoints(as []netip.AddrPort) error       { return f.note("endpoints %v", as) }
+func (f *fake) Renew(d time.Duration) error                  { return f.note("renew %v", d) }
+func (f *fake) Detach(index int) error                       { return f.note("detach %d", index) }
+func (f *fake) Close(detach bool) error                      { return f.note("close %v", detach) }
 func (f *fake) Attach(index int, m bpf.Mode) (bpf.Mode, error) {
 	return m, f.note("attach %d %v", index, m)
 }

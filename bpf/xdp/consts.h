@@ -135,6 +135,7 @@ enum reason {
 	REASON_RECURSION_CLIENT_FULL,
 	REASON_RECURSION_FULL,
 	REASON_RECURSION_NO_CONTACT,
+	REASON_RECURSION_PACED, /* all contacts to ask were sent enough already, see pace.h */
 	REASON_NO_ROUTE,
 	REASON_NO_NEIGHBOUR,
 	/* A reply to a query that the program has sent, with which user space goes on. */
@@ -143,6 +144,7 @@ enum reason {
 	REASON_HOP_OTHER_ID,
 	REASON_HOP_NO_CLOSER,
 	REASON_HOP_LIMIT,
+	REASON_HOP_PACED, /* all closer ones were sent enough already */
 	/* A reply that nobody waits for any more, or not from there. */
 	REASON_HOP_LATE,
 	REASON_HOP_OTHER_SOURCE,
@@ -170,10 +172,11 @@ enum event {
 	EVENT_SIGHTING_LOST,
 	EVENT_PROVEN,
 	/* Contacts in replies that were closer, but not to be asked: nobody's or a private address, our own,
-	   the client's, or one that was asked before. */
+	   the client's, or one that was asked before; or one that was sent enough already. */
 	EVENT_REFERRAL_BOGUS,
 	EVENT_REFERRAL_OWN,
 	EVENT_REFERRAL_CLIENT,
 	EVENT_REFERRAL_AGAIN,
+	EVENT_REFERRAL_PACED,
 	EVENTS,
 };

@@ -1,6 +1,7 @@
 /* Sends a query of our own on to the next node, in the frame of what came. */
 #pragma once
 
+#include "pace.h"
 #include "recursion.h"
 #include "reply.h"
 
@@ -204,6 +205,10 @@ static __attribute__((noinline)) int send_hop(struct xdp_md *ctx, u32 old)
 
 	if (map_update(&pending, &transaction, r, UPDATE_NO_EXIST))
 		return REASON_RECURSION_FULL;
+	if (!has_turn(s->next.addr[0], s->next.addr[1], 1)) { /* another CPU was faster */
+		map_delete(&pending, &transaction);
+		return old ? REASON_HOP_PACED : REASON_RECURSION_PACED;
+	}
 	if (old ? map_delete(&pending, &old) : map_update(&joins, &s->join_key, &s->join, UPDATE_ANY)) {
 		map_delete(&pending, &transaction);
 		return old ? REASON_HOP_LATE : REASON_RECURSION_FULL;

@@ -120,6 +120,9 @@ struct settings {
 	u64 growth_cost;   /* of a byte by which a reply is longer than its query, in 2^-10 ns */
 	u64 unproven_cost; /* of a datagram from an unproven source for user space, in ns */
 	u64 cookie[4];	   /* the state of SipHash after taking in the cookies' key */
+	/* Of our own queries to one destination, see pace.h: as interval and window. */
+	u64 pace_interval;
+	u64 pace_window;
 };
 
 struct {
@@ -264,6 +267,15 @@ struct {
 	MAP_TYPE(key, u32);
 	MAP_TYPE(value, struct ways);
 } sources SEC(".maps");
+
+/* How much we have sent to destinations, see pace.h. User space counts in it, too. */
+struct {
+	MAP_UINT(type, MAP_ARRAY);
+	MAP_UINT(max_entries, SETS);
+	MAP_UINT(map_flags, MAP_MMAPABLE);
+	MAP_TYPE(key, u32);
+	MAP_TYPE(value, struct ways);
+} destinations SEC(".maps");
 
 /* Sources that proved their address, and those that we have sent a query to. */
 struct {

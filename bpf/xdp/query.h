@@ -126,6 +126,8 @@ struct scratch {
 	struct asked next;
 	u64 next_distance[3];
 	u64 allow_private; /* it may be at a private address */
+	u32 paced;	   /* closer ones were sent enough already */
+	u32 pad_paced;
 	struct endpoint next_endpoint;
 	struct route_key route_key;
 	struct neighbour_key neighbour_key;

@@ -141,7 +141,7 @@ static __attribute__((noinline)) int begin(struct xdp_md *ctx)
 	int reason = find_slot(s);
 	if (reason != GO_ON)
 		return reason;
-	s->found = 0;
+	s->found = s->paced = 0;
 	s->allow_private = settings->private_network;
 	s->next_distance[0] = s->next_distance[1] = s->next_distance[2] = ~0ULL;
 	s->recursion.v6 = s->packet.v6;
@@ -150,7 +150,7 @@ static __attribute__((noinline)) int begin(struct xdp_md *ctx)
 	else
 		choose_first(s, snap, 0);
 	if (!s->found)
-		return REASON_RECURSION_NO_CONTACT;
+		return s->paced ? REASON_RECURSION_PACED : REASON_RECURSION_NO_CONTACT;
 	return send_hop(ctx, 0);
 }
 
@@ -229,7 +229,7 @@ static __attribute__((noinline)) int follow(struct xdp_md *ctx)
 	    AT32(from + 16) != AT32(asked->id + 16))
 		return REASON_HOP_OTHER_ID;
 
-	s->found = 0;
+	s->found = s->paced = 0;
 	s->allow_private = settings->private_network && may_name_private(asked->addr, r->v6);
 	s->next_distance[0] = r->distance[0];
 	s->next_distance[1] = r->distance[1];
@@ -239,7 +239,7 @@ static __attribute__((noinline)) int follow(struct xdp_md *ctx)
 	else
 		judge_all(s, s->nodes, s->nodes_len, 0);
 	if (!s->found)
-		return REASON_HOP_NO_CLOSER;
+		return s->paced ? REASON_HOP_PACED : REASON_HOP_NO_CLOSER;
 	if (r->hops >= MAX_HOPS)
 		return REASON_HOP_LIMIT;
 	if (pk->l2 != ETH_LEN)

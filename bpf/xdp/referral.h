@@ -1,6 +1,7 @@
 /* Which of the contacts that a node names is to be asked next. */
 #pragma once
 
+#include "pace.h"
 #include "query.h"
 
 /* Addresses that no node can have, or none that is reached from everywhere: those of router.Usable. host is
@@ -90,6 +91,12 @@ __attribute__((noinline)) int judge(struct scratch *s, u32 at, u32 v6)
 	int event = v6 ? refusal(s, 1) : refusal(s, 0);
 	if (event != GO_ON) {
 		count(&events, event);
+		return 0;
+	}
+	/* The next best will do: it is closer than the last one as well. User space has a look at what was left out. */
+	if (!has_turn(s->next_endpoint.addr[0], s->next_endpoint.addr[1], 0)) {
+		s->paced = 1;
+		count(&events, EVENT_REFERRAL_PACED);
 		return 0;
 	}
 	s->found = 1;
