@@ -165,7 +165,8 @@ var keys = []*key{
 
 	entry("limits.queriesPerNode", rate{0.1, 1000, "queries"}, `2.8`,
 		func(c *Config) *float64 { return &c.Limits.QueriesPerNode },
-		"What we send to one address, after the first few. Common clients ignore an address for minutes after 50 datagrams in 10 seconds."),
+		"What we send to one address, the queries that the kernel half sends on for clients included, after the first few: 8, or as many as in a quarter of a second. "+
+			"Common clients ignore an address for minutes after 50 datagrams in 10 seconds. A private network of your own boxes bears more."),
 	entry("limits.queriesPerSecond", whole{1, 100_000, "queries per second"}, `250`,
 		func(c *Config) *int { return &c.Limits.QueriesPerSecond },
 		"What we send to all nodes together."),

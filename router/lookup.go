@@ -49,11 +49,13 @@ type lookup struct {
 	complete, starved bool
 }
 
-// lookupEvent is the outcome of a query, or that it takes long.
+// lookupEvent is the outcome of a query, or that it takes long, or that it waits for its turn or does no longer.
 type lookupEvent struct {
 	list *shortlist
 	c    *candidate
 	slow bool
+	wait bool
+	turn bool
 	r    *reply
 	err  error
 }
@@ -175,12 +177,13 @@ func (l *lookup) ask(ctx context.Context) {
 
 // exchange asks one candidate. It may outlast the lookup: a late answer is still of use to the table.
 func (l *lookup) exchange(ctx context.Context, list *shortlist, c *candidate, to Contact) {
-	slow := func() { l.send(lookupEvent{list: list, c: c, slow: true}) }
-	ask := l.n.query
+	p := pacing{leastSlow: minSlow, slow: func() { l.send(lookupEvent{list: list, c: c, slow: true}) }}
 	if l.hurry {
-		ask = l.n.queryInHurry
+		p.leastSlow = hurrySlow
+		p.wait = func() { l.send(lookupEvent{list: list, c: c, wait: true}) }
+		p.turn = func() bool { return l.send(lookupEvent{list: list, c: c, turn: true}) }
 	}
-	r, err := ask(ctx, to, l.query, slow)
+	r, err := l.n.queryPaced(ctx, to, l.query, p)
 	if !l.send(lookupEvent{list: list, c: c, r: r, err: err}) && err == nil && l.late != nil {
 		l.late()
 	}
@@ -198,8 +201,15 @@ func (l *lookup) send(e lookupEvent) bool {
 
 // handle takes an event in, and reports whether the lookup has what it wants.
 func (l *lookup) handle(e lookupEvent) bool {
-	if e.slow {
+	switch {
+	case e.slow:
 		e.list.slow(e.c)
+		return false
+	case e.wait: // others may do meanwhile
+		e.c.state = stateWaiting
+		return false
+	case e.turn:
+		e.c.state, e.c.asked = stateAsked, time.Now()
 		return false
 	}
 	l.inFlight--

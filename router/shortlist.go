@@ -43,7 +43,8 @@ const (
 const (
 	stateFresh = iota
 	stateAsked
-	stateSlow // asked a while ago
+	stateWaiting // to be asked when it is its turn, see limiter
+	stateSlow    // asked a while ago
 	stateAnswered
 	stateFailed
 )
@@ -265,8 +266,8 @@ func (c *candidate) blame() {
 
 // next returns the candidate to ask now; nil if none should be.
 //
-// Only the closest that may still answer, up to a full window, are worth asking. A slow one is passed over, but takes its place again
-// when it answers. Distrusted ones are asked only if there is nobody else.
+// Only the closest that may still answer, up to a full window, are worth asking. A slow one, or one that waits for its turn, is passed
+// over, but takes its place again when it answers. Distrusted ones are asked only if there is nobody else.
 func (l *shortlist) next() *candidate {
 	active := 0
 	for _, c := range l.all {
@@ -311,7 +312,7 @@ func (l *shortlist) done(now time.Time) (done bool, wait time.Duration) {
 			return wait == 0, wait
 		case c.state == stateAnswered:
 			seen += c.weight()
-		case c.state == stateAsked:
+		case c.state == stateAsked, c.state == stateWaiting:
 			return false, 0
 		case c.state == stateSlow:
 			if left := c.asked.Add(l.grace).Sub(now); left > 0 {
