@@ -130,7 +130,7 @@ func TestPace(t *testing.T) {
 			t.Fatalf("%d contacts to ask", len(order))
 		}
 		earlier := now() - limit.Time(time.Second) // the program's clock has ticks
-		for range 3 { // user space was here before
+		for range 3 {                              // user space was here before
 			if wait, ok := sent.Reserve(order[0].Addr.Addr(), earlier, 0); !ok || wait != 0 {
 				t.Fatal("no token at first")
 			}

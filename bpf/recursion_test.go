@@ -98,7 +98,7 @@ func (m *recursionModel) choose(contacts []bpf.Node, closest id) (best bpf.Node,
 		case bytes.Compare(d[:], closest[:]) >= 0:
 		case !router.Usable(c.Addr, private), c.Addr.Addr().IsLoopback(), c.Addr == m.state.Client, c.Addr == node4, c.Addr == node6:
 		case slices.ContainsFunc(m.state.Asked, func(a bpf.Node) bool { return a.Addr.Addr() == c.Addr.Addr() }):
-		case m.sent != nil && !m.sent.Free(c.Addr.Addr(), now()):
+		case m.sent != nil && m.sent.Wait(c.Addr.Addr(), now()) > 0:
 			m.paced = true
 		default:
 			best, closest, ok = c, d, true

@@ -95,12 +95,15 @@ func (l *limiter) spare(a netip.Addr, now time.Time) bool {
 	return true
 }
 
-// free reports whether a query could be sent now without waiting.
-func (l *limiter) free(a netip.Addr, now time.Time) bool {
+// wait returns how long a query would have to wait for its turn.
+func (l *limiter) wait(a netip.Addr, now time.Time) time.Duration {
 	l.mu.Lock()
 	_, wait := turn(l.all, now, l.interval, l.burst)
 	l.mu.Unlock()
-	return wait <= 0 && (a.IsLoopback() || l.dest.Load().Free(a, l.clock.at(now)))
+	if !a.IsLoopback() {
+		wait = max(wait, l.dest.Load().Wait(a, l.clock.at(now)))
+	}
+	return wait
 }
 
 // turn adds one query to a bucket that will be empty at the time empty.

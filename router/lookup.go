@@ -49,13 +49,11 @@ type lookup struct {
 	complete, starved bool
 }
 
-// lookupEvent is the outcome of a query, or that it takes long, or that it waits for its turn or does no longer.
+// lookupEvent is the outcome of a query, or that it takes long.
 type lookupEvent struct {
 	list *shortlist
 	c    *candidate
 	slow bool
-	wait bool
-	turn bool
 	r    *reply
 	err  error
 }
@@ -91,6 +89,7 @@ func (l *lookup) run(ctx context.Context) error {
 		done, wait := l.done(time.Now())
 		if done {
 			l.complete = true
+			l.starved = l.starved || slices.ContainsFunc(l.lists[:], func(list *shortlist) bool { return list != nil && list.leftOut() > 0 })
 			return nil
 		}
 		if wait > 0 {
@@ -158,32 +157,92 @@ func (l *lookup) add(c Contact, referrer *candidate) {
 	}
 }
 
+// isTurn reports whether a candidate may be asked now, and takes the turn. A lookup in a hurry asks another one meanwhile.
+func (l *lookup) isTurn(c *candidate) bool {
+	now := time.Now()
+	if !l.hurry || l.n.limiter.spare(c.Addr.Addr(), now) {
+		return true
+	}
+	if c.held.IsZero() {
+		c.held = now
+	}
+	return false
+}
+
 // ask sends the queries that are due.
 func (l *lookup) ask(ctx context.Context) {
 	for _, list := range l.lists {
 		if list == nil {
 			continue
 		}
-		for c := list.next(); c != nil; c = list.next() {
-			c.state, c.asked = stateAsked, time.Now()
-			list.queries++
-			l.progress.Queried++
-			l.inFlight++
+		for c := list.next(l.isTurn); c != nil; c = list.next(l.isTurn) {
+			l.begun(list, c)
 			to := c.Contact
-			l.n.spawn(func() { l.exchange(ctx, list, c, to) })
+			l.n.spawn(func() { l.exchange(ctx, list, c, to, 0) })
 		}
+	}
+	if l.hurry && l.inFlight == 0 {
+		l.queue(ctx)
 	}
 }
 
-// exchange asks one candidate. It may outlast the lookup: a late answer is still of use to the table.
-func (l *lookup) exchange(ctx context.Context, list *shortlist, c *candidate, to Contact) {
-	p := pacing{leastSlow: minSlow, slow: func() { l.send(lookupEvent{list: list, c: c, slow: true}) }}
-	if l.hurry {
-		p.leastSlow = hurrySlow
-		p.wait = func() { l.send(lookupEvent{list: list, c: c, wait: true}) }
-		p.turn = func() bool { return l.send(lookupEvent{list: list, c: c, turn: true}) }
+// begun notes that a candidate is being asked.
+func (l *lookup) begun(list *shortlist, c *candidate) {
+	c.state, c.asked = stateAsked, time.Now()
+	list.queries++
+	l.progress.Queried++
+	l.inFlight++
+}
+
+// queue takes the next turn that there is, because it is that of no candidate: those who came before have theirs first.
+func (l *lookup) queue(ctx context.Context) {
+	now := time.Now()
+	var in *shortlist
+	var next *candidate
+	least := limiterPatience
+	for _, list := range l.lists {
+		if list == nil {
+			continue
+		}
+		list.next(func(c *candidate) bool {
+			if wait := l.n.limiter.wait(c.Addr.Addr(), now); wait < least {
+				in, next, least = list, c, wait
+			}
+			return false
+		})
 	}
-	r, err := l.n.queryPaced(ctx, to, l.query, p)
+	if next == nil {
+		return
+	}
+	wait, ok := l.n.limiter.reserve(next.Addr.Addr(), now)
+	if !ok {
+		return
+	}
+	l.begun(in, next)
+	next.asked = now.Add(wait)
+	to := next.Contact
+	l.n.spawn(func() { l.exchange(ctx, in, next, to, wait) })
+}
+
+// exchange asks one candidate, after a while. It may outlast the lookup: a late answer is still of use to the table.
+func (l *lookup) exchange(ctx context.Context, list *shortlist, c *candidate, to Contact, wait time.Duration) {
+	if wait > 0 {
+		t := time.NewTimer(wait)
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-l.over:
+			return
+		case <-l.n.closed:
+			return
+		}
+	}
+	slow := func() { l.send(lookupEvent{list: list, c: c, slow: true}) }
+	ask := l.n.query
+	if l.hurry {
+		ask = l.n.queryInHurry
+	}
+	r, err := ask(ctx, to, l.query, slow)
 	if !l.send(lookupEvent{list: list, c: c, r: r, err: err}) && err == nil && l.late != nil {
 		l.late()
 	}
@@ -201,15 +260,8 @@ func (l *lookup) send(e lookupEvent) bool {
 
 // handle takes an event in, and reports whether the lookup has what it wants.
 func (l *lookup) handle(e lookupEvent) bool {
-	switch {
-	case e.slow:
+	if e.slow {
 		e.list.slow(e.c)
-		return false
-	case e.wait: // others may do meanwhile
-		e.c.state = stateWaiting
-		return false
-	case e.turn:
-		e.c.state, e.c.asked = stateAsked, time.Now()
 		return false
 	}
 	l.inFlight--

@@ -62,24 +62,8 @@ func (r *rtt) value() time.Duration {
 // the query is sent a second time, a third if it stores something, as far as the limits allow. It is given up after 6
 // seconds. What the outcome says about the node goes to the routing table.
 func (n *Node) query(ctx context.Context, to Contact, m krpc.Message, slow func()) (*reply, error) {
-	return n.queryPaced(ctx, to, m, pacing{leastSlow: minSlow, slow: slow})
-}
-
-// pacing is how long a query may take before something else is done.
-type pacing struct {
-	leastSlow time.Duration // the least time after which the node counts as slow
-	slow      func()        // it does
-	// wait is called if the query has to wait for its turn, and turn when that has come: with false it is not sent. nil: it
-	// waits in any case.
-	wait func()
-	turn func() bool
-}
-
-// queryPaced is query with a pacing of the caller's.
-func (n *Node) queryPaced(ctx context.Context, to Contact, m krpc.Message, p pacing) (*reply, error) {
 	to.Addr = netip.AddrPortFrom(to.Addr.Addr().Unmap(), to.Addr.Port())
-	s := n.primary[FamilyOf(to.Addr.Addr())]
-	if s == nil {
+	if n.primary[FamilyOf(to.Addr.Addr())] == nil {
 		return nil, ErrNoSocket
 	}
 	wait, ok := n.limiter.reserve(to.Addr.Addr(), time.Now())
@@ -88,15 +72,24 @@ func (n *Node) queryPaced(ctx context.Context, to Contact, m krpc.Message, p pac
 		return nil, ErrBusy
 	}
 	if wait > 0 {
-		if p.wait != nil {
-			p.wait()
-		}
 		if err := n.sleep(ctx, wait); err != nil {
 			return nil, err
 		}
-		if p.turn != nil && !p.turn() {
-			return nil, ErrBusy
-		}
+	}
+	return n.queryNow(ctx, to, m, minSlow, slow)
+}
+
+// queryInHurry is query for somebody who waits, who has taken a turn of the limiter: nodes may count as slow earlier.
+func (n *Node) queryInHurry(ctx context.Context, to Contact, m krpc.Message, slow func()) (*reply, error) {
+	return n.queryNow(ctx, to, m, hurrySlow, slow)
+}
+
+// queryNow is query when it is its turn, with the least time after which a node counts as slow.
+func (n *Node) queryNow(ctx context.Context, to Contact, m krpc.Message, leastSlow time.Duration, slow func()) (*reply, error) {
+	to.Addr = netip.AddrPortFrom(to.Addr.Addr().Unmap(), to.Addr.Port())
+	s := n.primary[FamilyOf(to.Addr.Addr())]
+	if s == nil {
+		return nil, ErrNoSocket
 	}
 	x := n.transactions.begin(s, to.Addr)
 	if x == nil {
@@ -104,7 +97,7 @@ func (n *Node) queryPaced(ctx context.Context, to Contact, m krpc.Message, p pac
 		return nil, ErrBusy
 	}
 	n.expect(to.Addr.Addr())
-	r, err := n.exchange(ctx, x, m, p.leastSlow, p.slow)
+	r, err := n.exchange(ctx, x, m, leastSlow, slow)
 	n.transactions.end(x)
 	switch {
 	case errors.Is(err, ErrUnsent):

@@ -43,7 +43,7 @@ func (s *Search) Asked(c Contact, answered bool) {
 
 // Next returns a contact to ask at once, which then counts as asked at that time; false if there is none for now.
 func (s *Search) Next(now time.Time) (Contact, bool) {
-	c := s.list.next()
+	c := s.list.next(func(*candidate) bool { return true })
 	if c == nil {
 		return Contact{}, false
 	}

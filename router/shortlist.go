@@ -30,6 +30,12 @@ const (
 	slowGrace   = 2500 * time.Millisecond
 	graceRounds = 3
 	minGrace    = 300 * time.Millisecond
+	// heldPatience is for how long a lookup in a hurry for which enough have answered waits until a closer candidate may be asked, and
+	// heldPause when it looks again.
+	heldPatience = 1500 * time.Millisecond
+	heldPause    = 50 * time.Millisecond
+	// manyHeld candidates whose turn has not come tell that turns are short: then one query at a time is enough.
+	manyHeld = 4
 
 	// A lookup is complete when candidates of this weight in all, from the closest on, have answered: 8 whose
 	// IDs follow BEP 42. Others may have chosen their ID for the sake of this very target, and count a third; those
@@ -43,8 +49,7 @@ const (
 const (
 	stateFresh = iota
 	stateAsked
-	stateWaiting // to be asked when it is its turn, see limiter
-	stateSlow    // asked a while ago
+	stateSlow // asked a while ago
 	stateAnswered
 	stateFailed
 )
@@ -58,6 +63,7 @@ type candidate struct {
 	useful   bool // its answer referred to others, or had what is looked for
 	state    uint8
 	asked    time.Time
+	held     time.Time // since when it was not its turn, see limiter; zero: it was not tried
 	hops     int
 	token    []byte
 	referrer *candidate
@@ -266,16 +272,21 @@ func (c *candidate) blame() {
 
 // next returns the candidate to ask now; nil if none should be.
 //
-// Only the closest that may still answer, up to a full window, are worth asking. A slow one, or one that waits for its turn, is passed
-// over, but takes its place again when it answers. Distrusted ones are asked only if there is nobody else.
-func (l *shortlist) next() *candidate {
+// Only the closest that may still answer, up to a full window, are worth asking. A slow one is passed over, but takes its place again
+// when it answers. Distrusted ones are asked only if there is nobody else. One that must not be asked yet is passed over as well: may
+// is called once for each that would be next, until it says true.
+func (l *shortlist) next(may func(*candidate) bool) *candidate {
 	active := 0
 	for _, c := range l.all {
 		if c.state == stateAsked {
 			active++
 		}
 	}
-	if active >= l.width || l.queries >= maxQueries {
+	width := l.width
+	if l.leftOut() >= manyHeld {
+		width = 1
+	}
+	if active >= width || l.queries >= maxQueries {
 		return nil
 	}
 	var last *candidate
@@ -285,25 +296,35 @@ func (l *shortlist) next() *candidate {
 		case seen >= fullWindow:
 			return nil
 		case c.unknown && c.state == stateFresh:
-			return c
+			if may(c) {
+				return c
+			}
 		case c.state == stateFresh && c.distrusted():
 			if last == nil {
 				last = c
 			}
 		case c.state == stateFresh:
-			return c
+			if may(c) {
+				return c
+			}
 		case c.state == stateAsked, c.state == stateAnswered:
 			seen += c.weight()
 		}
 	}
-	return last
+	if last != nil && may(last) {
+		return last
+	}
+	return nil
 }
 
 // done reports whether the lookup is complete in this family: a full window of the closest has answered and nothing closer is
 // outstanding, but for nodes that have been silent for long. wait is when to look again, if it depends on time.
 func (l *shortlist) done(now time.Time) (done bool, wait time.Duration) {
-	if l.next() != nil {
-		return false, 0
+	if c := l.next(func(c *candidate) bool { return c.held.IsZero() || now.Sub(c.held) < heldPatience }); c != nil {
+		if !c.held.IsZero() {
+			wait = heldPause
+		}
+		return false, wait
 	}
 	seen := 0
 	for _, c := range l.all {
@@ -312,7 +333,7 @@ func (l *shortlist) done(now time.Time) (done bool, wait time.Duration) {
 			return wait == 0, wait
 		case c.state == stateAnswered:
 			seen += c.weight()
-		case c.state == stateAsked, c.state == stateWaiting:
+		case c.state == stateAsked:
 			return false, 0
 		case c.state == stateSlow:
 			if left := c.asked.Add(l.grace).Sub(now); left > 0 {
@@ -320,7 +341,20 @@ func (l *shortlist) done(now time.Time) (done bool, wait time.Duration) {
 			}
 		}
 	}
+	if l.leftOut() > 0 { // too few have answered
+		return false, heldPause
+	}
 	return wait == 0, wait
+}
+
+// leftOut counts the candidates whose turn to be asked has not come.
+func (l *shortlist) leftOut() (n int) {
+	for _, c := range l.all {
+		if c.state == stateFresh && !c.held.IsZero() {
+			n++
+		}
+	}
+	return n
 }
 
 // closest returns the candidates that answered, closest first, at most n.

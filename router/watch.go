@@ -44,7 +44,7 @@ func (n *Node) sighted(c Contact, now time.Time) {
 	t.Queried(c, now)
 	n.mu.Unlock()
 	// The table counts on a ping being sent for each contact that it hands out.
-	if !n.limiter.free(c.Addr.Addr(), now) {
+	if n.limiter.wait(c.Addr.Addr(), now) > 0 {
 		return
 	}
 	select {

@@ -109,7 +109,7 @@ func recursionCounts(ctx context.Context, t *testing.T, nodes []*fleet.Node) map
 		must(t, err)
 		for _, c := range r.XDP.Counters {
 			switch c.Reason {
-			case "recursion_begun", "recursion_joined", "hop_followed", "hop_answer", "hop_no_closer", "hop_late", "no_route", "no_neighbour", "held", "recursion_off", "no_room", "hop_other_source":
+			case "recursion_begun", "recursion_joined", "hop_followed", "hop_answer", "hop_no_closer", "hop_late", "recursion_paced", "hop_paced", "no_route", "no_neighbour", "held", "recursion_off", "no_room", "hop_other_source":
 				if c.Packets > 0 {
 					sum[c.Reason] += c.Packets
 				}
@@ -153,24 +153,45 @@ func newPlainClient(t *testing.T, host *fleet.Host, v6 bool) *plainClient {
 // ask asks for recursion and returns the answer.
 func (c *plainClient) ask(node netip.AddrPort, q krpc.Message) *krpc.Message {
 	c.t.Helper()
+	r, err := c.try(node, q)
+	must(c.t, err)
+	return r
+}
+
+// get gets an item, from any goroutine.
+func (c *plainClient) get(node netip.AddrPort, target krpc.ID) (v []byte, err error) {
+	r, err := c.try(node, krpc.Message{Method: krpc.MethodGet, Target: target, HasTarget: true})
+	if err != nil {
+		return nil, err
+	}
+	return r.V, nil
+}
+
+// try is ask for callers that go on after a failure.
+func (c *plainClient) try(node netip.AddrPort, q krpc.Message) (*krpc.Message, error) {
 	c.n++
 	q.Type, q.TID, q.Recursive = krpc.TypeQuery, fmt.Appendf(nil, "%d", c.n), true
 	q.ID, q.HasID, q.ReadOnly = krpc.ID{1}, true, true
 	b, err := q.Append(nil)
-	must(c.t, err)
-	_, err = c.conn.WriteToUDPAddrPort(b, node)
-	must(c.t, err)
-	must(c.t, c.conn.SetReadDeadline(time.Now().Add(6*time.Second)))
+	if err != nil {
+		return nil, err
+	}
+	if _, err := c.conn.WriteToUDPAddrPort(b, node); err != nil {
+		return nil, err
+	}
+	if err := c.conn.SetReadDeadline(time.Now().Add(6 * time.Second)); err != nil {
+		return nil, err
+	}
 	in := make([]byte, 2048)
 	for {
 		n, from, err := c.conn.ReadFromUDPAddrPort(in)
 		if err != nil {
-			c.t.Fatalf("no answer from %v to %q: %v", node, b, err)
+			return nil, fmt.Errorf("no answer from %v to %q: %w", node, b, err)
 		}
 		var m krpc.Message
 		if krpc.Decode(in[:n], &m) != nil || !bytes.Equal(m.TID, q.TID) || from.Addr().Unmap() != node.Addr() {
 			continue
 		}
-		return &m
+		return &m, nil
 	}
 }

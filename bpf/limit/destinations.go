@@ -99,12 +99,15 @@ func (d *Destinations) Reserve(a netip.Addr, t Time, patience time.Duration) (wa
 	}
 }
 
-// Free reports whether a token of a destination could be had without waiting.
-func (d *Destinations) Free(a netip.Addr, t Time) bool {
+// Wait returns how long one would have to wait for a token of a destination; more than [MaxAhead] if there is no place for it.
+func (d *Destinations) Wait(a netip.Addr, t Time) time.Duration {
 	defer runtime.KeepAlive(d)
 	if d.interval == 0 {
-		return true
+		return 0
 	}
 	place, _, ahead := d.find(hashOfDestination(d.seed, a), t.ticks())
-	return place != nil && ahead+d.interval <= d.window
+	if place == nil {
+		return 2 * MaxAhead
+	}
+	return time.Duration(max(ahead+d.interval, d.window)-d.window) << tickShift
 }
