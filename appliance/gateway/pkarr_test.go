@@ -4,8 +4,10 @@ import (
 	"crypto/ed25519"
 	"encoding/base32"
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"net/http"
+	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
@@ -14,6 +16,8 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 
+	"kdht/appliance/fleet/foreign"
+	"kdht/bpf/testenv"
 	"kdht/router/krpc"
 )
 
@@ -177,5 +181,37 @@ func TestRelayConflict(t *testing.T) {
 		if code == http.StatusPreconditionRequired {
 			t.Error(code)
 		}
+	}
+}
+
+// The client of pkarr's own implementation publishes through one box what it gets from the others.
+func TestPkarrClient(t *testing.T) {
+	node := testenv.NeedTool(t, "node")
+	testenv.NeedTool(t, "npm")
+	script, err := foreign.InstallPkarr(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := fleet(t, 3)
+	out, err := exec.CommandContext(t.Context(), node, script, f[0].url, f[1].url, f[2].url+"/").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r struct {
+		Key    string
+		Put    []int
+		Got    []string
+		Micros int64
+	}
+	if err := json.Unmarshal(out, &r); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if want := zKey(seedKey(7)); r.Key != want || fmt.Sprint(r.Put) != "[204 204 409]" || fmt.Sprint(r.Got) != "[second second second]" {
+		t.Errorf("%s, key %s", out, want)
+	}
+	// What it has published is valid for whoever knows nothing of pkarr.
+	it, err := f[1].host.Node.GetMutable(t.Context(), [32]byte(seedKey(7).Public().(ed25519.PublicKey)), nil)
+	if err != nil || it.Item.Seq != r.Micros+1 {
+		t.Errorf("%+v, %v", it, err)
 	}
 }
