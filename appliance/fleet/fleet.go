@@ -8,12 +8,18 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 )
 
-// stopGrace is how long a node may take to stop.
-const stopGrace = 20 * time.Second
+const (
+	// stopGrace is how long a node may take to stop.
+	stopGrace = 20 * time.Second
+	// starting is how many nodes may be on their way to ready at a time. All of a large fleet would keep each other, and
+	// those that are ready, from the CPU for minutes.
+	starting = 16
+)
 
 // Options says what to build. The zero value of each field has a meaning of its own.
 type Options struct {
@@ -25,6 +31,8 @@ type Options struct {
 	// Isolated is how many nodes after the first are on isolated hosts: they have to learn their addresses from others
 	// (BEP 42), while the others know them from their default routes.
 	Isolated int
+	// Progress is called when a node is ready, with how many are, by one goroutine at a time.
+	Progress func(ready int)
 }
 
 // Fleet is a number of nodes in one network.
@@ -37,13 +45,15 @@ type Fleet struct {
 	xdp      string
 	args     []string
 	isolated int
+	made     int // nodes so far
+	progress func(ready int)
 	http     http.Client
 }
 
 // New starts a fleet and waits until all nodes are ready. The first node has no bootstrap nodes, all others have that
 // one. The caller closes the fleet.
 func New(ctx context.Context, o Options) (*Fleet, error) {
-	f := &Fleet{Dir: o.Dir, Binary: o.Binary, xdp: o.XDP, args: o.Args, isolated: o.Isolated}
+	f := &Fleet{Dir: o.Dir, Binary: o.Binary, xdp: o.XDP, args: o.Args, isolated: o.Isolated, progress: o.Progress}
 	if f.xdp == "" {
 		f.xdp = "native"
 	}
@@ -75,24 +85,75 @@ func Build(ctx context.Context, dir string) (string, error) {
 	return path, nil
 }
 
-// Add adds nodes, all at once, and waits until they are ready.
-func (f *Fleet) Add(ctx context.Context, count int) error {
-	started := make([]*Node, 0, count)
+// Add adds nodes and waits until they are ready.
+func (f *Fleet) Add(ctx context.Context, count int) error { return f.add(ctx, count, f.xdp) }
+
+// AddXDP adds a node whose kernel half is in another mode than that of the fleet.
+func (f *Fleet) AddXDP(ctx context.Context, mode string) (*Node, error) {
+	if err := f.add(ctx, 1, mode); err != nil {
+		return nil, err
+	}
+	return f.Nodes[len(f.Nodes)-1], nil
+}
+
+func (f *Fleet) add(ctx context.Context, count int, xdp string) error {
+	before := len(f.Nodes)
+	var mu sync.Mutex // of ready and the errors
+	var errs []error
+	ready := before
+	var wg sync.WaitGroup
+	room := make(chan struct{}, starting)
 	for range count {
-		bootstrap := f.Nodes[:min(len(f.Nodes), 1)]
-		n, err := f.newNode(bootstrap)
+		room <- struct{}{}
+		mu.Lock()
+		failed := len(errs) > 0
+		mu.Unlock()
+		if failed {
+			break
+		}
+		n, err := f.newNode(f.Nodes[:min(len(f.Nodes), 1)], xdp)
 		if err == nil {
 			err = n.start()
 		}
-		if err == nil && len(bootstrap) == 0 {
-			err = n.WaitReady(ctx) // the others ask it at once
-		}
 		if err != nil {
-			return err
+			mu.Lock()
+			errs = append(errs, err)
+			mu.Unlock()
+			break
 		}
-		started = append(started, n)
+		wait := func() {
+			err := n.WaitReady(ctx)
+			mu.Lock()
+			defer mu.Unlock()
+			<-room
+			if err != nil {
+				errs = append(errs, err)
+				return
+			}
+			if ready++; f.progress != nil {
+				f.progress(ready)
+			}
+		}
+		if len(f.Nodes) == 1 {
+			wait() // the others ask it at once
+		} else {
+			wg.Go(wait)
+		}
 	}
-	return each(started, func(n *Node) error { return n.WaitReady(ctx) })
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// Cut takes a node from the network and kills it, as when its power fails: nobody is told. It is no node of the fleet
+// any more.
+func (f *Fleet) Cut(n *Node) error {
+	if err := n.Host.NS.IP("link", "set", "eth0", "down"); err != nil {
+		return err
+	}
+	n.Signal(os.Kill)
+	<-n.Done()
+	f.Nodes = slices.DeleteFunc(f.Nodes, func(x *Node) bool { return x == n })
+	return nil
 }
 
 // Each calls g for every node at the same time and joins the errors.

@@ -20,8 +20,10 @@ const MaxHosts = 511
 type Network struct {
 	hub *netns.NS
 
-	mu    sync.Mutex
-	hosts []*Host
+	mu     sync.Mutex
+	hosts  []*Host
+	wire   *wire // nil: none yet
+	direct bool  // nothing goes by the wire
 }
 
 // Host is a namespace with one interface, eth0.
@@ -46,7 +48,7 @@ func NewNetwork() (*Network, error) {
 			return nil, errors.Join(err, hub.Close())
 		}
 	}
-	return &Network{hub: hub}, nil
+	return &Network{hub: hub, direct: true}, nil
 }
 
 // AddHost adds a host that reaches every other one. Its namespace's name ends in label.
@@ -109,6 +111,10 @@ func (n *Network) Close() error {
 	var errs []error
 	for _, h := range n.hosts {
 		errs = append(errs, h.NS.Close())
+	}
+	if n.wire != nil {
+		errs = append(errs, n.wire.close())
+		n.wire = nil
 	}
 	return errors.Join(append(errs, n.hub.Close())...)
 }

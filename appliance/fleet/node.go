@@ -104,8 +104,9 @@ func (n *Node) get(ctx context.Context, path string) ([]byte, error) {
 }
 
 // newNode makes a node on a new host, which will join through the given others.
-func (f *Fleet) newNode(bootstrap []*Node) (*Node, error) {
-	name := "node" + strconv.Itoa(len(f.Nodes)+1)
+func (f *Fleet) newNode(bootstrap []*Node, xdp string) (*Node, error) {
+	f.made++
+	name := "node" + strconv.Itoa(f.made)
 	host, err := f.Network.AddHost(name)
 	if err != nil {
 		return nil, err
@@ -119,7 +120,7 @@ func (f *Fleet) newNode(bootstrap []*Node) (*Node, error) {
 			return nil, err
 		}
 	}
-	n.args = append([]string{"--state", n.State, "--http", ":" + strconv.Itoa(HTTPPort), "--xdp", f.xdp}, f.args...)
+	n.args = append([]string{"--state", n.State, "--http", ":" + strconv.Itoa(HTTPPort), "--xdp", xdp}, f.args...)
 	if len(bootstrap) == 0 {
 		n.args = append(n.args, "--bootstrap", "none")
 	}
