@@ -49,6 +49,10 @@ soak-image: setup ## cut the power of an update at CUTS points (default 300): re
 demo: build ## a fleet of 20 nodes in network namespaces, XDP on each, on one screen (root)
 	@exec go run ./appliance/fleet/demo $(ARGS)
 
+.PHONY: fleet
+fleet: setup ## recursion in a network of 200 real nodes, beside libtorrent, with delays and faults, as a table (root; 10 GB of memory, minutes)
+	@go run ./appliance/fleet/experiment $(ARGS)
+
 .PHONY: bench
 bench: ## ratios against a bare XDP reflector and libtorrent, as a table (root)
 	@.ci/setup && go run ./bpf/bench $(ARGS)

@@ -56,6 +56,26 @@ func (l *Libtorrent) GetImmutable(ctx context.Context, target string) (value str
 	return r.Value, err
 }
 
+// TimeGet gets an item and returns how long libtorrent took.
+func (l *Libtorrent) TimeGet(ctx context.Context, target string) (value string, took time.Duration, err error) {
+	return l.timed(ctx, "time_get", map[string]any{"target": target, "seconds": patience})
+}
+
+// FreshGet gets an item with a session of its own that listens on an address and knows one node, and returns how long
+// that took from the making of the session on.
+func (l *Libtorrent) FreshGet(ctx context.Context, bootstrap, listen netip.AddrPort, target string) (value string, took time.Duration, err error) {
+	return l.timed(ctx, "fresh_get", map[string]any{"bootstrap": bootstrap.String(), "listen": listen.String(), "target": target, "seconds": patience})
+}
+
+func (l *Libtorrent) timed(ctx context.Context, command string, args map[string]any) (value string, took time.Duration, err error) {
+	var r struct {
+		Value string
+		Took  float64
+	}
+	err = l.do(ctx, command, args, &r)
+	return r.Value, time.Duration(r.Took * float64(time.Second)), err
+}
+
 // PutMutable puts an item with the sequence number after the highest that the session finds, and returns that
 // number and how many nodes stored it.
 func (l *Libtorrent) PutMutable(ctx context.Context, key Key, salt, value []byte) (seq int64, stored int, err error) {

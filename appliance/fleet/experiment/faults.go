@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"kdht/appliance/fleet"
+)
+
+// faultWorkers is how many clients ask at a time while some answers take seconds.
+const faultWorkers = 16
+
+// faults has clients get items, and look for what was never put, while packets are lost, nodes are dead, and nodes lie.
+// It leaves the network in ruins.
+func (e *experiment) faults(ctx context.Context) error {
+	share := int(float64(len(e.boxes)) * e.o.Share)
+	percent := fmt.Sprintf("%.0f %%", e.o.Share*100)
+	if err := e.Network.SetLink(fleet.Link{Loss: e.o.Share}); err != nil {
+		return err
+	}
+	if err := e.suffer(ctx, percent+" of the packets lost", e.items); err != nil {
+		return err
+	}
+	if err := e.tries(ctx, e.far, percent+" of the packets lost, between client and box too", e.o.Faulty, e.anyOf(e.items)); err != nil {
+		return err
+	}
+	if err := e.Network.SetLink(fleet.Link{}); err != nil {
+		return err
+	}
+
+	for i := range share {
+		j := e.random.IntN(len(e.boxes))
+		if err := e.Cut(e.boxes[j]); err != nil {
+			return err
+		}
+		e.boxes = append(e.boxes[:j], e.boxes[j+1:]...)
+		e.progress.step("nodes killed", i+1, share)
+	}
+	if err := e.suffer(ctx, percent+" of the nodes dead", e.items); err != nil {
+		return err
+	}
+
+	// As many liars as there are dead nodes take part before new items are put.
+	c := newCircle(e.near, e.far)
+	defer c.close()
+	for i := range share {
+		h, err := e.Network.AddHost("liar")
+		if err != nil {
+			return err
+		}
+		if err := c.join(h, i%len(lies)); err != nil {
+			return err
+		}
+		e.progress.step("liars joining", i+1, share)
+	}
+	c.meet(e.boxes)
+	before := int64(0)
+	err := fleet.Poll(ctx, time.Second, func() (bool, error) { // until nobody new asks whether they are there
+		now := c.met.Load()
+		quiet := now > 0 && now-before < int64(share)
+		before = now
+		return quiet, nil
+	})
+	if err != nil {
+		return err
+	}
+	fresh := make([]*item, min(len(e.items), 200))
+	for i := range fresh {
+		fresh[i] = newItem("those put among liars", i)
+		fresh[i].by = e.boxes[e.random.IntN(len(e.boxes))]
+	}
+	err = e.each(ctx, e.near, "items put among liars", len(fresh), faultWorkers, func(a [2]*asker, i int) error {
+		_, err := a[i%2].put(ctx, address(fresh[i].by, i%2 == 1), fresh[i])
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := e.suffer(ctx, percent+" of the nodes lie, as many are dead", fresh); err != nil {
+		return err
+	}
+	for i := range lies {
+		e.told = append(e.told, c.told[i].Load())
+	}
+	if err := e.Network.SetLink(fleet.Link{Loss: e.o.Share}); err != nil {
+		return err
+	}
+	return e.suffer(ctx, "all three", fresh)
+}
+
+// suffer has clients nearby get random items by random nodes, and then what was never put, with one datagram each.
+func (e *experiment) suffer(ctx context.Context, fault string, items []*item) error {
+	if err := e.tries(ctx, e.near, fault, e.o.Faulty, e.anyOf(items)); err != nil {
+		return err
+	}
+	return e.tries(ctx, e.near, fault+", what was never put", max(1, e.o.Faulty/6), func(i int) *item { return newItem("nowhere, "+fault, i) })
+}
+
+func (e *experiment) anyOf(items []*item) func(int) *item {
+	return func(int) *item { return items[e.random.IntN(len(items))] }
+}
+
+// tries has clients on a host get items, and notes what comes of it. Where their own datagrams may be lost they ask again.
+func (e *experiment) tries(ctx context.Context, h *fleet.Host, name string, n int, draw func(i int) *item) error {
+	plan := make([]pair, n)
+	for i := range plan {
+		it := draw(i)
+		plan[i] = pair{e.pick(e.boxes, it), it}
+	}
+	sends := 1
+	if h != e.near {
+		sends = int(answerTime / again)
+	}
+	s := &series{name: name}
+	e.suffered = append(e.suffered, s)
+	var mu sync.Mutex
+	return e.each(ctx, h, name, n, faultWorkers, func(a [2]*asker, i int) error {
+		got, took, err := a[i%2].get(ctx, address(plan[i].node, i%2 == 1), plan[i].item, sends)
+		mu.Lock()
+		defer mu.Unlock()
+		s.add(got, took)
+		return err
+	})
+}

@@ -1,0 +1,314 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"kdht/appliance/fleet"
+	"kdht/appliance/fleet/foreign"
+	"kdht/router"
+	"kdht/router/krpc"
+)
+
+// contender is a way to get an item.
+type contender struct {
+	name string
+	anew bool // a client that begins anew for every get
+	// get gets an item, and returns how long that took. An error means that the experiment fails.
+	get func(ctx context.Context, it *item) (outcome, time.Duration, error)
+}
+
+// latency has all kinds of clients get the same items, in turn, at every delay.
+func (e *experiment) latency(ctx context.Context) error {
+	contenders, stop, err := e.contenders(ctx)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	if err := e.Network.Observe(e.trace.packet); err != nil {
+		return err
+	}
+	items := slices.DeleteFunc(slices.Clone(e.items), func(it *item) bool { return it.k != nil })
+	e.random.Shuffle(len(items), func(i, j int) { items[i], items[j] = items[j], items[i] })
+	for _, delay := range e.o.Delays {
+		if err := e.Network.SetLink(fleet.Link{Delay: delay}); err != nil {
+			return err
+		}
+		if err := e.accustom(ctx, contenders, delay); err != nil {
+			return err
+		}
+		what := fmt.Sprintf("items got by every kind of client, links of %v", delay)
+		for i, it := range items[:e.o.Gets] {
+			e.progress.step(what, i, e.o.Gets)
+			// In another order each time, so that none always comes after the same.
+			for _, k := range e.random.Perm(len(contenders)) {
+				c := contenders[k]
+				if c.anew && i >= e.o.Programs {
+					continue
+				}
+				got, took, err := c.get(ctx, it)
+				if err != nil {
+					return fmt.Errorf("%s: %w", c.name, err)
+				}
+				e.at(c.name, delay).add(got, took, e.trace.end())
+			}
+		}
+		e.progress.step(what, e.o.Gets, e.o.Gets)
+		items = items[e.o.Gets:]
+	}
+	return nil
+}
+
+// accustom has everybody ask for what is not there, so that nobody's idea of round-trip times is of links as they were
+// before, and no route is asked for the first time.
+func (e *experiment) accustom(ctx context.Context, contenders []contender, delay time.Duration) error {
+	const rounds = 4
+	what := fmt.Sprintf("nodes accustomed to links of %v", delay)
+	n := rounds * len(e.boxes)
+	err := e.each(ctx, e.near, what, n, 2*workers, func(a [2]*asker, i int) error {
+		_, _, err := a[i&1].get(ctx, address(e.boxes[i/2%len(e.boxes)], i&1 == 1), newItem(fmt.Sprint("nothing", delay), 10*i), 1)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for i := range 10 {
+		for _, c := range contenders {
+			if !c.anew {
+				if _, _, err := c.get(ctx, newItem(fmt.Sprint("nothing", delay), 10*(n+i))); err != nil {
+					return fmt.Errorf("%s: %w", c.name, err)
+				}
+			}
+		}
+	}
+	e.trace.end()
+	return nil
+}
+
+// contenders starts the clients.
+func (e *experiment) contenders(ctx context.Context) (list []contender, stop func(), err error) {
+	var stops []func()
+	stop = func() {
+		for _, f := range slices.Backward(stops) {
+			f()
+		}
+	}
+	defer func() {
+		if err != nil {
+			stop()
+		}
+	}()
+	// One datagram, to any box.
+	datagram := func(name string, h *fleet.Host, v6 bool, pick func(*item) *fleet.Node) error {
+		a, err := newAsker(h, v6)
+		if err != nil {
+			return err
+		}
+		stops = append(stops, a.close)
+		list = append(list, contender{name: name, get: func(ctx context.Context, it *item) (outcome, time.Duration, error) {
+			box := pick(it)
+			e.trace.begin(it.target, box.Host)
+			return a.get(ctx, address(box, v6), it, 1)
+		}})
+		return nil
+	}
+	anyBox := func(it *item) *fleet.Node { return e.pick(e.boxes, it) }
+	if err := datagram(kernelNear, e.near, false, anyBox); err != nil {
+		return nil, nil, err
+	}
+	if err := datagram(kernelNear6, e.near, true, anyBox); err != nil {
+		return nil, nil, err
+	}
+	if err := datagram(kernelFar, e.far, false, anyBox); err != nil {
+		return nil, nil, err
+	}
+	plain, err := e.AddXDP(ctx, "off")
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := datagram(userNear, e.near, false, func(*item) *fleet.Node { return plain }); err != nil {
+		return nil, nil, err
+	}
+
+	// Members of the network, who know it from before.
+	bootstrap := e.boxes[0]
+	host, err := e.Network.AddHost("libtorrent")
+	if err != nil {
+		return nil, nil, err
+	}
+	lt, err := foreign.StartLibtorrent(ctx, host, e.Dir, "libtorrent", e.o.Python, bootstrap.Addr4, host.IPv4)
+	if err != nil {
+		return nil, nil, err
+	}
+	stops = append(stops, func() { _ = lt.Close() })
+	if _, err := lt.WaitNodes(ctx, min(16, len(e.boxes)/3)); err != nil {
+		return nil, nil, err
+	}
+	list = append(list, contender{name: libtorrentMember, get: func(ctx context.Context, it *item) (outcome, time.Duration, error) {
+		e.trace.begin(it.target, host)
+		v, took, err := lt.TimeGet(ctx, it.target.String())
+		return foreignOutcome(it, v, took, err)
+	}})
+	ownHost, own, ownStop, err := e.ownNode(ctx, bootstrap)
+	if err != nil {
+		return nil, nil, err
+	}
+	stops = append(stops, ownStop)
+	list = append(list, contender{name: ownMember, get: func(ctx context.Context, it *item) (outcome, time.Duration, error) {
+		e.trace.begin(it.target, ownHost)
+		begun := time.Now()
+		r, err := own.GetImmutable(ctx, it.target, router.WithFamilies(router.IPv4))
+		took := time.Since(begun)
+		if err != nil {
+			return missed(ctx, took)
+		}
+		if !bytes.Equal(r.Item.V, it.v) {
+			return wrong, took, nil
+		}
+		return found, took, nil
+	}})
+
+	// Clients that know one address, and begin anew each time.
+	program := func(name string, flag string) {
+		list = append(list, contender{name: name, anew: true, get: func(ctx context.Context, it *item) (outcome, time.Duration, error) {
+			box := e.pick(e.boxes, it)
+			asker := e.far
+			if flag == "--via" {
+				asker = box.Host
+			}
+			e.trace.begin(it.target, asker)
+			begun := time.Now()
+			out, err := e.Run(ctx, e.far, "get", flag, box.Addr4.String(), it.target.String())
+			took := time.Since(begun)
+			if err != nil {
+				return missed(ctx, took)
+			}
+			if _, text, _ := strings.Cut(string(it.v), ":"); strings.TrimSpace(string(out)) != strings.TrimSpace(text) {
+				return wrong, took, nil
+			}
+			return found, took, nil
+		}})
+	}
+	program(programVia, "--via")
+	program(programIterative, "--bootstrap")
+	port := uint16(7000)
+	list = append(list, contender{name: libtorrentAnew, anew: true, get: func(ctx context.Context, it *item) (outcome, time.Duration, error) {
+		port++
+		e.trace.begin(it.target, host)
+		v, took, err := lt.FreshGet(ctx, e.pick(e.boxes, it).Addr4, netip.AddrPortFrom(host.IPv4, port), it.target.String())
+		return foreignOutcome(it, v, took, err)
+	}})
+	return list, stop, nil
+}
+
+// missed is the outcome of a get of ours that failed, unless that is because the experiment ends.
+func missed(ctx context.Context, took time.Duration) (outcome, time.Duration, error) {
+	return notThere, took, context.Cause(ctx)
+}
+
+// foreignOutcome is what libtorrent's answer means.
+func foreignOutcome(it *item, v string, took time.Duration, err error) (outcome, time.Duration, error) {
+	if failed, ok := errors.AsType[*foreign.Error](err); ok && strings.HasPrefix(failed.Text, "LookupError") {
+		return notThere, took, nil
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	if v != hex.EncodeToString(it.v) {
+		return wrong, took, nil
+	}
+	return found, took, nil
+}
+
+// ownNode makes a node in this process.
+func (e *experiment) ownNode(ctx context.Context, bootstrap *fleet.Node) (h *fleet.Host, n *router.Node, stop func(), err error) {
+	if h, err = e.Network.AddHost("member"); err != nil {
+		return nil, nil, nil, err
+	}
+	var conns []router.Conn
+	err = h.NS.Do(func() (err error) {
+		conns, err = router.Listen(ctx, netip.AddrPortFrom(h.IPv4, fleet.Port))
+		return err
+	})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	n, err = router.New(router.Config{
+		Conns: conns, Bootstrap: []string{bootstrap.Addr4.String()}, External: []netip.Addr{h.IPv4}, QueryRate: 100000,
+		Tuning: router.Tuning{Bits: e.o.Bits, QueryRatePerNode: 1000},
+	})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	runCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = n.Run(runCtx) // it fails only to close sockets
+	}()
+	stop = func() { cancel(); <-done }
+	select {
+	case <-n.Ready():
+		return h, n, stop, nil
+	case <-ctx.Done():
+		stop()
+		return nil, nil, nil, context.Cause(ctx)
+	}
+}
+
+// pick takes a node at random that neither holds the item nor was asked for it before, where there is one left.
+func (e *experiment) pick(boxes []*fleet.Node, it *item) *fleet.Node {
+	holders := e.holders(it.target)
+	var fresh, notHolding []*fleet.Node
+	for _, n := range boxes {
+		if n == it.by || holders[n] {
+			continue
+		}
+		if notHolding = append(notHolding, n); !e.asked[pair{n, it}] {
+			fresh = append(fresh, n)
+		}
+	}
+	for _, from := range [][]*fleet.Node{fresh, notHolding, boxes} {
+		if len(from) > 0 {
+			n := from[e.random.IntN(len(from))]
+			e.asked[pair{n, it}] = true
+			return n
+		}
+	}
+	return nil
+}
+
+// holders are the nodes that are among the 8 closest to a target, in either family.
+func (e *experiment) holders(target krpc.ID) map[*fleet.Node]bool {
+	holders := map[*fleet.Node]bool{}
+	for family := range 2 {
+		nodes := make([]*fleet.Node, 0, len(e.ids))
+		for n := range e.ids {
+			nodes = append(nodes, n)
+		}
+		slices.SortFunc(nodes, func(a, b *fleet.Node) int {
+			return compareDistance(e.ids[a][family], e.ids[b][family], target)
+		})
+		for _, n := range nodes[:min(8, len(nodes))] {
+			holders[n] = true
+		}
+	}
+	return holders
+}
+
+// compareDistance compares the XOR distances of two IDs to a target.
+func compareDistance(a, b, target krpc.ID) int {
+	for i := range target {
+		if x, y := a[i]^target[i], b[i]^target[i]; x != y {
+			return int(x) - int(y)
+		}
+	}
+	return 0
+}

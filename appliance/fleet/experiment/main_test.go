@@ -1,0 +1,76 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"kdht/bpf/testenv"
+	"kdht/router/krpc"
+)
+
+// TestExperiment is the experiment on a small network: one datagram gets every item from every node that is tried, and
+// whatever is wrong in the network, nobody gets another value than the true one, or no word.
+func TestExperiment(t *testing.T) {
+	testenv.NeedXDP(t)
+	python := testenv.NeedPython(t, "libtorrent")
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	var said bytes.Buffer
+	o := options{Nodes: 32, Bits: 1, Items: 100, Tried: 3, Delays: []time.Duration{0, time.Millisecond}, Gets: 10, Programs: 2, Faulty: 48, Share: 0.2, Seed: 1, Python: python}
+	r, err := run(ctx, o, t.TempDir(), newProgress(&said))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, &said)
+	}
+	t.Logf("%s", r.markdown())
+	for again := range r.all {
+		for v6 := range r.all[again] {
+			if s := &r.all[again][v6]; s.total() == 0 || s.came[found] != s.total() {
+				t.Errorf("of %d gets over IPv%d %d gave the true value", s.total(), 4+2*v6, s.came[found])
+			}
+		}
+	}
+	if n := r.kernel.replied + r.kernel.late; n < uint64(o.Items) {
+		t.Errorf("the kernel halves began %d recursions", n)
+	}
+	for delay, series := range r.timed {
+		for name, s := range series {
+			if s.came[wrong] > 0 || s.came[found] < s.total()*9/10 {
+				t.Errorf("%s, links of %v: %v", name, delay, s.came)
+			}
+			// The box may happen to hold it, but it is a link away itself.
+			if name == kernelFar && slices.Min(s.took) < 2*delay {
+				t.Errorf("%s, links of %v: found after %v", name, delay, slices.Min(s.took))
+			}
+		}
+	}
+	for _, s := range r.suffered {
+		if s.came[wrong] > 0 || s.came[refused] > 0 {
+			t.Errorf("%s: %d other values, %d refusals", s.name, s.came[wrong], s.came[refused])
+		}
+		if s.came[silent] > 0 && !strings.Contains(s.name, "client") {
+			t.Errorf("%s: %d of %d without an answer", s.name, s.came[silent], s.total())
+		}
+		if strings.Contains(s.name, "never put") == (s.came[found] > 0) {
+			t.Errorf("%s: %d of %d found", s.name, s.came[found], s.total())
+		}
+	}
+	for i, n := range r.told {
+		if n == 0 {
+			t.Errorf("%s: no liar was asked", lies[i].name)
+		}
+	}
+}
+
+// TestNear makes IDs that share a number of bits with a target.
+func TestNear(t *testing.T) {
+	target := krpc.ID(randomBytes(krpc.IDLen))
+	for shared := range 8 * krpc.IDLen {
+		if got := sharedBits(near(target, shared), target); got != shared {
+			t.Errorf("shares %d bits, want %d", got, shared)
+		}
+	}
+}
