@@ -11,8 +11,8 @@ import (
 
 // Bounds of the HTTP server.
 const (
-	webConnections = 64
-	webPerAddress  = 16       // connections
+	webConnections = 128
+	webPerAddress  = 32       // connections; a program asks for several things at once
 	webHeader      = 16 << 10 // bytes
 	webStop        = 2 * time.Second
 )

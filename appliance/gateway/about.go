@@ -65,9 +65,6 @@ func (g *Gateway) section() status.Section {
 	}
 	add("May read", "%s", readers)
 	add("Tokens", "%d", len(g.config.Gateway.Tokens))
-	g.counted.mu.Lock()
-	add("Requests", "%d served, %d refused", g.counted.served, g.counted.refused)
-	g.counted.mu.Unlock()
 	if g.box != nil {
 		add("Key of the box", "%s", publicKey(g.box))
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 
 	"kdht/appliance"
 	"kdht/appliance/buildinfo"
+	"kdht/appliance/status"
 	"kdht/config"
 	"kdht/router"
 	"kdht/store"
@@ -59,10 +61,29 @@ type Gateway struct {
 	counted counts
 }
 
-// counts are the requests by what came of them.
+// counts are the requests by what came of them: "served", or the code of the problem. The zero value has none.
 type counts struct {
-	mu              sync.Mutex
-	served, refused uint64
+	mu sync.Mutex
+	of map[string]uint64
+}
+
+func (c *counts) add(what string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.of == nil {
+		c.of = make(map[string]uint64)
+	}
+	c.of[what]++
+}
+
+// list gives them in order.
+func (c *counts) list() (all []status.Counter) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, what := range slices.Sorted(maps.Keys(c.of)) {
+		all = append(all, status.Counter{Group: "http request", Name: what, Value: c.of[what]})
+	}
+	return all
 }
 
 // New makes a gateway. What of the configuration does not work is said by [Gateway.Problems].
@@ -88,6 +109,7 @@ func Extension(more ...Authority) appliance.Extension {
 		h.HandleIf(isRelayed, http.HandlerFunc(g.relay))
 		h.Section(g.section)
 		h.Problems(g.Problems)
+		h.Amend(func(r *status.Report) { r.Node = append(r.Node, g.counted.list()...) })
 		if g.fleet.known {
 			h.Task(newKeeper(g))
 		}
@@ -171,21 +193,15 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, t route) {
 	}
 	err := g.answer(w, r, t)
 	if err == nil {
-		g.counted.add(&g.counted.served)
+		g.counted.add("served")
 		return
 	}
-	g.counted.add(&g.counted.refused)
 	p := problemOf(err)
+	g.counted.add(p.Code)
 	if p.Code == "internal" {
 		g.log.Warn("a request could not be answered", "method", r.Method, "path", r.URL.Path, "err", err)
 	}
 	p.serve(w)
-}
-
-func (c *counts) add(n *uint64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	*n++
 }
 
 func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, t route) error {
