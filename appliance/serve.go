@@ -75,7 +75,7 @@ func Serve(ctx context.Context, cfg config.Config, log *slog.Logger, extensions 
 			TokenLife:        cfg.Token.Rotation,
 			SaveEvery:        cfg.Table.Save,
 			RepublishEvery:   cfg.Lookup.Republish,
-			QueryRatePerNode: cfg.Limits.QueriesPerNode,
+			QueryRatePerNode: cfg.QueriesPerNode(),
 			HotAfter:         cfg.XDP.HotAfter,
 		},
 		Logger: log,

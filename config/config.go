@@ -61,6 +61,19 @@ func (c *Config) Discover() bool {
 	return c.Discovery == DiscoveryOn || c.Discovery == DiscoveryAuto && c.Network == Private
 }
 
+// QueriesPerNode is how many queries a second one IP address is sent: what limits.queriesPerNode says, or what the
+// nodes of the network bear. libtorrent, of which the public one consists largely, bans who sends 50 datagrams in 10 s.
+func (c *Config) QueriesPerNode() float64 {
+	switch {
+	case c.Limits.QueriesPerNode > 0:
+		return c.Limits.QueriesPerNode
+	case c.Network == Private:
+		return 100
+	default:
+		return 2.8
+	}
+}
+
 // XDPMode says where the kernel half is attached.
 type XDPMode string
 
@@ -122,7 +135,7 @@ type Recursion struct {
 
 // Limits bounds what we send to other nodes, and what others may ask of us. Of the latter, 0 is no bound.
 type Limits struct {
-	QueriesPerNode   float64 // queries per second to one IP address
+	QueriesPerNode   float64 // queries per second to one IP address; 0: what others of the network bear, see [Config.QueriesPerNode]
 	QueriesPerSecond int     // queries per second to all nodes together
 
 	PerSource         float64        // datagrams per second from one IPv4 address or IPv6 /64

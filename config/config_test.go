@@ -306,3 +306,21 @@ func TestWindow(t *testing.T) {
 		}
 	}
 }
+
+// TestQueriesPerNode has what an address is sent by default in either network.
+func TestQueriesPerNode(t *testing.T) {
+	for text, want := range map[string]float64{
+		`{}`:                     2.8,
+		`{"network": "private"}`: 100,
+		`{"network": "private", "limits": {"queriesPerNode": 5}}`: 5,
+		`{"limits": {"queriesPerNode": 0.5}}`:                     0.5,
+	} {
+		c, err := config.Parse("f", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.QueriesPerNode(); got != want {
+			t.Errorf("%s: %v, want %v", text, got, want)
+		}
+	}
+}

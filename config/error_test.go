@@ -34,7 +34,7 @@ func TestFaultsInFiles(t *testing.T) {
 		"number out of range":    {`{"lookup": {"alpha": 17}}`, `f:1:22: lookup.alpha: 17 is out of range; allowed are 1 to 16 queries`},
 		"broken number":          {`{"lookup": {"alpha": 2.5}}`, `f:1:22: lookup.alpha: 2.5 is not a whole number; write a whole number`},
 		"huge number":            {`{"lookup": {"alpha": 1e999}}`, `f:1:22: lookup.alpha: 1e999 is too large; write a smaller number`},
-		"rate out of range":      {`{"limits": {"queriesPerNode": 0}}`, `f:1:31: limits.queriesPerNode: 0 is out of range; allowed are 0.1 to 1000 queries per second`},
+		"rate out of range":      {`{"limits": {"queriesPerNode": 1001}}`, `f:1:31: limits.queriesPerNode: 1001 is out of range; allowed are 0 to 1000 queries per second`},
 		"duration without unit":  {`{"xdp": {"lease": 30}}`, `f:1:19: xdp.lease: the number 30 has no unit; write "30s" for seconds, or another of ms, s, m, h, d`},
 		"duration in words":      {`{"xdp": {"lease": "5 min"}}`, `f:1:19: xdp.lease: "5 min" is not a duration; write numbers with ms, s, m, h or d, as in "90s" or "1h30m"`},
 		"duration out of range":  {`{"xdp": {"lease": "1s"}}`, `f:1:19: xdp.lease: "1s" is out of range; allowed are 5s to 10m`},

@@ -163,10 +163,10 @@ var keys = []*key{
 		func(c *Config) *time.Duration { return &c.Recursion.CacheTTL },
 		"A mutable item is looked up again so long after it was fetched, since somebody may have put a newer version. Immutable items stay up to two hours."),
 
-	entry("limits.queriesPerNode", rate{0.1, 1000, "queries"}, `2.8`,
+	entry("limits.queriesPerNode", rate{0, 1000, "queries"}, `0`,
 		func(c *Config) *float64 { return &c.Limits.QueriesPerNode },
 		"What we send to one address, the queries that the kernel half sends on for clients included, after the first few: 8, or as many as in a quarter of a second. "+
-			"Common clients ignore an address for minutes after 50 datagrams in 10 seconds. A private network of your own boxes bears more."),
+			"0 is 2.8 in the public network, where common clients ignore an address for minutes after 50 datagrams in 10 seconds, and 100 in a private one."),
 	entry("limits.queriesPerSecond", whole{1, 100_000, "queries per second"}, `250`,
 		func(c *Config) *int { return &c.Limits.QueriesPerSecond },
 		"What we send to all nodes together."),
