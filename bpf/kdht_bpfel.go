@@ -209,6 +209,7 @@ type kdhtRecursion struct {
 	Entry       [2]uint64
 	Tid         [3]uint64
 	Target      [3]uint64
+	Seq         uint64
 	Distance    [3]uint64
 	Source      [2]uint64
 	ClientPort  uint16
@@ -220,7 +221,7 @@ type kdhtRecursion struct {
 	V6          uint8
 	Hops        uint8
 	Slot        uint8
-	Pad         uint8
+	Flags       uint8
 	ReferralLen uint16
 	Asked       [12]struct {
 		_    structs.HostLayout

@@ -53,14 +53,19 @@ func TestPaceTable(t *testing.T) {
 	cpu := onCPU(t)
 	r := rand.New(rand.NewPCG(13, 1))
 	s := lone(r)
+	one := [2]bpf.Snapshot{*s, *s} // of each family only
+	one[0].Nodes6, one[1].Nodes4 = nil, nil
 	p := recursive(t, s, true)
 	pace := limit.Pace{Rate: 0.01, Burst: 5}
 	_, window := pace.Params()
 	setPace(t, p, pace)
 	seen := map[bool]int{}
 	for n := range pairs(t, 5000) {
-		end := []struct{ to, from netip.AddrPort }{{node4, asker4}, {node6, asker6}}[n%2]
-		to := contactsOf(s, n%2 == 1)[0].Addr.Addr()
+		if n%500 == 0 {
+			must(t, p.Publish(&one[n/500%2]))
+		}
+		end := []struct{ to, from netip.AddrPort }{{node4, asker4}, {node6, asker6}}[n/500%2]
+		to := contactsOf(s, n/500%2 == 1)[0].Addr.Addr()
 		// Where it is, and its hash, show in a table of its own.
 		var probe limit.Table
 		limit.NewDestinations(pace, p.Seed(), &probe).Reserve(to, 0, 0)
@@ -102,16 +107,16 @@ func TestPaceTable(t *testing.T) {
 // among the closest, and at last user space. What user space has sent counts.
 func TestPace(t *testing.T) {
 	r := rand.New(rand.NewPCG(13, 2))
-	s := snapshot(r, 30, 30)
-	p := recursive(t, s, true)
 	for _, end := range []struct {
+		s    *bpf.Snapshot
 		to   netip.AddrPort
 		from func(i int) netip.AddrPort
 	}{
-		{node4, func(i int) netip.AddrPort { return netip.AddrPortFrom(asker4.Addr(), uint16(1024+i)) }},
-		{node6, func(i int) netip.AddrPort { return netip.AddrPortFrom(asker6.Addr(), uint16(1024+i)) }},
+		{snapshot(r, 30, 0), node4, func(i int) netip.AddrPort { return netip.AddrPortFrom(asker4.Addr(), uint16(1024+i)) }},
+		{snapshot(r, 0, 30), node6, func(i int) netip.AddrPort { return netip.AddrPortFrom(asker6.Addr(), uint16(1024+i)) }},
 	} {
-		v6 := end.to.Addr().Is6()
+		s, v6 := end.s, end.to.Addr().Is6()
+		p := recursive(t, s, true)
 		sent := setPace(t, p, limit.Pace{Rate: 0.01, Burst: 8})
 		aim := randomID(r)
 		var order []bpf.Node // as they are to be asked, each 8 times

@@ -300,7 +300,7 @@ var elsewhere = map[string]string{
 
 	"recursion_begun":       "TestRecursionDifferential",
 	"hop_followed":          "TestRecursionDifferential",
-	"recursion_no_contact":  "TestRecursionDifferential",
+	"recursion_no_contact":  "TestRecursionReasons",
 	"recursion_taken":       "TestRecursionDifferential",
 	"hop_other_id":          "TestRecursionDifferential",
 	"hop_limit":             "TestRecursionChain",

@@ -29,10 +29,13 @@ type Recursion struct {
 	// Method is "find_node", "get_peers" or "get", and Target its target or infohash.
 	Method string
 	Target [20]byte
+	// Seq is the "seq" of a get, if HasSeq.
+	Seq    int64
+	HasSeq bool
 	// Want4 and Want6 are what "want" said; neither: nothing.
 	Want4, Want6 bool
 	// Asked are the nodes that were asked, each closer to the target than the one before, from addresses of ours of the
-	// same family. All but the last have answered.
+	// same family, which need not be the client's. All but the last have answered.
 	Asked []Node
 	// Referral is what the last but one of them referred to, the last one included, at most 11 nodes.
 	Referral []Node
@@ -206,6 +209,9 @@ func decodeRecursion(s *kdhtRecursion, now uint64) Recursion {
 	r := Recursion{
 		Client: addrPort(s.Client, s.ClientPort), Entry: addrPort(s.Entry, s.EntryPort), Method: methods[s.Method],
 		Want4: s.Want&1 != 0, Want6: s.Want&2 != 0, Begun: time.Duration(now - s.Begun), Sent: time.Duration(now - s.Sent),
+	}
+	if s.Flags&2 != 0 { // FLAG_SEQ
+		r.Seq, r.HasSeq = int64(s.Seq), true
 	}
 	var tid [24]byte
 	for i, w := range s.Tid {

@@ -202,7 +202,7 @@ func referrals(r *rand.Rand, m *recursionModel, n int, v6 bool) (all []bpf.Node)
 	for range n {
 		c := bpf.Node{ID: idAt(r, m.state.Target, min(max(commonPrefix(m.state.Target, m.state.Asked[len(m.state.Asked)-1].ID)+r.IntN(8)-2, 0), 160))}
 		switch k := r.IntN(12); {
-		case k == 0:
+		case k == 0 && m.state.Client.Addr().Is6() == v6:
 			c.Addr = m.state.Client
 		case k == 1:
 			c.Addr = m.own
@@ -242,7 +242,7 @@ func TestRecursionDifferential(t *testing.T) {
 		before := map[bool][]bpf.Node{}
 		for range 50 {
 			v6 := r.IntN(2) == 0
-			m := &recursionModel{self: s.ID4, private: private, own: node4, sent: sent, before: before[v6]}
+			m := &recursionModel{self: s.ID4, private: private, own: node4, sent: sent}
 			m.state = bpf.Recursion{Entry: node4, Method: []string{"find_node", "get_peers", "get"}[r.IntN(3)], Target: target(r, s)}
 			if v6 {
 				m.self, m.own, m.state.Entry = s.ID6, node6, node6
@@ -256,7 +256,25 @@ func TestRecursionDifferential(t *testing.T) {
 				d = datagramFor(r, nil)
 			}
 			m.state.Client, d.payload = d.from, rdQuery(m.state.Method, string(m.state.TID), m.state.Target)
+			if m.state.Method == "get" && r.IntN(3) == 0 {
+				m.state.Seq, m.state.HasSeq = r.Int64N(1<<r.IntN(59)), true
+				d.payload = bytes.Replace(d.payload, []byte("6:target"), fmt.Appendf(nil, "3:seqi%de6:target", m.state.Seq), 1)
+			}
 			next, ok := m.choose(closestContacts(s, m.state.Target, v6), id(bytes.Repeat([]byte{255}, 20)))
+			if !ok { // in the other family, perhaps
+				paced := m.paced
+				v6 = !v6
+				m.self, m.own = s.ID4, node4
+				if v6 {
+					m.self, m.own = s.ID6, node6
+				}
+				next, ok = m.choose(closestContacts(s, m.state.Target, v6), id(bytes.Repeat([]byte{255}, 20)))
+				m.paced = m.paced || paced
+				if ok {
+					ended["other family"]++
+				}
+			}
+			m.before = before[v6]
 			if !ok {
 				reason := "recursion_no_contact"
 				if m.paced {
@@ -341,7 +359,7 @@ func TestRecursionDifferential(t *testing.T) {
 		}
 	}
 	t.Logf("%d hops, %d contacts refused, %v", hops, refused, ended)
-	for _, e := range []string{"recursion_paced", "hop_no_closer", "hop_paced", "hop_other_id", "hop_answer", "hop_other_source", "refused bogus", "refused own", "refused client", "refused again"} {
+	for _, e := range []string{"other family", "recursion_paced", "hop_no_closer", "hop_paced", "hop_other_id", "hop_answer", "hop_other_source", "refused bogus", "refused own", "refused client", "refused again"} {
 		if ended[e] == 0 {
 			t.Errorf("%s did not happen", e)
 		}
@@ -468,8 +486,10 @@ func TestRecursionReasons(t *testing.T) {
 		recursive(t, s, true)
 	}
 
+	recursive(t, &bpf.Snapshot{}, true)
+	expect(t, p, "recursion_no_contact", "an empty table", queryTo(node4, asker4, rdQuery("get", "q4", aim)).frame(t))
+	recursive(t, s, true)
 	get := string(rdQuery("get", "q4", aim))
-	expect(t, p, "recursion_argument", "seq", queryTo(node4, asker4, []byte(strings.Replace(get, "6:target", "3:seqi1e6:target", 1))).frame(t))
 	peers := string(rdQuery("get_peers", "q4", aim))
 	expect(t, p, "recursion_argument", "noseed", queryTo(node4, asker4, []byte(strings.Replace(peers, "e1:q", "6:noseedi1ee1:q", 1))).frame(t))
 	expect(t, p, "bad_argument", "rd = 2", queryTo(node4, asker4, []byte(strings.Replace(get, "rdi1e", "rdi2e", 1))).frame(t))

@@ -16,8 +16,9 @@ var ErrNotResumable = errors.New("router: recursion cannot be resumed")
 // RecursionState is a recursion that the kernel half has begun, at the moment at which user space takes it over.
 //
 // The kernel begins none for a query that it does not understand as a whole: one with a salt (whose signatures could
-// not be checked) or with any argument that has no field here, such as noseed and scrape. Those it passes up as they
-// came, like every query for a key that is held here, and every put and announce_peer.
+// not be checked) or with any argument that has no field here, such as noseed and scrape, for which several nodes are to be
+// asked anyway. Those it passes up as they came, like every query for a key that is held here, and every put and
+// announce_peer. The nodes that it asks are of one family, which need not be the client's.
 type RecursionState struct {
 	// Client is where the query came from, and Local the address and port of this host that it was sent to, and that the
 	// answer must come from. The port may be 0 for that of the node's first socket of the family.

@@ -28,7 +28,7 @@ func TestPacedRecursion(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	f, err := fleet.New(ctx, fleet.Options{Nodes: 1, Dir: t.TempDir(), Args: []string{
-		"--set", "network=private", "--set", "recursion.allow=198.18.0.0/15", "--set", "limits.exempt=198.18.0.0/15",
+		"--set", "network=private", "--set", "recursion.allow=198.18.0.0/15,2001:db8::/32", "--set", "limits.exempt=198.18.0.0/15",
 	}})
 	must(t, err)
 	t.Cleanup(func() {
@@ -64,8 +64,17 @@ func TestPacedRecursion(t *testing.T) {
 	for target := range values {
 		targets = append(targets, target)
 	}
+	// A client that speaks IPv6, of which the node knows nobody.
+	other := newPlainClient(t, addHost(t, f, "other"), true)
+	if r := other.ask(node.Addr6, krpc.Message{Method: krpc.MethodGet, Target: targets[0], HasTarget: true}); !bytes.Equal(r.V, values[targets[0]]) {
+		t.Errorf("over IPv6: %q, want %q", r.V, values[targets[0]])
+	}
+	if now := recursionCounts(ctx, t, f.Nodes); now["recursion_begun"] != 1 || now["replied"] != 1 {
+		t.Errorf("the kernel half has no part in it: %v", now)
+	}
+
 	work := make(chan krpc.ID, items)
-	for _, target := range targets {
+	for _, target := range targets[1:] {
 		work <- target
 	}
 	close(work)

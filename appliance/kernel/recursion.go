@@ -77,6 +77,7 @@ func stateOf(rec *bpf.Recursion) router.RecursionState {
 	methods := map[string]krpc.Method{"find_node": krpc.MethodFindNode, "get_peers": krpc.MethodGetPeers, "get": krpc.MethodGet}
 	st := router.RecursionState{
 		Client: rec.Client, Local: rec.Entry, TID: rec.TID, Method: methods[rec.Method], Target: rec.Target,
+		Seq: rec.Seq, HasSeq: rec.HasSeq,
 		Started: time.Now().Add(-rec.Begun),
 	}
 	if rec.Want4 {

@@ -57,8 +57,9 @@ INLINE void describe_query(struct scratch *s, u64 now)
 	r->target[2] = q->target[2];
 	r->method = q->method;
 	r->want = q->want;
+	r->seq = q->seq;
+	r->flags = q->flags & FLAG_SEQ;
 	r->hops = 0;
-	r->pad = 0;
 	r->referral_len = 0;
 	s->join.begun = now;
 	s->join.tid[0] = r->tid[0];
@@ -131,10 +132,16 @@ static __attribute__((noinline)) int begin(struct xdp_md *ctx)
 		return REASON_NO_SNAPSHOT;
 	if (s->time >= settings->recursion)
 		return REASON_RECURSION_OFF;
-	/* The state has no room for what would change the answer. */
-	if (s->query.flags & (FLAG_FILTER | FLAG_SEQ))
+	/*
+	 * Left to user space: noseed and scrape, for which several nodes must be asked anyway, each with another query than
+	 * those of hop.h.
+	 */
+	if (s->query.flags & FLAG_FILTER)
 		return REASON_RECURSION_ARGUMENT;
-	/* What comes with a tag does not leave by the interface of a route. */
+	/*
+	 * And what comes with a tag: the route is one of the interface that the tag stands for, which user space does not
+	 * attach to, and boxes seldom have. It is answered at the hook like any other unless it asks for recursion.
+	 */
 	if (s->packet.l2 != ETH_LEN)
 		return REASON_NO_ROUTE;
 	describe_query(s, ktime());
@@ -144,11 +151,18 @@ static __attribute__((noinline)) int begin(struct xdp_md *ctx)
 	s->found = s->paced = 0;
 	s->allow_private = settings->private_network;
 	s->next_distance[0] = s->next_distance[1] = s->next_distance[2] = ~0ULL;
-	s->recursion.v6 = s->packet.v6;
-	if (s->packet.v6)
-		choose_first(s, snap, 1);
-	else
-		choose_first(s, snap, 0);
+	/* The client's family first. The other one will do for a host on the LAN that uses IPv6 where the world has only
+	   IPv4; a value that is not found there user space looks for in both. */
+	for (u32 i = 0; i < FAMILIES; i++) {
+		u32 v6 = (s->packet.v6 ^ i) & 1;
+		s->recursion.v6 = v6;
+		if (v6)
+			choose_first(s, snap, 1);
+		else
+			choose_first(s, snap, 0);
+		if (s->found)
+			break;
+	}
 	if (!s->found)
 		return s->paced ? REASON_RECURSION_PACED : REASON_RECURSION_NO_CONTACT;
 	return send_hop(ctx, 0);

@@ -33,6 +33,7 @@ struct recursion {
 	u64 entry[2];
 	u64 tid[3];	 /* of the client, zeros behind its end */
 	u64 target[3];	 /* as in struct query */
+	u64 seq;	 /* likewise, with FLAG_SEQ */
 	u64 distance[3]; /* from the target to the node that was asked last */
 	u64 source[2];	 /* ours, from which that one was asked */
 	u16 client_port;
@@ -44,7 +45,7 @@ struct recursion {
 	u8 v6;	 /* the family of the nodes that are asked */
 	u8 hops; /* nodes asked */
 	u8 slot; /* in "joins" */
-	u8 pad;
+	u8 flags; /* FLAG_SEQ, or none */
 	u16 referral_len;
 	struct asked asked[MAX_HOPS];
 	/* The contacts in the last reply, as they came, as far as there is room. It comes last, because the
