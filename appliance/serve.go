@@ -62,6 +62,7 @@ func Serve(ctx context.Context, cfg config.Config, log *slog.Logger, extensions 
 		QueryRate: cfg.Limits.QueriesPerSecond,
 		Recursion: router.Recursion{
 			Allow:        cfg.Recursion.Allow,
+			QueryRate:    cfg.Recursion.QueriesPerSecond,
 			MaxLookups:   cfg.Recursion.MaxLookups,
 			MaxPerClient: cfg.Recursion.MaxPerClient,
 			CacheBytes:   cfg.Recursion.CacheBytes,

@@ -22,7 +22,7 @@ const (
 // TestStackDepth finds the chain of calls that needs most of the stack, by what the verifier says that each function needs: the
 // interpreter, all that the stock kernel for amd64 has, has no more for it than a JIT.
 func TestStackDepth(t *testing.T) {
-	testenv.NeedXDP(t)
+	testenv.NeedRoot(t)
 	log, err := VerifierLog()
 	if err != nil {
 		t.Fatal(err)

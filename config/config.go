@@ -126,11 +126,12 @@ type Lookup struct {
 
 // Recursion configures lookups for clients that have no DHT logic.
 type Recursion struct {
-	Allow        []netip.Prefix // addresses of clients; empty: no recursion
-	MaxLookups   int            // under way
-	MaxPerClient int            // queries of one IPv4 address or IPv6 /64 that wait
-	CacheBytes   int64          // fetched items that are kept, overhead included
-	CacheTTL     time.Duration  // a fetched mutable item is looked up again after so long
+	Allow            []netip.Prefix // addresses of clients; empty: no recursion
+	MaxLookups       int            // under way
+	QueriesPerSecond int            // of all recursions of user space together
+	MaxPerClient     int            // queries of one IPv4 address or IPv6 /64 that wait
+	CacheBytes       int64          // fetched items that are kept, overhead included
+	CacheTTL         time.Duration  // a fetched mutable item is looked up again after so long
 }
 
 // Limits bounds what we send to other nodes, and what others may ask of us. Of the latter, 0 is no bound.

@@ -41,7 +41,7 @@ const everything = `// a comment
 	"token": {"rotation": "10m"},
 	"table": {"bits": 3, "save": "1m"},
 	"lookup": {"alpha": 5, "timeout": "90s", "republish": "30m"},
-	"recursion": {"allow": ["192.0.2.0/24", "2001:db8::1"], "maxLookups": 9, "maxPerClient": 8, "cacheBytes": "1MiB", "cacheTTL": "1m"},
+	"recursion": {"allow": ["192.0.2.0/24", "2001:db8::1"], "maxLookups": 9, "queriesPerSecond": 50, "maxPerClient": 8, "cacheBytes": "1MiB", "cacheTTL": "1m"},
 	"limits": {
 		"queriesPerNode": 2.5, "queriesPerSecond": 100, "perSource": 50, "burst": 70, "unprovenBytes": "1MiB",
 		"unprovenDatagrams": 900, "exempt": ["192.0.2.0/24"],
@@ -79,7 +79,7 @@ func everythingParsed() config.Config {
 		Lookup: config.Lookup{Alpha: 5, Timeout: 90 * time.Second, Republish: 30 * time.Minute},
 		Recursion: config.Recursion{
 			Allow:      []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::1/128")},
-			MaxLookups: 9, MaxPerClient: 8, CacheBytes: 1 << 20, CacheTTL: time.Minute,
+			MaxLookups: 9, QueriesPerSecond: 50, MaxPerClient: 8, CacheBytes: 1 << 20, CacheTTL: time.Minute,
 		},
 		Limits: config.Limits{
 			QueriesPerNode: 2.5, QueriesPerSecond: 100, PerSource: 50, Burst: 70, UnprovenBytes: 1 << 20, UnprovenDatagrams: 900,

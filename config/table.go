@@ -152,16 +152,20 @@ var keys = []*key{
 			"The default is this machine, the private and link-local ranges, and those of tailnets. [] is nobody: recursion is off."),
 	entry("recursion.maxLookups", whole{1, 10_000, "lookups"}, `128`,
 		func(c *Config) *int { return &c.Recursion.MaxLookups },
-		"Recursions under way; queries for the same thing count as one, and 16 times as many queries may wait. What is over it is answered as if rd were absent. One takes 20 to 40 queries, so limits.queriesPerSecond bounds them too."),
+		"Recursions under way; queries for the same thing count as one, and 16 times as many queries may wait. What is over it is answered as if rd were absent. One takes 20 to 40 queries, so recursion.queriesPerSecond bounds them too: more begin only while there is enough of it, and up to as many again wait."),
+	entry("recursion.queriesPerSecond", whole{1, 100_000, "queries per second"}, `1000`,
+		func(c *Config) *int { return &c.Recursion.QueriesPerSecond },
+		"What user space sends for all recursions together, beside limits.queriesPerSecond: enough for about 40 that must be looked up from scratch. When it is short, "+
+			"clients have equal parts. The kernel half's own hops do not count. A router whose NAT table is small bears less."),
 	entry("recursion.maxPerClient", whole{1, 10_000, "queries"}, `32`,
 		func(c *Config) *int { return &c.Recursion.MaxPerClient },
 		"Queries of one IPv4 address or IPv6 /64 that wait for a recursion."),
 	entry("recursion.cacheBytes", size{64 << 10, 1 << 30}, `"4MiB"`,
 		func(c *Config) *int64 { return &c.Recursion.CacheBytes },
-		"Fetched items that are kept in memory. Those not asked for lately give way."),
+		"Fetched items that are kept in memory, and an eighth of that for peers. Those not asked for lately give way."),
 	entry("recursion.cacheTTL", duration{time.Second, 2 * time.Hour}, `"30s"`,
 		func(c *Config) *time.Duration { return &c.Recursion.CacheTTL },
-		"A mutable item is looked up again so long after it was fetched, since somebody may have put a newer version. Immutable items stay up to two hours."),
+		"A mutable item, or the peers of an infohash, are looked up again so long after they were fetched, since somebody may have put a newer version or joined. Immutable items stay up to two hours."),
 
 	entry("limits.queriesPerNode", rate{0, 1000, "queries"}, `0`,
 		func(c *Config) *float64 { return &c.Limits.QueriesPerNode },
@@ -169,7 +173,8 @@ var keys = []*key{
 			"0 is 2.8 in the public network, where common clients ignore an address for minutes after 50 datagrams in 10 seconds, and 100 in a private one."),
 	entry("limits.queriesPerSecond", whole{1, 100_000, "queries per second"}, `250`,
 		func(c *Config) *int { return &c.Limits.QueriesPerSecond },
-		"What we send to all nodes together."),
+		"What we send to all nodes together of our own accord: to keep the tables up to date, and for the lookups of this box. What clients have looked up counts in "+
+			"recursion.queriesPerSecond."),
 	entry("limits.perSource", rate{0, 1_000_000, "datagrams"}, `200`,
 		func(c *Config) *float64 { return &c.Limits.PerSource },
 		"What one IPv4 address or IPv6 /64 may send us in the long run; the rest is dropped. A client sends a few per minute, a crawler some dozens "+

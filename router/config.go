@@ -35,7 +35,8 @@ type Config struct {
 	// NewID makes our ID in a family at an address, which is the zero Addr where it is not known or IDs are not bound to
 	// addresses. It must be one that BEP 42 allows there. Default: a random one, and that of last time while it fits.
 	NewID func(Family, netip.Addr) ID
-	// QueryRate bounds all queries that the node sends, per second. Default 250.
+	// QueryRate bounds the queries that the node sends of its own accord, per second. Default 250. Those for clients have a bound
+	// of their own, [Recursion.QueryRate].
 	QueryRate int
 	// Recursion is about queries that this node looks up for clients. Default: none.
 	Recursion Recursion

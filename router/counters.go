@@ -51,6 +51,7 @@ const (
 	eventRecursionForged
 	eventRecursionLate
 	eventRecursionDenied
+	eventRecursionQueued
 	eventRecursionBusy
 	eventHeated
 	eventCooled
@@ -101,6 +102,7 @@ var eventNames = [events][2]string{
 	eventRecursionForged:     {"recursion", "forged value"},
 	eventRecursionLate:       {"recursion", "late answer"},
 	eventRecursionDenied:     {"recursion", "not allowed"},
+	eventRecursionQueued:     {"recursion", "waited for others"},
 	eventRecursionBusy:       {"recursion", "over the limit"},
 	eventHeated:              {"hot", "promoted"},
 	eventCooled:              {"hot", "demoted"},

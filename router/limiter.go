@@ -58,41 +58,32 @@ func (l *limiter) share(d *limit.Destinations) {
 	l.dest.Store(d)
 }
 
-// reserve takes a turn and returns how long to wait for it; false if that would be too long.
-func (l *limiter) reserve(a netip.Addr, now time.Time) (time.Duration, bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	all, wait := turn(l.all, now, l.interval, l.burst)
-	if wait > limiterPatience {
-		return 0, false
-	}
-	if !a.IsLoopback() { // nobody but this host is bothered
-		w, ok := l.dest.Load().Reserve(a, l.clock.at(now), limiterPatience)
-		if !ok {
-			return 0, false
-		}
-		wait = max(wait, w)
-	}
-	l.all = all
-	return wait, true
+// queue takes a turn and returns how long to wait for it; false if that would be too long.
+func (l *limiter) queue(a netip.Addr, now time.Time) (time.Duration, bool) {
+	return l.reserve(a, now, limiterPatience)
 }
 
 // spare takes a turn if it is there at once, and reports whether it was: for what is sent again, which weighs as much on
 // others as the first.
 func (l *limiter) spare(a netip.Addr, now time.Time) bool {
+	_, ok := l.reserve(a, now, 0)
+	return ok
+}
+
+// reserve is queue with a patience.
+func (l *limiter) reserve(a netip.Addr, now time.Time, patience time.Duration) (time.Duration, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	all, wait := turn(l.all, now, l.interval, l.burst)
-	if wait > 0 {
-		return false
+	if wait > patience {
+		return 0, false
 	}
-	if !a.IsLoopback() {
-		if _, ok := l.dest.Load().Reserve(a, l.clock.at(now), 0); !ok {
-			return false
-		}
+	w, ok := l.reserveAt(a, now, patience)
+	if !ok {
+		return 0, false
 	}
 	l.all = all
-	return true
+	return max(wait, w), true
 }
 
 // wait returns how long a query would have to wait for its turn.
@@ -100,10 +91,23 @@ func (l *limiter) wait(a netip.Addr, now time.Time) time.Duration {
 	l.mu.Lock()
 	_, wait := turn(l.all, now, l.interval, l.burst)
 	l.mu.Unlock()
-	if !a.IsLoopback() {
-		wait = max(wait, l.dest.Load().Wait(a, l.clock.at(now)))
+	return max(wait, l.toDestination(a, now))
+}
+
+// reserveAt takes a turn at a destination, whatever is sent to others.
+func (l *limiter) reserveAt(a netip.Addr, now time.Time, patience time.Duration) (time.Duration, bool) {
+	if a.IsLoopback() { // nobody but this host is bothered
+		return 0, true
 	}
-	return wait
+	return l.dest.Load().Reserve(a, l.clock.at(now), patience)
+}
+
+// toDestination returns how long a query would have to wait for its turn at a destination.
+func (l *limiter) toDestination(a netip.Addr, now time.Time) time.Duration {
+	if a.IsLoopback() {
+		return 0
+	}
+	return l.dest.Load().Wait(a, l.clock.at(now))
 }
 
 // turn adds one query to a bucket that will be empty at the time empty.

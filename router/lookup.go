@@ -31,6 +31,8 @@ type lookup struct {
 	limit time.Duration
 	// hurry says that somebody waits: then a node counts as slow by what the round-trip times are here, however short.
 	hurry bool
+	// pacer says when to ask, if it is in a hurry.
+	pacer pacer
 	// here says that what is written afterwards is stored here too, however far away this node is.
 	here bool
 	// late is called with an answer that came after the end, if not nil.
@@ -160,7 +162,7 @@ func (l *lookup) add(c Contact, referrer *candidate) {
 // isTurn reports whether a candidate may be asked now, and takes the turn. A lookup in a hurry asks another one meanwhile.
 func (l *lookup) isTurn(c *candidate) bool {
 	now := time.Now()
-	if !l.hurry || l.n.limiter.spare(c.Addr.Addr(), now) {
+	if !l.hurry || l.pacer.spare(c.Addr.Addr(), now) {
 		return true
 	}
 	if c.held.IsZero() {
@@ -205,7 +207,7 @@ func (l *lookup) queue(ctx context.Context) {
 			continue
 		}
 		list.next(func(c *candidate) bool {
-			if wait := l.n.limiter.wait(c.Addr.Addr(), now); wait < least {
+			if wait := l.pacer.wait(c.Addr.Addr(), now); wait < least {
 				in, next, least = list, c, wait
 			}
 			return false
@@ -214,7 +216,7 @@ func (l *lookup) queue(ctx context.Context) {
 	if next == nil {
 		return
 	}
-	wait, ok := l.n.limiter.reserve(next.Addr.Addr(), now)
+	wait, ok := l.pacer.queue(next.Addr.Addr(), now)
 	if !ok {
 		return
 	}
@@ -238,11 +240,13 @@ func (l *lookup) exchange(ctx context.Context, list *shortlist, c *candidate, to
 		}
 	}
 	slow := func() { l.send(lookupEvent{list: list, c: c, slow: true}) }
-	ask := l.n.query
+	var r *reply
+	var err error
 	if l.hurry {
-		ask = l.n.queryInHurry
+		r, err = l.n.queryInHurry(ctx, to, l.query, l.pacer, slow)
+	} else {
+		r, err = l.n.query(ctx, to, l.query, slow)
 	}
-	r, err := ask(ctx, to, l.query, slow)
 	if !l.send(lookupEvent{list: list, c: c, r: r, err: err}) && err == nil && l.late != nil {
 		l.late()
 	}

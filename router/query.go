@@ -66,7 +66,7 @@ func (n *Node) query(ctx context.Context, to Contact, m krpc.Message, slow func(
 	if n.primary[FamilyOf(to.Addr.Addr())] == nil {
 		return nil, ErrNoSocket
 	}
-	wait, ok := n.limiter.reserve(to.Addr.Addr(), time.Now())
+	wait, ok := n.limiter.queue(to.Addr.Addr(), time.Now())
 	if !ok {
 		n.count(eventLimited)
 		return nil, ErrBusy
@@ -76,16 +76,17 @@ func (n *Node) query(ctx context.Context, to Contact, m krpc.Message, slow func(
 			return nil, err
 		}
 	}
-	return n.queryNow(ctx, to, m, minSlow, slow)
+	return n.queryNow(ctx, to, m, n.limiter, minSlow, slow)
 }
 
-// queryInHurry is query for somebody who waits, who has taken a turn of the limiter: nodes may count as slow earlier.
-func (n *Node) queryInHurry(ctx context.Context, to Contact, m krpc.Message, slow func()) (*reply, error) {
-	return n.queryNow(ctx, to, m, hurrySlow, slow)
+// queryInHurry is query for somebody who waits, who has taken a turn of the pacer: nodes may count as slow earlier.
+func (n *Node) queryInHurry(ctx context.Context, to Contact, m krpc.Message, p pacer, slow func()) (*reply, error) {
+	return n.queryNow(ctx, to, m, p, hurrySlow, slow)
 }
 
-// queryNow is query when it is its turn, with the least time after which a node counts as slow.
-func (n *Node) queryNow(ctx context.Context, to Contact, m krpc.Message, leastSlow time.Duration, slow func()) (*reply, error) {
+// queryNow is query when it is its turn, with the least time after which a node counts as slow. What is sent again takes its
+// turn of the pacer.
+func (n *Node) queryNow(ctx context.Context, to Contact, m krpc.Message, p pacer, leastSlow time.Duration, slow func()) (*reply, error) {
 	to.Addr = netip.AddrPortFrom(to.Addr.Addr().Unmap(), to.Addr.Port())
 	s := n.primary[FamilyOf(to.Addr.Addr())]
 	if s == nil {
@@ -97,7 +98,7 @@ func (n *Node) queryNow(ctx context.Context, to Contact, m krpc.Message, leastSl
 		return nil, ErrBusy
 	}
 	n.expect(to.Addr.Addr())
-	r, err := n.exchange(ctx, x, m, leastSlow, slow)
+	r, err := n.exchange(ctx, x, m, p, leastSlow, slow)
 	n.transactions.end(x)
 	switch {
 	case errors.Is(err, ErrUnsent):
@@ -113,7 +114,7 @@ func (n *Node) queryNow(ctx context.Context, to Contact, m krpc.Message, leastSl
 }
 
 // exchange sends the query of a transaction and waits for the answer.
-func (n *Node) exchange(ctx context.Context, x *transaction, m krpc.Message, leastSlow time.Duration, slow func()) (*reply, error) {
+func (n *Node) exchange(ctx context.Context, x *transaction, m krpc.Message, p pacer, leastSlow time.Duration, slow func()) (*reply, error) {
 	m.Type, m.TID = krpc.TypeQuery, x.id[:]
 	m.ID, m.HasID = n.ID(x.socket.family), true
 	m.Version = version
@@ -145,7 +146,7 @@ func (n *Node) exchange(ctx context.Context, x *transaction, m krpc.Message, lea
 			n.responded(x, r, d)
 			return r, nil
 		case <-late.C:
-			if n.limiter.spare(x.addr.Addr(), time.Now()) {
+			if p.spare(x.addr.Addr(), time.Now()) {
 				n.count(eventResent)
 				_ = x.socket.write(b, x.addr) // the first was sent
 			}

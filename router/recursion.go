@@ -1,6 +1,7 @@
 package router
 
 import (
+	"context"
 	"crypto/sha1"
 	"encoding/binary"
 	"net/netip"
@@ -16,20 +17,28 @@ import (
 type Recursion struct {
 	// Allow are the prefixes whose queries may be recursive; none: no recursion. To everybody else "rd" counts as absent.
 	Allow []netip.Prefix
-	// MaxLookups bounds the recursions under way. Default 128.
+	// QueryRate bounds the queries of all recursions of user space together, per second; those of the node itself have a bound
+	// of their own, [Config.QueryRate]. When they are short, clients have equal parts. Default 1,000.
+	QueryRate int
+	// MaxLookups bounds the recursions under way. As many others may wait. Default 128.
 	MaxLookups int
 	// MaxPerClient bounds how many queries of one IPv4 address or IPv6 /64 wait for a recursion. Default 32.
 	MaxPerClient int
-	// CacheBytes bounds the items that are kept after a recursion fetched them, overhead included. Default 4 MiB.
+	// CacheBytes bounds the items that are kept after a recursion fetched them, overhead included, and an eighth of it peers that
+	// were found. Default 4 MiB.
 	CacheBytes int64
 	// CacheTTL is how long a fetched mutable item is served before it is looked up again; somebody else may have put a
-	// newer version meanwhile. Default 30 s. An immutable item stays until room is needed, at most for 2 hours.
+	// newer version meanwhile; peers that were found likewise. Default 30 s. An immutable item stays until room is needed, at most for 2 hours.
 	CacheTTL time.Duration
 }
 
 const (
+	recursionRate         = 1000
 	maxRecursions         = 128
 	maxRecursionsOfClient = 32
+	// leastRecursions may be under way whatever is left of the budget; pumpPause is how often those that wait are looked at.
+	leastRecursions = 4
+	pumpPause       = 20 * time.Millisecond
 	// maxShared is how many queries may wait for each recursion that may be under way: their sources may be forged, and
 	// many want the same.
 	maxShared = 16
@@ -42,6 +51,7 @@ const (
 )
 
 func (c Recursion) orDefaults() Recursion {
+	set(&c.QueryRate, recursionRate)
 	set(&c.MaxLookups, maxRecursions)
 	set(&c.MaxPerClient, maxRecursionsOfClient)
 	set(&c.CacheBytes, int64(cacheBytes))
@@ -69,19 +79,26 @@ type recursor struct {
 	config Recursion
 	n      *Node
 	cache  *itemCache
+	peers  *peerCache
+	budget *fairBudget
 	kernel atomic.Pointer[KernelRecursion]
 
 	mu      sync.Mutex
-	running map[recursionKey]*recursion
-	waiting map[netip.Addr]int // clients' queries, by host
-	total   int                // of all hosts
+	running map[recursionKey]*recursion // those that wait included
+	active  map[netip.Addr]int          // recursions under way, by the host that began them
+	sum     int                         // of all hosts
+	queue   []*recursion                // those that wait, the oldest first
+	pumping bool                        // somebody looks whether they may begin
+	waiting map[netip.Addr]int          // clients' queries, by host
+	total   int                         // of all hosts
 	given   answers
 }
 
 func newRecursor(n *Node, c Recursion) *recursor {
 	c = c.orDefaults()
 	return &recursor{
-		config: c, n: n, cache: newItemCache(c.CacheBytes, c.CacheTTL),
+		config: c, n: n, cache: newItemCache(c.CacheBytes, c.CacheTTL), peers: newPeerCache(c.CacheBytes/peersPart, c.CacheTTL),
+		budget: newFairBudget(c.QueryRate), active: make(map[netip.Addr]int),
 		running: make(map[recursionKey]*recursion), waiting: make(map[netip.Addr]int), given: newAnswers(),
 	}
 }
@@ -114,6 +131,11 @@ func (r *responder) recurse(p *Packet) bool {
 	case krpc.MethodGetPeers:
 		if !m.Scrape && r.answerHeldPeers(p) {
 			r.n.count(eventRecursionHeld)
+			return true
+		}
+		if peers := rs.peers.get(m, r.now); peers != nil {
+			r.n.count(eventRecursionCached)
+			r.answerPeersOf(p, peers)
 			return true
 		}
 	case krpc.MethodFindNode:
@@ -187,7 +209,12 @@ func (rs *recursor) admit(j *job, begun time.Time, known *headStart) bool {
 		n.count(eventRecursionRepeated)
 		return true
 	}
-	if rs.waiting[host] >= rs.config.MaxPerClient || rs.total >= maxShared*rs.config.MaxLookups || (rec == nil || rec.over) && len(rs.running) >= rs.config.MaxLookups {
+	if rs.waiting[host] >= rs.config.MaxPerClient || rs.total >= maxShared*rs.config.MaxLookups {
+		n.count(eventRecursionBusy)
+		return false
+	}
+	queued := (rec == nil || rec.over) && !rs.mayStart()
+	if queued && len(rs.queue) >= rs.config.MaxLookups && !rs.makeRoom(host) {
 		n.count(eventRecursionBusy)
 		return false
 	}
@@ -208,21 +235,127 @@ func (rs *recursor) admit(j *job, begun time.Time, known *headStart) bool {
 		return true
 	}
 	rec = &recursion{n: n, key: key, q: own.m, client: own.from, begun: begun, known: known, waiters: []*job{own}}
-	if !n.spawn(rec.run) {
+	if queued {
+		n.count(eventRecursionQueued)
+		rs.queue = append(rs.queue, rec)
+		rs.pumpLater()
+	} else if !rs.start(rec) {
 		return true // the node is ending
 	}
-	n.count(eventRecursionBegun)
 	rs.running[key] = rec
 	rs.waiting[host]++
 	rs.total++
 	return true
 }
 
+// start begins a recursion; false if the node is ending.
+func (rs *recursor) start(rec *recursion) bool {
+	if !rs.n.spawn(rec.run) {
+		return false
+	}
+	rs.n.count(eventRecursionBegun)
+	rs.active[rec.host()]++
+	rs.sum++
+	rs.budget.join(rec.host())
+	return true
+}
+
+// stop ends a recursion that was begun, and begins one of those that wait: the oldest of the client with the fewest.
+func (rs *recursor) stop(rec *recursion) {
+	host := rec.host()
+	rs.budget.leave(host)
+	rs.sum--
+	if rs.active[host]--; rs.active[host] <= 0 {
+		delete(rs.active, host)
+	}
+	rs.pump()
+}
+
+// mayStart reports whether a recursion may begin: not if that would only make all others take longer.
+func (rs *recursor) mayStart() bool {
+	return rs.sum < rs.config.MaxLookups && (rs.sum < leastRecursions || rs.budget.ample(time.Now()))
+}
+
+// pump begins recursions that wait, while there may be more: the oldest of the client with the fewest.
+func (rs *recursor) pump() {
+	for len(rs.queue) > 0 && rs.mayStart() {
+		rs.startNext()
+	}
+}
+
+// pumpLater has those that wait begin when there is enough of the budget again.
+func (rs *recursor) pumpLater() {
+	if rs.pumping {
+		return
+	}
+	rs.pumping = rs.n.spawn(func() {
+		for rs.n.sleep(context.Background(), pumpPause) == nil {
+			rs.mu.Lock()
+			rs.pump()
+			rs.pumping = len(rs.queue) > 0
+			more := rs.pumping
+			rs.mu.Unlock()
+			if !more {
+				return
+			}
+		}
+	})
+}
+
+// makeRoom makes room in the queue for a client that has less in it than another one, whose latest is answered as if it were not
+// recursive; false if there is none.
+func (rs *recursor) makeRoom(host netip.Addr) bool {
+	queued := make(map[netip.Addr]int)
+	last := -1
+	for _, q := range rs.queue {
+		queued[q.host()]++
+	}
+	for i, q := range rs.queue {
+		if last < 0 || queued[q.host()] >= queued[rs.queue[last].host()] {
+			last = i
+		}
+	}
+	if last < 0 || queued[rs.queue[last].host()] <= queued[host]+1 {
+		return false
+	}
+	rec := rs.queue[last]
+	rs.queue = slices.Delete(rs.queue, last, last+1)
+	delete(rs.running, rec.key)
+	rec.over = true
+	for _, j := range rs.dismiss(rec) {
+		rs.n.count(eventRecursionBusy)
+		j.answerPlainly(rs.n)
+	}
+	return true
+}
+
+// startNext begins one that waits.
+func (rs *recursor) startNext() {
+	next := 0
+	for i, q := range rs.queue {
+		if rs.active[q.host()] < rs.active[rs.queue[next].host()] {
+			next = i
+		}
+	}
+	q := rs.queue[next]
+	rs.queue = slices.Delete(rs.queue, next, next+1)
+	rs.start(q)
+}
+
+// host is who began the recursion.
+func (rec *recursion) host() netip.Addr { return hostOf(rec.client.Addr()) }
+
 // end closes a recursion, and returns who waits for its answer.
 func (rs *recursor) end(rec *recursion) []*job {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	rec.over = true
+	rs.stop(rec)
+	return rs.dismiss(rec)
+}
+
+// dismiss returns who waits for a recursion, and counts them no longer.
+func (rs *recursor) dismiss(rec *recursion) []*job {
 	rs.total -= len(rec.waiters)
 	for _, j := range rec.waiters {
 		host := hostOf(j.from.Addr())

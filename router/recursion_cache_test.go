@@ -3,12 +3,15 @@ package router_test
 import (
 	"crypto/ed25519"
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"kdht/bpf"
 	"kdht/router"
+	"kdht/router/krpc"
 )
 
 // hotKernel keeps the items that it is given to answer with.
@@ -134,6 +137,68 @@ func TestCacheIsBounded(t *testing.T) {
 			t.Errorf("%d from the cache, %d begun", hits, begun)
 		}
 		n.stop()
+		stopAll(fleet)
+	})
+}
+
+// Peers that were found are served again without a query, for a while, until another one is announced here; those found without
+// seeds are others. What the kernel half has found out about a known infohash costs no query either.
+func TestFoundPeersAreKept(t *testing.T) {
+	sim(t, func(t *testing.T, s *simNet) {
+		fleet := s.startRecursive(t, 30, router.IPv4)
+		time.Sleep(time.Minute)
+		infohash := router.ID{0: 1, 19: 7}
+		if _, err := fleet[9].Announce(t.Context(), infohash, 4242, false); err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(fleet[1:], func(m *simNode) bool { return m != fleet[9] && !m.store.Holds(infohash) }) + 1
+		n := fleet[i]
+		c := s.client(t, clientAddr(router.IPv4, 0), n.addr)
+		peer := netip.AddrPortFrom(fleet[9].addr.Addr(), 4242)
+		ask := func(what string, q krpc.Message, want bool) (sent int) {
+			t.Helper()
+			return s.queriesDuring(func() {
+				r := c.ask(q)
+				if found := slices.Contains(slices.Collect(krpc.Peers(r.Values)), peer); found != want || r.Token == nil {
+					t.Errorf("%s: %s", what, brief(r))
+				}
+			})[n.addr]
+		}
+		q, noSeeds := getPeers(infohash), getPeers(infohash)
+		noSeeds.NoSeed = true
+		for _, e := range []struct {
+			what  string
+			q     krpc.Message
+			fresh bool
+		}{{"first", q, true}, {"again", q, false}, {"without seeds", noSeeds, true}, {"without seeds again", noSeeds, false}} {
+			if sent := ask(e.what, e.q, true); (sent > 0) != e.fresh {
+				t.Errorf("%s: %d queries", e.what, sent)
+			}
+		}
+		st := stateOf(c, n, infohash)
+		st.Method = krpc.MethodGetPeers
+		if sent := s.queriesDuring(func() {
+			if err := n.Resume(st); err != nil {
+				t.Fatal(err)
+			}
+			if r, _ := c.receive(answerTime); r == nil || !slices.Contains(slices.Collect(krpc.Peers(r.Values)), peer) {
+				t.Errorf("taken over from the kernel: %s", brief(r))
+			}
+		})[n.addr]; sent != 0 {
+			t.Errorf("taken over from the kernel: %d queries", sent)
+		}
+		time.Sleep(31 * time.Second)
+		if sent := ask("after a while", q, true); sent == 0 {
+			t.Error("after a while: no query")
+		}
+		announce := announce(infohash, nil, 999)
+		announce.Recursive = true
+		if r := c.ask(announce); r.Type != krpc.TypeResponse {
+			t.Fatalf("announce: %s", brief(r))
+		}
+		if r := c.ask(q); len(slices.Collect(krpc.Peers(r.Values))) < 2 {
+			t.Errorf("after another announce: %s", brief(r))
+		}
 		stopAll(fleet)
 	})
 }

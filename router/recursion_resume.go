@@ -128,13 +128,31 @@ func (n *Node) Resume(st RecursionState) error {
 			return nil
 		}
 	}
-	if !rs.admit(j, st.Started, known) {
-		if b, ok := n.view.Load().Answer(make([]byte, 0, writeSize), &j.m, j.from); ok {
-			n.answered[st.Method].Add(1)
-			j.s.reply(b, j.from, j.local)
+	if st.Method == krpc.MethodGetPeers {
+		if peers := rs.peers.get(&j.m, now); peers != nil {
+			n.count(eventRecursionCached)
+			var c composer
+			c.respondPeers(n.view.Load(), &j.m, j.from, peers, make([]byte, 0, writeSize))
+			j.reply(n, &c.m)
+			return nil
 		}
 	}
+	if !rs.admit(j, st.Started, known) {
+		j.answerPlainly(n)
+	}
 	return nil
+}
+
+// answerPlainly answers a query as if it did not ask for recursion. One that stores something has no token, so it is refused.
+func (j *job) answerPlainly(n *Node) {
+	if j.m.Method == krpc.MethodPut || j.m.Method == krpc.MethodAnnouncePeer {
+		j.refuse(n, errBusy)
+		return
+	}
+	if b, ok := n.view.Load().Answer(make([]byte, 0, writeSize), &j.m, j.from); ok {
+		n.answered[j.m.Method].Add(1)
+		j.s.reply(b, j.from, j.local)
+	}
 }
 
 // socketAt returns the socket that is bound to an address and port, or to all addresses and that port.

@@ -41,6 +41,7 @@ func (rec *recursion) left() time.Duration {
 // prepare makes a lookup that of a recursion.
 func (rec *recursion) prepare(l *lookup, limit time.Duration) {
 	l.hurry, l.limit, l.known = true, limit, rec.known
+	l.pacer = clientPacer{rec.n.limiter, rec.n.recursor.budget, rec.host()}
 	l.late = func() { rec.n.count(eventRecursionLate) }
 }
 
@@ -141,6 +142,7 @@ func (rec *recursion) getPeers() {
 		rec.drop()
 		return
 	}
+	n.recursor.peers.add(&rec.q, found.list, time.Now())
 	rec.answer(l, func(c *composer, q *krpc.Message) {
 		c.addToken()
 		if q.Scrape && found.counted > 0 {

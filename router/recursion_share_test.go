@@ -67,16 +67,16 @@ func TestRecursionIsShared(t *testing.T) {
 	})
 }
 
-// What is over the bounds is answered as if it were not recursive, at once.
+// As many as there may be wait for those under way. What is over the bounds is answered as if it were not recursive, at once.
 func TestRecursionIsBounded(t *testing.T) {
 	sim(t, func(t *testing.T, s *simNet) {
 		fleet := s.startSim(t, 30, router.IPv4)
 		time.Sleep(time.Minute)
 		c := recursion
-		c.MaxLookups, c.MaxPerClient = 3, 2
+		c.MaxLookups, c.MaxPerClient = 2, 2
 		n := s.start(t, router.Config{Bootstrap: []string{fleet[0].addr.String()}, Recursion: c}, newMemStore(), simAddr(router.IPv4, 50))
 		time.Sleep(time.Minute)
-		a, b := s.client(t, clientAddr(router.IPv4, 0), n.addr), s.client(t, clientAddr(router.IPv4, 1), n.addr)
+		a, b, third := s.client(t, clientAddr(router.IPv4, 0), n.addr), s.client(t, clientAddr(router.IPv4, 1), n.addr), s.client(t, clientAddr(router.IPv4, 2), n.addr)
 		s.setLatency(100*time.Millisecond, 100*time.Millisecond+1) // all queries are there before the first answer can be
 		put := recursivePut(router.Item{V: []byte("1:x")})
 		for _, q := range []struct {
@@ -84,14 +84,15 @@ func TestRecursionIsBounded(t *testing.T) {
 			m krpc.Message
 		}{
 			{a, getItem(router.ID{0})}, {a, getItem(router.ID{1})}, {a, getItem(router.ID{2})},
-			{b, getItem(router.ID{3})}, {b, getItem(router.ID{4})}, {b, put}, {b, getItem(router.ID{0})}, {b, getItem(router.ID{1})},
+			{b, getItem(router.ID{3})}, {b, getItem(router.ID{4})}, {b, put},
+			{third, getItem(router.ID{5})}, {third, put}, {third, getItem(router.ID{0})},
 		} {
 			q.m.Recursive = true
 			q.c.send(q.c.datagram(q.m))
 			time.Sleep(time.Millisecond)
 		}
 		got := make(map[*rdClient]map[string]string)
-		for c, queries := range map[*rdClient]int{a: 3, b: 5} {
+		for c, queries := range map[*rdClient]int{a: 3, b: 3, third: 3} {
 			got[c] = make(map[string]string)
 			for range queries {
 				r, _ := c.receive(answerTime)
@@ -109,12 +110,15 @@ func TestRecursionIsBounded(t *testing.T) {
 		if s := fmt.Sprint(got[a]); s != "map[1:looked up 2:looked up 3:plain]" {
 			t.Errorf("two of one client: %s", s)
 		}
-		// One is for another target, and the one that joins costs nothing but the client's share.
-		if s := fmt.Sprint(got[b]); s != "map[1:looked up 2:plain 3:error 202 4:looked up 5:plain]" {
-			t.Errorf("three in all: %s", s)
+		if s := fmt.Sprint(got[b]); s != "map[1:looked up 2:plain 3:error 202]" {
+			t.Errorf("two that wait, of which one gives way: %s", s)
 		}
-		if counted(n, "over the limit") != 4 {
-			t.Errorf("%d over the limit", counted(n, "over the limit"))
+		// One takes the place of the client that has more of them, and the one that joins costs nothing but the client's share.
+		if s := fmt.Sprint(got[third]); s != "map[1:looked up 2:error 202 3:looked up]" {
+			t.Errorf("when two wait: %s", s)
+		}
+		if counted(n, "over the limit") != 4 || counted(n, "waited for others") != 3 {
+			t.Errorf("%d over the limit, %d waited", counted(n, "over the limit"), counted(n, "waited for others"))
 		}
 		if r := a.ask(getItem(router.ID{9})); !r.HasRecursive { // and now there is room
 			t.Errorf("%s", brief(r))

@@ -37,6 +37,21 @@ func (r *responder) answerItemOf(p *Packet, it *Item) bool {
 	return r.send(p)
 }
 
+// answerPeersOf answers a get_peers with peers that were found elsewhere.
+func (r *responder) answerPeersOf(p *Packet, peers []netip.AddrPort) bool {
+	r.reply.respondPeers(r.view, &r.m, p.Addr, peers, r.room())
+	return r.send(p)
+}
+
+// respondPeers composes the answer to a get_peers with as many of these peers as fit.
+func (c *composer) respondPeers(v *View, q *krpc.Message, from netip.AddrPort, peers []netip.AddrPort, room []byte) {
+	c.respond(v, q, &q.InfoHash, from)
+	c.addToken()
+	c.addFound(q, peers)
+	c.fit(room)
+	c.fillValues(room)
+}
+
 // answerPeers answers a get_peers for an infohash that has peers here, and reports whether it did.
 func (r *responder) answerPeers(p *Packet) bool { return r.composePeers(p) && r.send(p) }
 
