@@ -155,7 +155,7 @@ var keys = []*key{
 		"Recursions under way; queries for the same thing count as one, and 16 times as many queries may wait. What is over it is answered as if rd were absent. One takes 20 to 40 queries, so recursion.queriesPerSecond bounds them too: more begin only while there is enough of it, and up to as many again wait."),
 	entry("recursion.queriesPerSecond", whole{1, 100_000, "queries per second"}, `1000`,
 		func(c *Config) *int { return &c.Recursion.QueriesPerSecond },
-		"What user space sends for all recursions together, beside limits.queriesPerSecond: enough for about 40 that must be looked up from scratch. When it is short, "+
+		"What user space sends for all recursions together, beside limits.queriesPerSecond: enough for dozens that must be looked up from scratch. When it is short, "+
 			"clients have equal parts. The kernel half's own hops do not count. A router whose NAT table is small bears less."),
 	entry("recursion.maxPerClient", whole{1, 10_000, "queries"}, `32`,
 		func(c *Config) *int { return &c.Recursion.MaxPerClient },

@@ -113,3 +113,24 @@ func TestRecursionIsFair(t *testing.T) {
 		stop()
 	})
 }
+
+// Of a recursion whose queries had to wait for their turn, the client hears that it is complete, if in the end everybody close was
+// asked.
+func TestRecursionWaitsForItsTurn(t *testing.T) {
+	sim(t, func(t *testing.T, s *simNet) {
+		c := recursion
+		c.QueryRate = 60
+		n, stop := startResolver(t, s, c)
+		s.setLatency(200*time.Microsecond, 300*time.Microsecond) // the budget is all there is to wait for
+		client := s.client(t, clientAddr(router.IPv4, 0), n.addr)
+		for i := range 20 {
+			begin := time.Now()
+			q := krpc.Message{Method: krpc.MethodFindNode, Target: router.ID{byte(i * 13)}, HasTarget: true}
+			r := client.ask(q)
+			if r == nil || !r.HasRecursive || !r.Recursive {
+				t.Errorf("%d, after %v: %s", i, time.Since(begin), brief(r))
+			}
+		}
+		stop()
+	})
+}

@@ -347,11 +347,17 @@ func (l *shortlist) done(now time.Time) (done bool, wait time.Duration) {
 	return wait == 0, wait
 }
 
-// leftOut counts the candidates whose turn to be asked has not come.
+// leftOut counts the candidates worth asking whose turn to be asked has not come.
 func (l *shortlist) leftOut() (n int) {
+	seen := 0
 	for _, c := range l.all {
-		if c.state == stateFresh && !c.held.IsZero() {
+		switch {
+		case seen >= fullWindow:
+			return n
+		case c.state == stateFresh && !c.held.IsZero():
 			n++
+		case c.state == stateAsked, c.state == stateAnswered:
+			seen += c.weight()
 		}
 	}
 	return n

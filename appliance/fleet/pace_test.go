@@ -28,7 +28,7 @@ func TestPacedRecursion(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	f, err := fleet.New(ctx, fleet.Options{Nodes: 1, Dir: t.TempDir(), Args: []string{
-		"--set", "network=private", "--set", "recursion.allow=198.18.0.0/15,2001:db8::/32", "--set", "limits.exempt=198.18.0.0/15",
+		"--set", "network=private", "--set", "limits.queriesPerNode=2.8", "--set", "recursion.allow=198.18.0.0/15,2001:db8::/32", "--set", "limits.exempt=198.18.0.0/15",
 	}})
 	must(t, err)
 	t.Cleanup(func() {
