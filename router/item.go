@@ -29,7 +29,7 @@ func (n *Node) GetImmutable(ctx context.Context, target ID, opts ...Option) (*It
 			return false
 		}
 		found = &Item{Target: target, V: r.V}
-		l.progress.Found = 1
+		l.progress.Found, l.hit = 1, true
 		return true
 	}
 	if err := l.run(ctx); err != nil {
@@ -125,7 +125,7 @@ func (n *Node) mutableLookup(k [32]byte, salt []byte, opts []Option) (*lookup, *
 				Target: target, V: r.V, Mutable: true, K: k, Salt: salt, Seq: r.Seq, Sig: [64]byte(r.Sig),
 			}}
 		}
-		l.progress.Found = found.copies
+		l.progress.Found, l.hit = found.copies, true
 		return false
 	}
 	return l, found

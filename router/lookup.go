@@ -49,6 +49,8 @@ type lookup struct {
 	end      time.Time // when the deadline is
 	// complete says that the lookup came to its end by itself; starved, that our own limits kept it from asking.
 	complete, starved bool
+	// hit says that the answer that was just looked at has what is looked for, verified.
+	hit bool
 }
 
 // lookupEvent is the outcome of a query, or that it takes long.
@@ -194,6 +196,7 @@ func (l *lookup) begun(list *shortlist, c *candidate) {
 	list.queries++
 	l.progress.Queried++
 	l.inFlight++
+	l.step(StepAsked, c, Step{})
 }
 
 // queue takes the next turn that there is, because it is that of no candidate: those who came before have theirs first.
@@ -266,6 +269,7 @@ func (l *lookup) send(e lookupEvent) bool {
 func (l *lookup) handle(e lookupEvent) bool {
 	if e.slow {
 		e.list.slow(e.c)
+		l.step(StepSlow, e.c, Step{})
 		return false
 	}
 	l.inFlight--
@@ -273,16 +277,19 @@ func (l *lookup) handle(e lookupEvent) bool {
 		l.starved = l.starved || errors.Is(e.err, ErrBusy)
 		e.c.state = stateFailed // our limits are nobody's fault
 		l.progress.Failed++
+		l.step(StepFailed, e.c, Step{Err: e.err})
 		return false
 	}
 	if e.err == nil && e.r.Type != krpc.TypeResponse {
 		e.list.refused(e.c)
 		l.progress.Failed++
+		l.step(StepFailed, e.c, Step{Err: &e.r.Err})
 		return false
 	}
 	if e.err != nil {
 		e.list.failed(e.c)
 		l.progress.Failed++
+		l.step(StepFailed, e.c, Step{Err: e.err})
 		return false
 	}
 	return l.take(e.list, e.c, e.r)
@@ -292,13 +299,17 @@ func (l *lookup) handle(e lookupEvent) bool {
 func (l *lookup) take(list *shortlist, c *candidate, r *reply) bool {
 	if !list.answered(c, r.ID) {
 		l.progress.Failed++
+		l.step(StepFailed, c, Step{Err: errOtherID})
 		return false
 	}
 	c.token = r.Token
 	l.progress.Answered++
 	l.hops = max(l.hops, c.hops)
 	c.responded(&r.Message, l.add)
-	return l.onAnswer != nil && l.onAnswer(c, r)
+	l.hit = false
+	enough := l.onAnswer != nil && l.onAnswer(c, r)
+	l.step(StepAnswered, c, Step{Named: named(&r.Message), Found: l.hit})
+	return enough
 }
 
 // done reports whether all families are complete, or when to look again.

@@ -101,6 +101,7 @@ func (n *Node) peersLookup(infohash ID, opts []Option) (*lookup, *peerSet) {
 	l.onAnswer = func(_ *candidate, r *reply) bool {
 		for p := range krpc.Peers(r.Values) {
 			found.add(p)
+			l.hit = true
 		}
 		found.count(r)
 		l.progress.Found = len(found.list)

@@ -29,6 +29,7 @@ type options struct {
 	scrape   bool
 	cached   bool
 	client   netip.Addr
+	steps    func(Step)
 }
 
 // WithProgress calls f whenever something changed. f is called by one goroutine at a time and must not block.
