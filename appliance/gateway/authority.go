@@ -42,22 +42,29 @@ func (c Caller) May(r Rights) bool { return c.Rights&r == r }
 // from somebody and does not prove it; it is a [*Problem] or answered as an internal one.
 type Authority func(*http.Request) (Caller, error)
 
-// caller asks all authorities: the rights add up, and the name is that of the first that knows him.
-func (g *Gateway) caller(r *http.Request) (who Caller, err error) {
-	for _, a := range g.authorities {
-		c, err := a(r)
-		if err != nil {
-			return Caller{}, err
+// Configured is the authority of a configuration: tokens, the machine itself, the LAN.
+func Configured(c config.Config) Authority {
+	return Union(tokens(c.Gateway), loopback(c.Gateway), lan(c))
+}
+
+// Union asks several authorities: the rights add up, and the name is that of the first that knows the caller.
+func Union(all ...Authority) Authority {
+	return func(r *http.Request) (who Caller, err error) {
+		for _, a := range all {
+			c, err := a(r)
+			if err != nil {
+				return Caller{}, err
+			}
+			if c.Rights == 0 {
+				continue
+			}
+			if who.Name == "" {
+				who.Name = c.Name
+			}
+			who.Rights |= c.Rights
 		}
-		if c.Rights == 0 {
-			continue
-		}
-		if who.Name == "" {
-			who.Name = c.Name
-		}
-		who.Rights |= c.Rights
+		return who, nil
 	}
-	return who, nil
 }
 
 // tokens knows the bearer tokens of the configuration (RFC 6750). They are too long to be guessed.

@@ -23,7 +23,7 @@ func (g *Gateway) Requests() http.Handler {
 // Parsers that are fuzzed.
 var (
 	ParseTags    = parseTags
-	ParseZ       = parseZ
+	ParseZ       = ParseZBase32
 	ParsePayload = parsePayload
 )
 

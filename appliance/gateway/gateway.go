@@ -43,15 +43,15 @@ type Options struct {
 
 // Gateway answers programs. All methods may be called by any goroutine.
 type Gateway struct {
-	config      config.Config
-	node        *router.Node
-	store       *store.Store
-	log         *slog.Logger
-	version     string
-	authorities []Authority
-	rates       *rates
-	places      chan struct{} // holds one for each lookup or put under way
-	lookups     singleflight.Group
+	config  config.Config
+	node    *router.Node
+	store   *store.Store
+	log     *slog.Logger
+	version string
+	caller  Authority // all of them
+	rates   *rates
+	places  chan struct{} // holds one for each lookup or put under way
+	lookups singleflight.Group
 
 	box   ed25519.PrivateKey // nil: the box signs for nobody
 	fleet fleet
@@ -91,9 +91,9 @@ func New(o Options) *Gateway {
 	c := o.Config.Gateway
 	g := &Gateway{
 		config: o.Config, node: o.Node, store: o.Store, log: o.Log, version: o.Version,
-		authorities: append([]Authority{tokens(c), loopback(c), lan(o.Config)}, o.Authorities...),
-		rates:       newRates(c.PerSecond, c.Burst),
-		places:      make(chan struct{}, maxLookups),
+		caller: Union(append([]Authority{Configured(o.Config)}, o.Authorities...)...),
+		rates:  newRates(c.PerSecond, c.Burst),
+		places: make(chan struct{}, maxLookups),
 	}
 	g.takeKeys()
 	return g

@@ -37,8 +37,8 @@ var zbase32 = base32.NewEncoding("ybndrfg8ejkmcpqxot1uwisza345h769").WithPadding
 
 const zbase32Len = 52 // of 32 bytes
 
-// parseZ reads a public key.
-func parseZ(s string) (k [32]byte, ok bool) {
+// ParseZBase32 reads a public key in z-base-32, as pkarr writes it.
+func ParseZBase32(s string) (k [32]byte, ok bool) {
 	if len(s) != zbase32Len {
 		return k, false
 	}
@@ -62,7 +62,7 @@ func (g *Gateway) relay(w http.ResponseWriter, r *http.Request) {
 
 // packetKey reads the public key of a path.
 func packetKey(r *http.Request) ([32]byte, error) {
-	k, ok := parseZ(strings.TrimPrefix(r.URL.Path, "/"))
+	k, ok := ParseZBase32(strings.TrimPrefix(r.URL.Path, "/"))
 	if !ok {
 		return k, bad("key", "%s is no public key in z-base-32.", printable(strings.TrimPrefix(r.URL.Path, "/")))
 	}

@@ -11,6 +11,7 @@ import (
 	"kdht/appliance"
 	"kdht/appliance/discover"
 	"kdht/appliance/gateway"
+	"kdht/appliance/tools"
 	"kdht/config"
 	"kdht/store"
 )
@@ -115,7 +116,7 @@ SIGTERM or SIGINT stop it cleanly; a second one stops it at once.`
 }
 
 // extensions are what the program adds to a node.
-var extensions = []appliance.Extension{discover.Extend, gateway.Extension()}
+var extensions = []appliance.Extension{discover.Extend, gateway.Extension(), tools.Extension()}
 
 // Run runs the node.
 func (c *serveCmd) Run(s *system) error {

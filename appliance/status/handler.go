@@ -34,7 +34,7 @@ func Handler(report func() Report, log *slog.Logger) http.Handler {
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		serveLines(w, report().Ready, "ready", []string{"the node has no place in the network"})
 	})
-	return secure(mux)
+	return Secure(mux)
 }
 
 // Unhealthy returns the tasks that ought to run and do not, and why; none means that the process is well.
@@ -47,11 +47,12 @@ func (r Report) Unhealthy() (lines []string) {
 	return lines
 }
 
-// secure sets the headers of every response. Nothing here is to be framed, sniffed, stored, or to load anything.
-func secure(next http.Handler) http.Handler {
+// Secure sets the headers of every response of the page. Nothing here is to be framed, sniffed, stored, or to load anything;
+// forms lead nowhere else.
+func Secure(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cache-Control", "no-store")

@@ -11,8 +11,17 @@ import (
 //go:embed page.html
 var pageText string
 
+//go:embed style.html
+var styleText string
+
+// Style defines the template "style", which all pages begin with.
+func Style(t *template.Template) *template.Template {
+	template.Must(t.New("style").Parse(styleText))
+	return t
+}
+
 // page is the status page. It needs no script and loads nothing.
-var page = template.Must(template.New("page").Funcs(template.FuncMap{
+var page = template.Must(Style(template.New("page")).Funcs(template.FuncMap{
 	"count":  count,
 	"plural": plural,
 	"bytes":  bytes,

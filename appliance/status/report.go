@@ -17,6 +17,8 @@ type Report struct {
 	// BuildTimestamp is when the image of the appliance was built, in the form and under the name that gokrazy's clients
 	// wait for after an update.
 	BuildTimestamp string `json:"BuildTimestamp,omitempty"`
+	// Tools says that the page has forms for /lookup and /decode.
+	Tools bool `json:"-"`
 
 	// Ready says that the node serves and has its place in the network: it found it, and knows good nodes, unless it
 	// is the first one.

@@ -1,0 +1,79 @@
+package tools
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"html/template"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"slices"
+
+	"kdht/appliance"
+	"kdht/appliance/gateway"
+	"kdht/appliance/status"
+	"kdht/config"
+	"kdht/router"
+)
+
+//go:embed pages.html
+var pagesText string
+
+var pages = template.Must(status.Style(template.New("pages")).Funcs(template.FuncMap{"printf": fmt.Sprintf}).Parse(pagesText))
+
+// maxLookups bounds the lookups under way for people who look at them.
+const maxLookups = 4
+
+// tools serves the pages.
+type tools struct {
+	config config.Config
+	node   *router.Node
+	log    *slog.Logger
+	caller gateway.Authority
+	places chan struct{} // holds one for each lookup under way
+}
+
+// Extension adds the tools to the status page. More authorities may know more people who may look things up than the
+// configuration does.
+func Extension(more ...gateway.Authority) appliance.Extension {
+	return func(h *appliance.Host) error {
+		t := &tools{config: h.Config, node: h.Node, log: h.Log, places: make(chan struct{}, maxLookups),
+			caller: gateway.Union(append([]gateway.Authority{gateway.Configured(h.Config)}, more...)...)}
+		h.Handle("GET /lookup", status.Secure(http.HandlerFunc(t.lookup)))
+		h.Handle("GET /decode", status.Secure(http.HandlerFunc(t.decode)))
+		h.Amend(func(r *status.Report) { r.Tools = true })
+		return nil
+	}
+}
+
+// may is nil if whoever sends a request may have the node look something up: he may read over HTTP, or is one for whom the
+// node carries out recursive queries anyway.
+func (t *tools) may(r *http.Request) error {
+	if site := r.Header.Get("Sec-Fetch-Site"); site == "cross-site" || site == "same-site" {
+		return errors.New("another page has sent you here: press the button if that is what you want")
+	}
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err == nil && slices.ContainsFunc(t.config.Recursion.Allow, func(p netip.Prefix) bool {
+		return p.Contains(from.Addr().Unmap().WithZone(""))
+	}) {
+		return nil
+	}
+	who, err := t.caller(r)
+	if err != nil {
+		return err
+	}
+	if !who.May(gateway.Read) {
+		return errors.New("this box looks things up for programs on the machine itself, and for the addresses in recursion.allow of its configuration, and yours is neither")
+	}
+	return nil
+}
+
+// write writes a part of a page.
+func (t *tools) write(w http.ResponseWriter, part string, x any) bool {
+	if err := pages.ExecuteTemplate(w, part, x); err != nil { // the client has gone, or the template is wrong
+		t.log.Debug("page not sent", "part", part, "err", err)
+		return false
+	}
+	return true
+}
