@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"kdht/appliance/kernel"
+	"kdht/appliance/tailnet"
 	"kdht/config"
 	"kdht/router"
 	"kdht/store"
@@ -62,6 +63,7 @@ func Serve(ctx context.Context, cfg config.Config, log *slog.Logger, extensions 
 		QueryRate: cfg.Limits.QueriesPerSecond,
 		Recursion: router.Recursion{
 			Allow:        cfg.Recursion.Allow,
+			Also:         tailnet.Of(cfg.Recursion.Allow).Contains,
 			QueryRate:    cfg.Recursion.QueriesPerSecond,
 			MaxLookups:   cfg.Recursion.MaxLookups,
 			MaxPerClient: cfg.Recursion.MaxPerClient,

@@ -12,10 +12,11 @@ const (
 	defaultBootstrap = `["router.bittorrent.com:6881", "dht.transmissionbt.com:6881", "dht.libtorrent.org:25401", "router.utorrent.com:6881"]`
 )
 
-// defaultAllow are the addresses that cannot be those of strangers: loopback, private (RFC 1918, RFC 4193), link-local, and of tailnets,
-// whose IPv4 addresses are from the shared range (RFC 6598) and whose IPv6 addresses are from a private one.
+// defaultAllow are the addresses that cannot be those of strangers: loopback, private (RFC 1918, RFC 4193), link-local, and IPv6 ones of
+// tailnets, which are private as well. The IPv4 addresses of tailnets are from the range that providers' customers behind NAT share
+// (RFC 6598), so who may ask from there package tailnet says.
 const defaultAllow = `["127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "169.254.0.0/16", "fe80::/10", ` +
-	`"100.64.0.0/10", "fd7a:115c:a1e0::/48"]`
+	`"fd7a:115c:a1e0::/48"]`
 
 // sections describes the objects inside the configuration, in the order in which they are printed.
 var sections = []struct{ name, doc string }{
@@ -149,7 +150,8 @@ var keys = []*key{
 		defaultAllow,
 		func(c *Config) *[]netip.Prefix { return &c.Recursion.Allow },
 		"Clients for which this node looks things up. They also put and announce without a token. Everybody else is answered as if rd were absent. "+
-			"The default is this machine, the private and link-local ranges, and those of tailnets. [] is nobody: recursion is off."),
+			"The default is this machine, the private and link-local ranges, and those of tailnets: fd7a:115c:a1e0::/48 stands for clients in a tailnet of this host over IPv4 too, "+
+			"but not for others in 100.64.0.0/10, a range that strangers behind the same provider's NAT have. [] is nobody: recursion is off."),
 	entry("recursion.maxLookups", whole{1, 10_000, "lookups"}, `128`,
 		func(c *Config) *int { return &c.Recursion.MaxLookups },
 		"Recursions under way; queries for the same thing count as one, and 16 times as many queries may wait. What is over it is answered as if rd were absent. One takes 20 to 40 queries, so recursion.queriesPerSecond bounds them too: more begin only while there is enough of it, and up to as many again wait."),
@@ -193,8 +195,8 @@ var keys = []*key{
 	entry("limits.exempt", list[netip.Prefix]{elem: prefix{}, what: "prefixes", example: `["192.168.0.0/16", "fd00::/8"]`, none: "none", max: 1024},
 		defaultAllow,
 		func(c *Config) *[]netip.Prefix { return &c.Limits.Exempt },
-		"Sources that may ask for any amount: by default this machine, private and link-local networks, and tailnets. A box that has its address from a provider's "+
-			"NAT (100.64.0.0/10) shares that range with the provider's other customers, and may leave it out. [] is none."),
+		"Sources that may ask for any amount: by default this machine, private and link-local networks, and tailnets over IPv6. 100.64.0.0/10, where tailnets have their IPv4 addresses and "+
+			"providers their customers behind NAT, is not among them; a box that only a tailnet reaches may add it. [] is none."),
 
 	entry("gateway.read", choice[Read]{ReadAuto, ReadOn, ReadOff}, `"auto"`,
 		func(c *Config) *Read { return &c.Gateway.Read },
@@ -202,7 +204,7 @@ var keys = []*key{
 	entry("gateway.allow", list[netip.Prefix]{elem: prefix{}, what: "prefixes", example: `["192.168.0.0/16", "fd00::/8"]`, none: "none", max: 64},
 		defaultAllow,
 		func(c *Config) *[]netip.Prefix { return &c.Gateway.Allow },
-		"Who that is. The default is this machine, the private and link-local ranges, and those of tailnets. [] is nobody."),
+		"Who that is. The default is this machine, the private and link-local ranges, and those of tailnets, as with recursion.allow. [] is nobody."),
 	entry("gateway.put", choice[Put]{PutAuthority, PutReaders}, `"authority"`,
 		func(c *Config) *Put { return &c.Gateway.Put },
 		"Who may put what carries its own proof: immutable items, and those that the caller has signed, as pkarr clients do. authority is who may write anyway, "+

@@ -17,6 +17,9 @@ import (
 type Recursion struct {
 	// Allow are the prefixes whose queries may be recursive; none: no recursion. To everybody else "rd" counts as absent.
 	Allow []netip.Prefix
+	// Also reports whether a client beside those, who sent something to an address of ours, may ask as well; nil: nobody. It must
+	// not block. The kernel half does nothing for them.
+	Also func(from, to netip.Addr) bool
 	// QueryRate bounds the queries of all recursions of user space together, per second; those of the node itself have a bound
 	// of their own, [Config.QueryRate]. When they are short, clients have equal parts. Default 1,000.
 	QueryRate int
@@ -103,17 +106,27 @@ func newRecursor(n *Node, c Recursion) *recursor {
 	}
 }
 
-// allows reports whether a client may ask for recursion.
-func (rs *recursor) allows(a netip.Addr) bool {
-	a = a.Unmap().WithZone("")
-	return slices.ContainsFunc(rs.config.Allow, func(p netip.Prefix) bool { return p.Contains(a) })
+// allows reports whether who sent a datagram may ask for recursion.
+func (rs *recursor) allows(p *Packet, s *socket) bool {
+	a := p.Addr.Addr().Unmap().WithZone("")
+	if slices.ContainsFunc(rs.config.Allow, func(p netip.Prefix) bool { return p.Contains(a) }) {
+		return true
+	}
+	if rs.config.Also == nil {
+		return false
+	}
+	local := p.Local
+	if !local.IsValid() {
+		local = s.conn.LocalAddr().Addr()
+	}
+	return rs.config.Also(a, local)
 }
 
 // recurse answers a query that asks for recursion, or has it answered later. It returns false if the query is to be
 // answered as if it were not recursive.
 func (r *responder) recurse(p *Packet) bool {
 	m, rs := &r.m, r.n.recursor
-	if !rs.allows(p.Addr.Addr()) {
+	if !rs.allows(p, r.s) {
 		r.n.count(eventRecursionDenied)
 		return false
 	}

@@ -172,3 +172,24 @@ func TestRecursionIsDenied(t *testing.T) {
 		stopAll(fleet)
 	})
 }
+
+// A client beside the prefixes is allowed by where its query was sent to.
+func TestRecursionIsAllowedByDestination(t *testing.T) {
+	sim(t, func(t *testing.T, s *simNet) {
+		fleet := s.startSim(t, 20, router.IPv4)
+		time.Sleep(time.Minute)
+		client, addr := netip.MustParseAddrPort("100.90.1.1:4000"), simAddr(router.IPv4, 50)
+		for _, ours := range []netip.Addr{addr.Addr(), netip.MustParseAddr("100.101.102.103")} {
+			c := recursion
+			c.Also = func(from, to netip.Addr) bool { return from == client.Addr() && to == ours }
+			n := s.start(t, router.Config{Bootstrap: []string{fleet[0].addr.String()}, Recursion: c}, newMemStore(), addr)
+			time.Sleep(time.Minute)
+			r := s.client(t, client, n.addr).ask(getItem(router.ID{1}))
+			if r.HasRecursive != (ours == addr.Addr()) {
+				t.Errorf("allowed at %v, asked at %v: %s", ours, addr, brief(r))
+			}
+			n.stop()
+		}
+		stopAll(fleet)
+	})
+}

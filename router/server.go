@@ -96,7 +96,7 @@ func (r *responder) handle(p *Packet) {
 			return
 		}
 		r.n.received[m.Method].Add(1)
-		if m.Method == krpc.MethodPut && krpc.CheckToken(m) != nil && !r.n.recursor.allows(p.Addr.Addr()) {
+		if m.Method == krpc.MethodPut && krpc.CheckToken(m) != nil && !r.n.recursor.allows(p, r.s) {
 			e = krpc.ErrArgToken // as without rd
 		}
 		r.refuse(p, e)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"kdht/appliance/tailnet"
 	"kdht/config"
 )
 
@@ -125,9 +126,11 @@ func lan(c config.Config) Authority {
 	if c.Gateway.Put == config.PutReaders {
 		rights |= Put
 	}
+	tailnets := tailnet.Of(c.Gateway.Allow)
 	return func(r *http.Request) (Caller, error) {
 		from := remote(r)
-		if !c.Readable() || !slices.ContainsFunc(c.Gateway.Allow, func(p netip.Prefix) bool { return p.Contains(from) }) {
+		allowed := slices.ContainsFunc(c.Gateway.Allow, func(p netip.Prefix) bool { return p.Contains(from) }) || tailnets.Contains(from, localAddr(r))
+		if !c.Readable() || !allowed {
 			return Caller{}, nil
 		}
 		if foreign(r, c.Gateway.Origins) { // who may look at answers, browsers say; who may put anything, we do
@@ -135,6 +138,15 @@ func lan(c config.Config) Authority {
 		}
 		return Caller{"lan", rights}, nil
 	}
+}
+
+// localAddr is the address of ours that a request came to.
+func localAddr(r *http.Request) netip.Addr {
+	a, _ := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	if a == nil {
+		return netip.Addr{}
+	}
+	return a.AddrPort().Addr().Unmap()
 }
 
 // remote is the address that a request comes from.
