@@ -1,12 +1,12 @@
 /*
- * How much is sent to one destination, an address: others ignore who sends them more than they expect, libtorrent
- * for minutes whoever sends it 50 datagrams within 10 s.
+ * How much is sent to one destination, an address: others ignore who sends them more than they expect,
+ * libtorrent for minutes whoever sends it 50 datagrams within 10 s.
  *
- * Each destination has a token bucket, as sources have (see limit.h), in a table that user space counts its own
- * queries in as well: what both halves send together is within the limit. bpf/limit does the same in user space.
- * Other than a source, a destination never loses its place while its bucket is not full: one for which there is
- * none has no tokens. User space may take tokens in advance and wait for them, so a time may be further ahead than
- * the window.
+ * Each destination has a token bucket, as sources have (see limit.h), in a table that user space counts its
+ * own queries in as well: what both halves send together is within the limit. bpf/limit does the same in user
+ * space. Other than a source, a destination never loses its place while its bucket is not full: one for which
+ * there is none has no tokens. User space may take tokens in advance and wait for them, so a time may be
+ * further ahead than the window.
  */
 #pragma once
 
@@ -16,8 +16,8 @@
 #define PACE_AHEAD (1ULL << 22)
 
 /*
- * Whether there is a token for a destination, which is taken if take is 1. Of CPUs that take one for the same place
- * at the same moment, one succeeds. A function of its own for the verifier.
+ * Whether there is a token for a destination, which is taken if take is 1. Of CPUs that take one for the same
+ * place at the same moment, one succeeds. A function of its own for the verifier.
  */
 __attribute__((noinline)) int has_turn(u64 high, u64 low, u32 take)
 {

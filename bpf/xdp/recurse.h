@@ -133,14 +133,15 @@ static __attribute__((noinline)) int begin(struct xdp_md *ctx)
 	if (s->time >= settings->recursion)
 		return REASON_RECURSION_OFF;
 	/*
-	 * Left to user space: noseed and scrape, for which several nodes must be asked anyway, each with another query than
-	 * those of hop.h.
+	 * Left to user space: noseed and scrape, for which several nodes must be asked anyway, each with
+	 * another query than those of hop.h.
 	 */
 	if (s->query.flags & FLAG_FILTER)
 		return REASON_RECURSION_ARGUMENT;
 	/*
-	 * And what comes with a tag: the route is one of the interface that the tag stands for, which user space does not
-	 * attach to, and boxes seldom have. It is answered at the hook like any other unless it asks for recursion.
+	 * And what comes with a tag: the route is one of the interface that the tag stands for, which user
+	 * space does not attach to, and boxes seldom have. It is answered at the hook like any other unless
+	 * it asks for recursion.
 	 */
 	if (s->packet.l2 != ETH_LEN)
 		return REASON_NO_ROUTE;
@@ -151,8 +152,8 @@ static __attribute__((noinline)) int begin(struct xdp_md *ctx)
 	s->found = s->paced = 0;
 	s->allow_private = settings->private_network;
 	s->next_distance[0] = s->next_distance[1] = s->next_distance[2] = ~0ULL;
-	/* The client's family first. The other one will do for a host on the LAN that uses IPv6 where the world has only
-	   IPv4; a value that is not found there user space looks for in both. */
+	/* The client's family first. The other one will do for a host on the LAN that uses IPv6 where the
+	   world has only IPv4; a value that is not found there user space looks for in both. */
 	for (u32 i = 0; i < FAMILIES; i++) {
 		u32 v6 = (s->packet.v6 ^ i) & 1;
 		s->recursion.v6 = v6;

@@ -42,9 +42,9 @@ struct recursion {
 	u16 tid_len;
 	u8 method;
 	u8 want;
-	u8 v6;	 /* the family of the nodes that are asked */
-	u8 hops; /* nodes asked */
-	u8 slot; /* in "joins" */
+	u8 v6;	  /* the family of the nodes that are asked */
+	u8 hops;  /* nodes asked */
+	u8 slot;  /* in "joins" */
 	u8 flags; /* FLAG_SEQ, or none */
 	u16 referral_len;
 	struct asked asked[MAX_HOPS];

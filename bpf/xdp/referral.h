@@ -93,7 +93,8 @@ __attribute__((noinline)) int judge(struct scratch *s, u32 at, u32 v6)
 		count(&events, event);
 		return 0;
 	}
-	/* The next best will do: it is closer than the last one as well. User space has a look at what was left out. */
+	/* The next best will do: it is closer than the last one as well. User space has a look at what was
+	 * left out. */
 	if (!has_turn(s->next_endpoint.addr[0], s->next_endpoint.addr[1], 0)) {
 		s->paced = 1;
 		count(&events, EVENT_REFERRAL_PACED);

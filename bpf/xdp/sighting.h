@@ -16,9 +16,9 @@ enum {
 
 /*
  * How many stamps a CPU looks at in a round, set by the loader. A stamp is seldom in a cache, and waiting for
- * it takes as long as a quarter of the answer; a node that is asked so often that it must leave some out hears
- * of more nodes than it can ever use. All at the beginning of a round: what wakes user space in a flood is
- * cheaper the less often it does.
+ * it takes as long as a quarter of the answer; a node that is asked so often that it must leave some out
+ * hears of more nodes than it can ever use. All at the beginning of a round: what wakes user space in a flood
+ * is cheaper the less often it does.
  */
 const volatile u32 looks_per_round SEC(".rodata") = 64;
 
