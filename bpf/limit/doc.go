@@ -20,5 +20,10 @@
 //   - if he runs a node himself at the very address and port that was forged, he answers the challenge, and is a proven source:
 //     then the limit per source is what protects him.
 //
+// And it says how much is sent to one destination, an address ([Destinations]): others ignore who sends them too much, libtorrent
+// who sends it 50 datagrams within 10 s. Every query of ours counts, whichever half sends it: both take tokens from one table, in a map
+// that user space maps. At the pace of the public network, 2.8 per second after a burst of 8, that is 36 within 10 s. Replies do
+// not count, of which nobody gets more than he sends queries.
+//
 // Nothing here allocates, waits, or grows. Times are those of CLOCK_MONOTONIC.
 package limit
