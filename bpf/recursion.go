@@ -39,6 +39,8 @@ type Recursion struct {
 	Asked []Node
 	// Referral is what the last but one of them referred to, the last one included, at most 11 nodes.
 	Referral []Node
+	// Transaction is the transaction ID of the query to the last node asked.
+	Transaction [4]byte
 	// Begun and Sent say how long ago the query came, and the last node was asked.
 	Begun, Sent time.Duration
 }
@@ -127,7 +129,9 @@ func (p *Program) take(key uint32) (r Recursion, ok bool, err error) {
 	if err != nil {
 		return r, false, err
 	}
-	return decodeRecursion(&state, now), true, nil
+	r = decodeRecursion(&state, now)
+	binary.LittleEndian.PutUint32(r.Transaction[:], key)
+	return r, true, nil
 }
 
 // markTaken has the program pass the client's query up, should it come again, and makes room for others of the client.

@@ -295,6 +295,7 @@ func TestRecursionDifferential(t *testing.T) {
 					t.Fatalf("hop %d: verdict %d for %q", len(m.state.Asked), verdict, frame)
 				}
 				tid := hopTID(t, out)
+				m.state.Transaction = [4]byte(tid)
 				if want := m.query(t, tid); !bytes.Equal(out, want) {
 					t.Fatalf("hop %d to %v\n got %x\nwant %x", len(m.state.Asked), next.Addr, out, want)
 				}

@@ -181,8 +181,8 @@ func (l *lookup) ask(ctx context.Context) {
 		}
 		for c := list.next(l.isTurn); c != nil; c = list.next(l.isTurn) {
 			l.begun(list, c)
-			to := c.Contact
-			l.n.spawn(func() { l.exchange(ctx, list, c, to, 0) })
+			to, before := c.Contact, l.known.sent(c.Addr)
+			l.n.spawn(func() { l.exchange(ctx, list, c, to, before, 0) })
 		}
 	}
 	if l.hurry && l.inFlight == 0 {
@@ -225,12 +225,13 @@ func (l *lookup) queue(ctx context.Context) {
 	}
 	l.begun(in, next)
 	next.asked = now.Add(wait)
-	to := next.Contact
-	l.n.spawn(func() { l.exchange(ctx, in, next, to, wait) })
+	to, before := next.Contact, l.known.sent(next.Addr)
+	l.n.spawn(func() { l.exchange(ctx, in, next, to, before, wait) })
 }
 
-// exchange asks one candidate, after a while. It may outlast the lookup: a late answer is still of use to the table.
-func (l *lookup) exchange(ctx context.Context, list *shortlist, c *candidate, to Contact, wait time.Duration) {
+// exchange asks one candidate, whom the kernel half may have asked before, after a while. It may outlast the lookup: a late answer
+// is still of use to the table.
+func (l *lookup) exchange(ctx context.Context, list *shortlist, c *candidate, to Contact, before *KernelQuery, wait time.Duration) {
 	if wait > 0 {
 		t := time.NewTimer(wait)
 		defer t.Stop()
@@ -246,7 +247,7 @@ func (l *lookup) exchange(ctx context.Context, list *shortlist, c *candidate, to
 	var r *reply
 	var err error
 	if l.hurry {
-		r, err = l.n.queryInHurry(ctx, to, l.query, l.pacer, slow)
+		r, err = l.n.queryInHurry(ctx, to, l.query, before, l.pacer, slow)
 	} else {
 		r, err = l.n.query(ctx, to, l.query, slow)
 	}

@@ -76,23 +76,29 @@ func (n *Node) query(ctx context.Context, to Contact, m krpc.Message, slow func(
 			return nil, err
 		}
 	}
-	return n.queryNow(ctx, to, m, n.limiter, minSlow, slow)
+	return n.queryNow(ctx, to, m, nil, n.limiter, minSlow, slow)
 }
 
-// queryInHurry is query for somebody who waits, who has taken a turn of the pacer: nodes may count as slow earlier.
-func (n *Node) queryInHurry(ctx context.Context, to Contact, m krpc.Message, p pacer, slow func()) (*reply, error) {
-	return n.queryNow(ctx, to, m, p, hurrySlow, slow)
+// queryInHurry is query for somebody who waits, who has taken a turn of the pacer: nodes may count as slow earlier. The
+// kernel half may have asked the same before.
+func (n *Node) queryInHurry(ctx context.Context, to Contact, m krpc.Message, before *KernelQuery, p pacer, slow func()) (*reply, error) {
+	return n.queryNow(ctx, to, m, before, p, hurrySlow, slow)
 }
 
 // queryNow is query when it is its turn, with the least time after which a node counts as slow. What is sent again takes its
 // turn of the pacer.
-func (n *Node) queryNow(ctx context.Context, to Contact, m krpc.Message, p pacer, leastSlow time.Duration, slow func()) (*reply, error) {
+func (n *Node) queryNow(ctx context.Context, to Contact, m krpc.Message, before *KernelQuery, p pacer, leastSlow time.Duration, slow func()) (*reply, error) {
 	to.Addr = netip.AddrPortFrom(to.Addr.Addr().Unmap(), to.Addr.Port())
 	s := n.primary[FamilyOf(to.Addr.Addr())]
 	if s == nil {
 		return nil, ErrNoSocket
 	}
-	x := n.transactions.begin(s, to.Addr)
+	var x *transaction
+	if before != nil {
+		x = n.transactions.adopt(s, before)
+	} else {
+		x = n.transactions.begin(s, to.Addr)
+	}
 	if x == nil {
 		n.count(eventLimited)
 		return nil, ErrBusy
@@ -124,6 +130,9 @@ func (n *Node) exchange(ctx context.Context, x *transaction, m krpc.Message, p p
 		return nil, err
 	}
 	begin := time.Now()
+	if !x.sent.IsZero() {
+		begin = x.sent // it may be the answer to the first
+	}
 	n.sent[m.Method].Add(1)
 	if err := x.socket.write(b, x.addr); err != nil && !passing(err) {
 		return nil, fmt.Errorf("%w: %w", ErrUnsent, err)

@@ -45,6 +45,10 @@ type RecursionState struct {
 	// reply. They may be bogus: nothing about them need have been checked.
 	Candidates []Contact
 
+	// Unanswered is the query that the last node asked has not answered, if it is one of Candidates: an answer that still
+	// comes is as good as one to the query that we send. nil: there is none.
+	Unanswered *KernelQuery
+
 	// Reply is the datagram that ended the kernel's part: the reply of the last node asked, as it came; nil: the last
 	// one has not answered in time. ReplyFrom is where it came from. The kernel has matched it by transaction ID and
 	// source address; nothing else need have been checked. What it refers to need not be in Candidates.
@@ -59,6 +63,13 @@ type AskedNode struct {
 	Contact
 	// Answered says that it answered, with a response. Others count as silent: they are not among the closest nodes found.
 	Answered bool
+}
+
+// KernelQuery is a query that the kernel half has sent.
+type KernelQuery struct {
+	Addr netip.AddrPort
+	TID  [4]byte
+	Sent time.Time
 }
 
 // KernelRecursion is the kernel half of recursion, as far as the router needs it.
@@ -106,6 +117,9 @@ func (n *Node) Resume(st RecursionState) error {
 	}
 	n.count(eventRecursionResumed)
 	known := &headStart{asked: slices.Clone(st.Asked), candidates: slices.Clone(st.Candidates)}
+	if q := st.Unanswered; q != nil {
+		known.unanswered = &KernelQuery{netip.AddrPortFrom(q.Addr.Addr().Unmap(), q.Addr.Port()), q.TID, q.Sent}
+	}
 	now := time.Now()
 	if st.Reply != nil {
 		known.heard(n, &st, now)
@@ -190,8 +204,19 @@ func (n *Node) takeOver(m *krpc.Message, p *Packet) bool {
 type headStart struct {
 	asked      []AskedNode
 	candidates []Contact
-	reply      *reply // the last, if it is a response
+	unanswered *KernelQuery // that the lookup has not taken over yet
+	reply      *reply       // the last, if it is a response
 	from       netip.AddrPort
+}
+
+// sent returns the kernel half's query to a node, once, if there is one without answer.
+func (k *headStart) sent(to netip.AddrPort) *KernelQuery {
+	if k == nil || k.unanswered == nil || k.unanswered.Addr != to {
+		return nil
+	}
+	q := k.unanswered
+	k.unanswered = nil
+	return q
 }
 
 // heard takes the last reply in.

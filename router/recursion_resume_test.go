@@ -195,6 +195,39 @@ func (k *kernelStub) Take(tid []byte, from netip.AddrPort) (router.RecursionStat
 	return k.state, true
 }
 
+// An answer to the kernel that comes after user space has taken over is no less welcome: the node that gave it need not answer
+// once more.
+func TestLateAnswerToTheKernelIsTaken(t *testing.T) {
+	sim(t, func(t *testing.T, s *simNet) {
+		n := s.start(t, router.Config{Recursion: recursion}, newMemStore(), simAddr(router.IPv4, 0))
+		c := s.client(t, clientAddr(router.IPv4, 0), n.addr)
+		v := []byte("5:hello")
+		a := simAddr(router.IPv4, 10)
+		slow := s.remote(t, a, krpc.NodeIDFor(a.Addr(), 1, anyID()), func(q, r *krpc.Message) *krpc.Message { return nil })
+		st := stateOf(c, n, krpc.ImmutableTarget(v))
+		st.Candidates = []router.Contact{slow.contact()}
+		st.Unanswered = &router.KernelQuery{Addr: a, TID: [4]byte([]byte("krnl")), Sent: time.Now().Add(-100 * time.Millisecond)}
+		if err := n.Resume(st); err != nil {
+			t.Fatal(err)
+		}
+		r := krpc.Message{Type: krpc.TypeResponse, TID: []byte("krnl"), ID: slow.contact().ID, HasID: true, V: v}
+		b, err := r.Append(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		begun := time.Now()
+		s.send(slow.conn, n.addr, b)
+		if r, _ := c.receive(answerTime); r == nil || string(r.V) != string(v) {
+			t.Error(brief(r))
+		}
+		if took := time.Since(begun); took > 250*time.Millisecond { // two ways
+			t.Errorf("the client has its answer %v after the node sent it", took)
+		}
+		n.stop()
+		_ = slow.conn.Close()
+	})
+}
+
 // The answer to a query that the kernel has sent finds its client.
 func TestReplyToTheKernelIsTakenOver(t *testing.T) {
 	sim(t, func(t *testing.T, s *simNet) {

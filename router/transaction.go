@@ -32,6 +32,7 @@ type transaction struct {
 	socket *socket
 	addr   netip.AddrPort
 	done   chan *reply // holds one
+	sent   time.Time   // by the kernel half, before; zero: not yet
 }
 
 // transactions matches answers to queries by transaction ID, socket and source address. It is safe for concurrent
@@ -62,6 +63,18 @@ func (t *transactions) begin(s *socket, addr netip.AddrPort) *transaction {
 		if t.pending[x.id] == nil {
 			break
 		}
+	}
+	t.pending[x.id] = x
+	return x
+}
+
+// adopt makes a transaction of a query that the kernel half has sent; nil if there are too many.
+func (t *transactions) adopt(s *socket, q *KernelQuery) *transaction {
+	x := &transaction{id: q.TID, socket: s, addr: q.Addr, done: make(chan *reply, 1), sent: q.Sent}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.pending) >= maxInFlight || t.pending[x.id] != nil {
+		return nil
 	}
 	t.pending[x.id] = x
 	return x

@@ -185,7 +185,11 @@ func (r *recursions) look(ctx context.Context) (any bool) {
 			continue
 		}
 		r.count(&late[i], &r.stats.Late)
-		if err := r.h.c.Node.Resume(stateOf(&late[i])); err != nil {
+		st := stateOf(&late[i])
+		if n := len(late[i].Asked); n > 0 {
+			st.Unanswered = &router.KernelQuery{Addr: late[i].Asked[n-1].Addr, TID: late[i].Transaction, Sent: time.Now().Add(-late[i].Sent)}
+		}
+		if err := r.h.c.Node.Resume(st); err != nil {
 			r.h.c.Log.Warn("a recursion of the kernel half cannot be taken over", "client", late[i].Client, "err", err)
 		}
 	}

@@ -126,6 +126,7 @@ func aRecursion() bpf.Recursion {
 		Client: netip.MustParseAddrPort("10.1.1.1:5000"), Entry: netip.MustParseAddrPort("10.1.1.2:6881"), TID: []byte("aa"),
 		Method: "get_peers", Target: [20]byte{7}, Want6: true, Asked: []bpf.Node{at(1), at(2), at(3)},
 		Referral: []bpf.Node{at(3), at(4)}, Begun: 300 * time.Millisecond, Sent: 20 * time.Millisecond,
+		Transaction: [4]byte{0x80, 1, 2, 3},
 	}
 }
 
@@ -181,6 +182,9 @@ func TestRecursionsLate(t *testing.T) {
 		f.mu.Unlock()
 		st.Started = time.Now().Add(-300 * time.Millisecond)
 		checkState(t, st)
+		if q := st.Unanswered; q == nil || q.Addr.String() != "198.18.1.3:6881" || q.TID != [4]byte{0x80, 1, 2, 3} || time.Since(q.Sent) > 100*time.Millisecond {
+			t.Errorf("without answer: %+v", q)
+		}
 		time.Sleep(10 * time.Second)
 		expect(t, f, "then quiet", "watch false")
 		if r := h.Report().Recursion; r == nil || r.Late != 1 || r.Replied != 0 || r.Hops[3] != 1 {
