@@ -121,6 +121,9 @@ func (e *experiment) tries(ctx context.Context, h *fleet.Host, name string, n in
 		mu.Lock()
 		defer mu.Unlock()
 		s.add(got, took)
+		if err == nil && got != found && got != notThere && got != notSure {
+			s.odd = append(s.odd, fmt.Sprintf("%s asked for %s by %v after %v", plan[i].node.Name(), plan[i].item.target, h.IPv4, took.Round(time.Millisecond)))
+		}
 		return err
 	})
 }

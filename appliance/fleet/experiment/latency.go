@@ -44,6 +44,7 @@ func (e *experiment) latency(ctx context.Context) error {
 		if err := e.accustom(ctx, contenders, delay); err != nil {
 			return err
 		}
+		e.loads = append(e.loads, loadAverage())
 		what := fmt.Sprintf("items got by every kind of client, links of %v", delay)
 		for i, it := range items[:e.o.Gets] {
 			e.progress.step(what, i, e.o.Gets)
@@ -61,6 +62,7 @@ func (e *experiment) latency(ctx context.Context) error {
 			}
 		}
 		e.progress.step(what, e.o.Gets, e.o.Gets)
+		e.loads = append(e.loads, loadAverage())
 		items = items[e.o.Gets:]
 	}
 	return nil

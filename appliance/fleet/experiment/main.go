@@ -76,6 +76,11 @@ func start(ctx context.Context, o options) error {
 	}
 	text := r.markdown()
 	fmt.Print(text)
+	for _, s := range r.suffered {
+		for _, odd := range s.odd {
+			fmt.Fprintf(os.Stderr, "%s: %s\n", s.name, odd)
+		}
+	}
 	if o.Out != "" {
 		err = os.WriteFile(o.Out, []byte(text), 0o644)
 	}

@@ -52,7 +52,7 @@ func TestExperiment(t *testing.T) {
 			t.Errorf("%s: %d other values, %d refusals", s.name, s.came[wrong], s.came[refused])
 		}
 		if s.came[silent] > 0 && !strings.Contains(s.name, "client") {
-			t.Errorf("%s: %d of %d without an answer", s.name, s.came[silent], s.total())
+			t.Errorf("%s: %d of %d without an answer: %s", s.name, s.came[silent], s.total(), s.odd)
 		}
 		if strings.Contains(s.name, "never put") == (s.came[found] > 0) {
 			t.Errorf("%s: %d of %d found", s.name, s.came[found], s.total())

@@ -43,9 +43,11 @@ type series struct {
 	name    string
 	took    []time.Duration // of those found
 	all     []time.Duration // of all that were answered
+	rounds  []time.Duration // of each in turn, 0 if it was not found
 	came    [outcomes]int
 	hops    []int
 	queries int
+	odd     []string // what neither gave a value nor said why not, for whoever looks for the reason
 }
 
 // add adds a get.
@@ -56,6 +58,9 @@ func (s *series) add(o outcome, took time.Duration, st ...steps) {
 	}
 	if o == found {
 		s.took = append(s.took, took)
+		s.rounds = append(s.rounds, took)
+	} else {
+		s.rounds = append(s.rounds, 0)
 	}
 	for _, x := range st {
 		if x.hops > 0 {
@@ -63,6 +68,18 @@ func (s *series) add(o outcome, took time.Duration, st ...steps) {
 			s.queries += x.queries
 		}
 	}
+}
+
+// ratio is how many times as long as those of another series its gets took: the median of the quotients within rounds, which what
+// else the machine does affects little. 0: not known.
+func (s *series) ratio(other *series) float64 {
+	var ratios []float64
+	for i := range min(len(s.rounds), len(other.rounds)) {
+		if s.rounds[i] > 0 && other.rounds[i] > 0 {
+			ratios = append(ratios, float64(s.rounds[i])/float64(other.rounds[i]))
+		}
+	}
+	return quantile(ratios, 0.5)
 }
 
 func (s *series) total() (n int) {
@@ -76,9 +93,9 @@ func (s *series) total() (n int) {
 type report struct {
 	o         *options
 	startTime time.Duration
-	memory    uint64 // bytes of the machine's memory that were gone after the start
-	contacts  []int  // IPv4, of each node
-	load      string
+	memory    uint64    // bytes of the machine's memory that were gone after the start
+	contacts  []int     // IPv4, of each node
+	loads     []float64 // before and after the clients were timed, at every delay
 
 	timed    map[time.Duration]map[string]*series
 	all      [2][2]series // the first time and again, over IPv4 and IPv6
@@ -108,8 +125,8 @@ func (r *report) markdown() string {
 	var b strings.Builder
 	p := func(format string, args ...any) { fmt.Fprintf(&b, format, args...) }
 	p("%d nodes with b = %d, each a process with its own XDP program (native, veth) in a network namespace of its own, on %s; ready after %v; "+
-		"%.1f GiB of the machine's memory were gone then, %.0f MiB per node; %d contacts per node in the median. Load average at the end: %s.\n\n",
-		r.o.Nodes, r.o.Bits, machine(), r.startTime.Round(time.Second), float64(r.memory)/(1<<30), float64(r.memory)/(1<<20)/float64(r.o.Nodes), quantile(r.contacts, 0.5), r.load)
+		"%.1f GiB of the machine's memory were gone then, %.0f MiB per node; %d contacts per node in the median. Load average while clients were timed: %.0f to %.0f.\n\n",
+		r.o.Nodes, r.o.Bits, machine(), r.startTime.Round(time.Second), float64(r.memory)/(1<<30), float64(r.memory)/(1<<20)/float64(r.o.Nodes), quantile(r.contacts, 0.5), slices.Min(r.loads), slices.Max(r.loads))
 
 	p("%d items were put by random nodes. %d nodes were asked for every one, with one datagram each:\n\n| | gets | true value | longest | 99 %% within | median |\n| --- | --: | --: | --: | --: | --: |\n",
 		r.o.Items, r.o.Tried)
@@ -126,7 +143,8 @@ func (r *report) markdown() string {
 	}
 	b.WriteString(" the rest was held or in memory.\n\n")
 
-	p("The same items, in turn, by every kind of client; median / 99 %%:\n\n| client |")
+	p("The same items, in turn, by every kind of client; median / 99 %%, and × how many times as long as by one datagram to a box nearby (the median of the " +
+		"quotients within turns):\n\n| client |")
 	for _, d := range r.o.Delays {
 		p(" links of %v |", d)
 	}
@@ -139,6 +157,9 @@ func (r *report) markdown() string {
 			for _, d := range r.o.Delays {
 				s := r.at(name, d)
 				p(" %s / %s", short(quantile(s.took, 0.5)), short(quantile(s.took, 0.99)))
+				if x := s.ratio(r.at(kernelNear, d)); x > 0 && name != kernelNear {
+					p(", ×%.2f", x)
+				}
 				if missing := s.total() - s.came[found]; missing > 0 {
 					p(" (%d of %d not found)", missing, s.total())
 				}
@@ -159,10 +180,10 @@ func (r *report) markdown() string {
 	}
 
 	b.WriteString("\nFaults, with one datagram by a client nearby; where its own are lost too it asks again every half second:\n\n" +
-		"| fault | gets | true value | \"not there\" | \"ran out of time\" | no answer | other value | median | 99 % within | longest |\n" +
-		"| --- |" + strings.Repeat(" --: |", 9) + "\n")
+		"| fault | gets | true value | \"not there\" | \"ran out of time\" | no answer | refused | other value | median | 99 % within | longest |\n" +
+		"| --- |" + strings.Repeat(" --: |", 10) + "\n")
 	for _, s := range r.suffered {
-		p("| %s | %d | %d | %d | %d | %d | %d | %s | %s | %s |\n", s.name, s.total(), s.came[found], s.came[notThere], s.came[notSure], s.came[silent]+s.came[refused], s.came[wrong],
+		p("| %s | %d | %d | %d | %d | %d | %d | %d | %s | %s | %s |\n", s.name, s.total(), s.came[found], s.came[notThere], s.came[notSure], s.came[silent], s.came[refused], s.came[wrong],
 			short(quantile(s.all, 0.5)), short(quantile(s.all, 0.99)), short(quantile(s.all, 1)))
 	}
 	b.WriteString("\nLies told when asked for items:")
@@ -209,9 +230,11 @@ func available() uint64 {
 	return kib << 10
 }
 
-func loadAverage() string {
+// loadAverage is that of the last minute; 0 if it is unknown.
+func loadAverage() (load float64) {
 	b, _ := os.ReadFile("/proc/loadavg")
-	load, _, _ := strings.Cut(string(b), " ")
+	text, _, _ := strings.Cut(string(b), " ")
+	load, _ = strconv.ParseFloat(text, 64)
 	return load
 }
 
