@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
@@ -224,5 +225,42 @@ func TestQuotaOfAClient(t *testing.T) {
 	b.do("PUT", "/v1/items", strings.Repeat("a", 900)).ok(t, http.StatusCreated, nil)
 	if p := b.do("PUT", "/v1/items", strings.Repeat("b", 900)).problem(t); p.Status != http.StatusServiceUnavailable || p.Code != "refused" || p.KRPC != 202 || !strings.Contains(p.Detail, "bytes of the source address") {
 		t.Errorf("%+v", p)
+	}
+}
+
+// Who the configuration does not know may be known to another authority, as to one that asks a tailnet; what it grants adds to
+// what there is, and an error of it is the answer.
+func TestAnotherAuthority(t *testing.T) {
+	h := handlerWith(t, func(r *http.Request) (gateway.Caller, error) {
+		switch r.Header.Get("Tailnet-User") {
+		case "alice":
+			return gateway.Caller{Name: "alice", Rights: gateway.Name}, nil
+		case "mallory":
+			return gateway.Caller{}, &gateway.Problem{Status: http.StatusForbidden, Code: "stranger", Detail: "Go away."}
+		}
+		return gateway.Caller{}, nil
+	})
+	for _, c := range []struct {
+		from, user, method, path string
+		code                     int
+		caller                   string
+	}{
+		{"198.51.100.7:1", "", "GET", "/v1", http.StatusForbidden, ""},
+		{"198.51.100.7:1", "alice", "PUT", "/v1/names/foo", http.StatusCreated, ""},
+		{"198.51.100.7:1", "alice", "GET", "/v1/names/foo", http.StatusForbidden, ""}, // she may write, not read
+		{"10.0.0.7:1", "alice", "GET", "/v1/names/foo", http.StatusOK, ""},            // which everybody on the LAN may
+		{"10.0.0.7:1", "alice", "PUT", "/v1/items", http.StatusForbidden, ""},
+		{"10.0.0.7:1", "mallory", "GET", "/v1/names/foo", http.StatusForbidden, ""},
+		{"10.0.0.7:1", "", "GET", "/v1", http.StatusOK, `"caller":"lan"`},
+		{"10.0.0.7:1", "alice", "GET", "/v1", http.StatusOK, `"may":["read","name"]`},
+	} {
+		req := httptest.NewRequest(c.method, c.path, strings.NewReader("x"))
+		req.RemoteAddr = c.from
+		req.Header.Set("Tailnet-User", c.user)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, req)
+		if w.Code != c.code || !strings.Contains(w.Body.String(), c.caller) {
+			t.Errorf("%+v: %d %s", c, w.Code, w.Body)
+		}
 	}
 }

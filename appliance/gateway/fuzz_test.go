@@ -25,7 +25,10 @@ import (
 )
 
 // handler is that of a gateway over a node that is alone in its network.
-func handler(t testing.TB) http.Handler {
+func handler(t testing.TB) http.Handler { return handlerWith(t) }
+
+// handlerWith is that of one that has more authorities.
+func handlerWith(t testing.TB, more ...gateway.Authority) http.Handler {
 	b := config.New()
 	for key, value := range map[string]string{"state": t.TempDir(), "network": "private", "bootstrap": "none", "names.secret": fleetSeed, "gateway.sign": "loopback"} {
 		if err := b.Set(key, key, value); err != nil {
@@ -58,7 +61,7 @@ func handler(t testing.TB) http.Handler {
 		}
 		_ = db.Close()
 	})
-	return gateway.New(gateway.Options{Config: cfg, Node: n, Store: db, Log: quiet}).Requests()
+	return gateway.New(gateway.Options{Config: cfg, Node: n, Store: db, Log: quiet, Authorities: more}).Requests()
 }
 
 // checked answers a request, which must be as the OpenAPI document says, and never the fault of the box.
@@ -257,4 +260,22 @@ func FuzzParsers(f *testing.F) {
 			t.Errorf("%x: %+v", b, it)
 		}
 	})
+}
+
+// BenchmarkGet gets an item that is stored here, without the network between.
+func BenchmarkGet(b *testing.B) {
+	h := handler(b)
+	do := func(method, path, body string) *httptest.ResponseRecorder {
+		req := httptest.NewRequest(method, path, strings.NewReader(body))
+		req.RemoteAddr, req.Host = "127.0.0.1:1", "localhost"
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, req)
+		return w
+	}
+	path := do(http.MethodPut, "/v1/items", "Hello World!").Header().Get("Location")
+	for b.Loop() {
+		if w := do(http.MethodGet, path, ""); w.Code != http.StatusOK {
+			b.Fatal(w.Body)
+		}
+	}
 }

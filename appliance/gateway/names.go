@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"time"
 	"unicode"
@@ -17,7 +18,7 @@ const (
 	// maxNames bounds the names that a box keeps.
 	maxNames = 4096
 	// nameTries is how often a change is tried again that met another box's.
-	nameTries = 4
+	nameTries = 8
 )
 
 // tombstone is the value of a name that was removed. It stays for a while, so that no older version comes back.
@@ -135,7 +136,7 @@ func (g *Gateway) changeName(w http.ResponseWriter, r *http.Request, who Caller,
 			break
 		}
 		select {
-		case <-time.After(time.Duration(try+1) * 50 * time.Millisecond):
+		case <-time.After(rand.N(time.Duration(try+1) * 50 * time.Millisecond)):
 		case <-r.Context().Done():
 			return r.Context().Err()
 		}

@@ -179,3 +179,18 @@ func TestNamesAreKept(t *testing.T) {
 		t.Errorf("%d %s", a.code, a.body)
 	}
 }
+
+// Names are there after a restart, also of the only box that knows them.
+func TestNamesSurviveRestart(t *testing.T) {
+	state := t.TempDir()
+	b := start(t, "127.0.2.1", "none", "names.secret", fleetSeed, "state", state)
+	b.do("PUT", "/v1/names/foo", "bar").ok(t, http.StatusCreated, nil)
+	b.do("PUT", "/v1/names/gone", "x").ok(t, http.StatusCreated, nil)
+	b.do("DELETE", "/v1/names/gone", "").ok(t, http.StatusNoContent, nil)
+	b.stop()
+	b = start(t, "127.0.2.1", "none", "names.secret", fleetSeed, "state", state)
+	if a := b.do("GET", "/v1/names/foo", ""); a.body != "bar" || names(t, b) != "foo:3" {
+		t.Errorf("%d %s, %s", a.code, a.body, names(t, b))
+	}
+	b.do("GET", "/v1/names/gone", "").is(t, http.StatusNotFound, "removed")
+}
