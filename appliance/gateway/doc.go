@@ -10,7 +10,8 @@
 // Programs on the machine and clients of the LAN are believed for their address alone, and so might be a browser there that
 // runs somebody else's script. Therefore a request that may write without a token must come by a name that cannot be somebody
 // else's (DNS rebinding), from no other web origin than those of the configuration, and through no proxy, which would lend its
-// own address to everybody.
+// own address to everybody. A proxy on the machine that does not say so (Forwarded, X-Forwarded-For, X-Real-IP, Via) cannot be told
+// from a program there.
 //
 // # What the network has and what the gateway answers
 //
