@@ -12,6 +12,7 @@
 //	appliance/guard   the small program that commits a trial or goes back
 //	appliance/kdht    the program
 //
+//	appliance/boxtest      nodes with their pages in the process of a test
 //	appliance/conformance  what the program says on the wire, against recorded datagrams, with and without its kernel half
 //	appliance/fleet        many nodes and programs of others in network namespaces, for tests and the demo
 //

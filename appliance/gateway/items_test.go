@@ -182,8 +182,8 @@ func escape(s string) string {
 func TestSignedByTheBox(t *testing.T) {
 	state := t.TempDir()
 	b := start(t, "127.0.2.1", "none", "state", state, "gateway.sign", "loopback")
-	other := start(t, "127.0.2.2", b.udp)
-	eventually(t, "the nodes do not know each other", func() bool { return other.host.Node.Stats().Families[0].Good == 1 })
+	other := start(t, "127.0.2.2", b.UDP)
+	other.Knows(t, 1)
 	var about gateway.About
 	b.do("GET", "/v1", "").ok(t, http.StatusOK, &about)
 	if len(about.Box) != 64 || strings.Join(about.May, " ") != "read put name sign" || about.Caller != "loopback" || about.Network != "private" {
@@ -200,8 +200,8 @@ func TestSignedByTheBox(t *testing.T) {
 	b.do("PUT", path, `{"cow":"moo"}`, "Content-Type", asJSON).is(t, http.StatusBadRequest, "value")
 	b.do("PUT", "/v1/items/"+public(seedKey(1))+"/x", "x").is(t, http.StatusForbidden, "foreign-key")
 
-	b.stop()
-	b = start(t, "127.0.2.1", other.udp, "state", state, "gateway.sign", "loopback")
+	b.Stop()
+	b = start(t, "127.0.2.1", other.UDP, "state", state, "gateway.sign", "loopback")
 	var again gateway.About
 	b.do("GET", "/v1", "").ok(t, http.StatusOK, &again)
 	if again.Box != about.Box {
@@ -223,7 +223,7 @@ func TestPeers(t *testing.T) {
 	if len(p.Peers) != 0 || p.Infohash != infohash {
 		t.Errorf("%+v", p)
 	}
-	if _, err := f[1].host.Node.Announce(t.Context(), id, 7000, true); err != nil {
+	if _, err := f[1].Host.Node.Announce(t.Context(), id, 7000, true); err != nil {
 		t.Fatal(err)
 	}
 	for _, b := range f {

@@ -45,7 +45,7 @@ func TestManyAtOnce(t *testing.T) {
 	wg.Wait()
 	f[0].do("GET", nobody, "").is(t, http.StatusNotFound, "not-found")
 	var served, missing uint64
-	for _, c := range f[0].host.Report().Node {
+	for _, c := range f[0].Host.Report().Node {
 		switch {
 		case c.Group == "http request" && c.Name == "served":
 			served = c.Value

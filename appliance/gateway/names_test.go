@@ -122,10 +122,10 @@ func TestNamesWithoutSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := start(t, "127.0.2.1", "none", "names.secret", file)
-	b := start(t, "127.0.2.2", a.udp, "names.key", public(seedKey(9)))
-	c := start(t, "127.0.2.3", a.udp)
-	d := start(t, "127.0.2.4", a.udp, "names.key", public(seedKey(9)), "names.secret", file+".missing")
-	eventually(t, "the nodes do not know each other", func() bool { return a.host.Node.Stats().Families[0].Good == 3 })
+	b := start(t, "127.0.2.2", a.UDP, "names.key", public(seedKey(9)))
+	c := start(t, "127.0.2.3", a.UDP)
+	d := start(t, "127.0.2.4", a.UDP, "names.key", public(seedKey(9)), "names.secret", file+".missing")
+	a.Knows(t, 3)
 	a.do("PUT", "/v1/names/foo", "bar").ok(t, http.StatusCreated, nil)
 	if r := b.do("GET", "/v1/names/foo", ""); r.body != "bar" {
 		t.Errorf("%d %s", r.code, r.body)
@@ -139,7 +139,7 @@ func TestNamesWithoutSecret(t *testing.T) {
 	if r := c.do("GET", "/v1/items/"+public(seedKey(9))+"/foo", ""); r.body != "bar" {
 		t.Errorf("%d %s", r.code, r.body)
 	}
-	if p := d.host.Report().Problems; !strings.Contains(strings.Join(p, "\n"), "fleet.key.missing") {
+	if p := d.Host.Report().Problems; !strings.Contains(strings.Join(p, "\n"), "fleet.key.missing") {
 		t.Errorf("%q", p)
 	}
 }
@@ -152,9 +152,9 @@ func TestNamesAreKept(t *testing.T) {
 	f[0].do("PUT", "/v1/names/gone", "x").ok(t, http.StatusCreated, nil)
 	f[0].do("DELETE", "/v1/names/gone", "").ok(t, http.StatusNoContent, nil)
 	f[0].do("PUT", "/v1/items/"+public(seedKey(1))+"/foo", document(seedKey(1), "foo", 1, "x"), "Content-Type", asJSON).ok(t, http.StatusCreated, nil)
-	g := gateway.New(gateway.Options{Config: f[1].host.Config, Node: f[1].host.Node, Store: f[1].host.Store, Log: quiet})
+	g := gateway.New(gateway.Options{Config: f[1].Host.Config, Node: f[1].Host.Node, Store: f[1].Host.Store, Log: quiet})
 	own := func(name string) bool {
-		it, err := f[1].host.Store.Item(krpc.MutableTarget(seedKey(9).Public().(ed25519.PublicKey), []byte(name)))
+		it, err := f[1].Host.Store.Item(krpc.MutableTarget(seedKey(9).Public().(ed25519.PublicKey), []byte(name)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -171,10 +171,10 @@ func TestNamesAreKept(t *testing.T) {
 			t.Errorf("at %v foo %v, gone %v", c.at, own("foo"), own("gone"))
 		}
 	}
-	if items, err := f[1].host.Store.OwnItems(); err != nil || len(items) != 1 {
+	if items, err := f[1].Host.Store.OwnItems(); err != nil || len(items) != 1 {
 		t.Errorf("%d own items, %v", len(items), err)
 	}
-	f[0].stop()
+	f[0].Stop()
 	if a := f[1].do("GET", "/v1/names/foo", ""); a.body != "bar" {
 		t.Errorf("%d %s", a.code, a.body)
 	}
@@ -187,7 +187,7 @@ func TestNamesSurviveRestart(t *testing.T) {
 	b.do("PUT", "/v1/names/foo", "bar").ok(t, http.StatusCreated, nil)
 	b.do("PUT", "/v1/names/gone", "x").ok(t, http.StatusCreated, nil)
 	b.do("DELETE", "/v1/names/gone", "").ok(t, http.StatusNoContent, nil)
-	b.stop()
+	b.Stop()
 	b = start(t, "127.0.2.1", "none", "names.secret", fleetSeed, "state", state)
 	if a := b.do("GET", "/v1/names/foo", ""); a.body != "bar" || names(t, b) != "foo:3" {
 		t.Errorf("%d %s, %s", a.code, a.body, names(t, b))

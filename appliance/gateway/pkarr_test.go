@@ -104,7 +104,7 @@ func TestRelay(t *testing.T) {
 			t.Errorf("%d", again.code)
 		}
 	}
-	it, err := f[3].host.Node.GetMutable(t.Context(), [32]byte(key.Public().(ed25519.PublicKey)), nil)
+	it, err := f[3].Host.Node.GetMutable(t.Context(), [32]byte(key.Public().(ed25519.PublicKey)), nil)
 	if err != nil || it.Item.Seq != at || string(it.Item.V) != fmt.Sprintf("%d:%s", len(one), one) {
 		t.Errorf("%+v, %v", it, err)
 	}
@@ -147,7 +147,7 @@ func TestRelay(t *testing.T) {
 // While a packet is being published, another one of its key must say which one it replaces.
 func TestRelayConflict(t *testing.T) {
 	f := fleet(t, 2)
-	f[1].stop() // from now on a put takes as long as it takes to find that out
+	f[1].Stop() // from now on a put takes as long as it takes to find that out
 	key := seedKey(3)
 	at := time.Now().UnixMicro()
 	put := func(at int64, header ...string) answer {
@@ -210,7 +210,7 @@ func TestPkarrClient(t *testing.T) {
 		t.Errorf("%s, key %s", out, want)
 	}
 	// What it has published is valid for whoever knows nothing of pkarr.
-	it, err := f[1].host.Node.GetMutable(t.Context(), [32]byte(seedKey(7).Public().(ed25519.PublicKey)), nil)
+	it, err := f[1].Host.Node.GetMutable(t.Context(), [32]byte(seedKey(7).Public().(ed25519.PublicKey)), nil)
 	if err != nil || it.Item.Seq != r.Micros+1 {
 		t.Errorf("%+v, %v", it, err)
 	}

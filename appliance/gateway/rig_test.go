@@ -2,102 +2,41 @@ package gateway_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/netip"
 	"strings"
 	"testing"
-	"time"
 
 	"kdht/appliance"
+	"kdht/appliance/boxtest"
 	"kdht/appliance/gateway"
 	"kdht/bpf/netns"
-	"kdht/config"
 )
 
 var quiet = slog.New(slog.DiscardHandler)
 
 // box is a node with its gateway.
 type box struct {
+	*boxtest.Box
 	t    *testing.T
 	url  string
-	udp  string
-	host *appliance.Host
-	stop func()
 	http *http.Client
 }
 
 // start runs a node on a loopback address of its own. values are keys and values of its configuration.
-func start(t *testing.T, address string, bootstrap string, values ...string) *box {
+func start(t *testing.T, address, bootstrap string, values ...string) *box {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = l.Close()
-	return startIn(t, nil, l.Addr().String(), address, bootstrap, values...)
+	return startIn(t, nil, "", address, bootstrap, values...)
 }
 
-// startIn runs a node in a network namespace, nil for that of the test.
+// startIn runs a node in a network namespace, nil for that of the test, with its page at an address.
 func startIn(t *testing.T, ns *netns.NS, web, address, bootstrap string, values ...string) *box {
 	t.Helper()
-	b := &box{t: t, url: "http://" + web, http: http.DefaultClient}
-	c := config.New()
-	for i, all := 0, append([]string{"state", t.TempDir(), "http", web, "network", "private", "discovery", "off",
-		"bootstrap", bootstrap, "xdp.mode", "off"}, values...); i < len(all); i += 2 {
-		if err := c.Set(all[i], all[i], strings.Split(all[i+1], ",")...); err != nil {
-			t.Fatal(err)
-		}
-	}
-	cfg, err := c.Config()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg.Listen = []netip.AddrPort{netip.AddrPortFrom(netip.MustParseAddr(address), 0)}
-	ctx, cancel := context.WithCancel(context.Background())
-	hosts, served := make(chan *appliance.Host, 1), make(chan error, 1)
-	go func() {
-		serve := func() error {
-			return appliance.Serve(ctx, cfg, quiet, gateway.Extension(), func(h *appliance.Host) error {
-				hosts <- h
-				return nil
-			})
-		}
-		if ns != nil {
-			served <- ns.Do(serve)
-			return
-		}
-		served <- serve()
-	}()
-	select {
-	case b.host = <-hosts:
-	case err := <-served:
-		cancel()
-		t.Fatal(err)
-	}
-	stopped := false
-	b.stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
-		cancel()
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
-	}
-	t.Cleanup(b.stop)
-	b.udp = b.host.Node.Stats().Families[0].Listen[0].String()
-	select {
-	case <-b.host.Node.Ready():
-	case <-time.After(30 * time.Second):
-		t.Fatal("the node is not ready")
-	}
-	return b
+	b := boxtest.Start(t, boxtest.Options{Extensions: []appliance.Extension{gateway.Extension()}, NS: ns, HTTP: web, Values: values}, address, bootstrap)
+	return &box{b, t, b.URL, http.DefaultClient}
 }
 
 // fleet runs n nodes that know each other. values are keys and values of their configuration.
@@ -105,26 +44,12 @@ func fleet(t *testing.T, n int, values ...string) []*box {
 	t.Helper()
 	boxes := []*box{start(t, "127.0.2.1", "none", values...)}
 	for i := 1; i < n; i++ {
-		boxes = append(boxes, start(t, netip.AddrFrom4([4]byte{127, 0, 2, byte(i + 1)}).String(), boxes[0].udp, values...))
+		boxes = append(boxes, start(t, netip.AddrFrom4([4]byte{127, 0, 2, byte(i + 1)}).String(), boxes[0].UDP, values...))
 	}
 	for _, b := range boxes {
-		eventually(t, "the nodes do not know each other", func() bool { return b.host.Node.Stats().Families[0].Good >= min(n-1, 8) })
+		b.Knows(t, min(n-1, 8))
 	}
 	return boxes
-}
-
-// eventually waits for something to become true.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline, tick := time.After(30*time.Second), time.NewTicker(10*time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatal(what)
-		}
-	}
 }
 
 // answer is what came back.

@@ -2,110 +2,49 @@ package tools_test
 
 import (
 	"bufio"
-	"context"
 	"crypto/ed25519"
 	"html"
 	"io"
-	"log/slog"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"kdht/appliance"
+	"kdht/appliance/boxtest"
 	"kdht/appliance/tools"
-	"kdht/config"
 	"kdht/router"
 	"kdht/router/krpc"
 )
 
 // box is a node with its page.
-type box struct {
-	url, udp string
-	host     *appliance.Host
-	stop     func()
-}
+type box struct{ *boxtest.Box }
 
 // start runs a node on a loopback address of its own. values are keys and values of its configuration.
-func start(t *testing.T, address, bootstrap string, values ...string) *box {
+func start(t *testing.T, address, bootstrap string, values ...string) box {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = l.Close()
-	c := config.New()
-	for i, all := 0, append([]string{"state", t.TempDir(), "http", l.Addr().String(), "network", "private", "discovery", "off",
-		"bootstrap", bootstrap, "xdp.mode", "off"}, values...); i < len(all); i += 2 {
-		if err := c.Set(all[i], all[i], all[i+1]); err != nil {
-			t.Fatal(err)
-		}
-	}
-	cfg, err := c.Config()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg.Listen = []netip.AddrPort{netip.AddrPortFrom(netip.MustParseAddr(address), 0)}
-	ctx, cancel := context.WithCancel(context.Background())
-	hosts, served := make(chan *appliance.Host, 1), make(chan error, 1)
-	go func() {
-		served <- appliance.Serve(ctx, cfg, slog.New(slog.DiscardHandler), tools.Extension(), func(h *appliance.Host) error {
-			hosts <- h
-			return nil
-		})
-	}()
-	b := &box{url: "http://" + l.Addr().String()}
-	select {
-	case b.host = <-hosts:
-	case err := <-served:
-		cancel()
-		t.Fatal(err)
-	}
-	stopped := false
-	b.stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
-		cancel()
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
-	}
-	t.Cleanup(b.stop)
-	b.udp = b.host.Node.Stats().Families[0].Listen[0].String()
-	<-b.host.Node.Ready()
-	return b
+	return box{boxtest.Start(t, boxtest.Options{Extensions: []appliance.Extension{tools.Extension()}, Values: values}, address, bootstrap)}
 }
 
 // fleet runs n nodes that know each other.
-func fleet(t *testing.T, n int) []*box {
+func fleet(t *testing.T, n int) []box {
 	t.Helper()
-	boxes := []*box{start(t, "127.0.4.1", "none")}
+	boxes := []box{start(t, "127.0.4.1", "none")}
 	for i := 1; i < n; i++ {
-		boxes = append(boxes, start(t, netip.AddrFrom4([4]byte{127, 0, 4, byte(i + 1)}).String(), boxes[0].udp))
+		boxes = append(boxes, start(t, netip.AddrFrom4([4]byte{127, 0, 4, byte(i + 1)}).String(), boxes[0].UDP))
 	}
-	deadline := time.After(30 * time.Second)
 	for _, b := range boxes {
-		for b.host.Node.Stats().Families[0].Good < n-1 {
-			select {
-			case <-deadline:
-				t.Fatal("the nodes do not know each other")
-			case <-time.After(10 * time.Millisecond):
-			}
-		}
+		b.Knows(t, n-1)
 	}
 	return boxes
 }
 
 // get fetches a page, which is whole and has no script.
-func (b *box) get(t *testing.T, path string, query url.Values, code int, header ...string) string {
+func (b box) get(t *testing.T, path string, query url.Values, code int, header ...string) string {
 	t.Helper()
-	req, err := http.NewRequest(http.MethodGet, b.url+path+"?"+query.Encode(), nil)
+	req, err := http.NewRequest(http.MethodGet, b.URL+path+"?"+query.Encode(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +82,7 @@ func verdict(page string) string {
 // A lookup is shown node by node, with what it has found: an item, a mutable one, peers, the closest nodes.
 func TestLookup(t *testing.T) {
 	f := fleet(t, 4)
-	node := f[1].host.Node
+	node := f[1].Host.Node
 	value := []byte("21:<b>Hello & World!</b>")
 	item, err := node.PutImmutable(t.Context(), value)
 	if err != nil {
@@ -162,7 +101,7 @@ func TestLookup(t *testing.T) {
 	if _, err := node.Announce(t.Context(), infohash, 7000, true); err != nil {
 		t.Fatal(err)
 	}
-	asker := start(t, "127.0.4.9", f[0].udp) // which stores nothing of it
+	asker := start(t, "127.0.4.9", f[0].UDP) // which stores nothing of it
 	for name, c := range map[string]struct {
 		q, what, verdict string
 		words            []string
@@ -171,7 +110,7 @@ func TestLookup(t *testing.T) {
 		"mutable":       {"3b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63ac048a18b59da29/news", "", "good: Found, the newest version at 4 nodes.", []string{"343afffefdfc", "has it", "Sequence number</th><td>7<", "&#34;news&#34;"}},
 		"peers":         {"magnet:?xt=urn:btih:2c6b6858d61da9543d4231a71db4b1c9264b0685&dn=x", "", "good: Found 1 peer.", []string{"<li><code>127.0.4.2:7000</code></li>", "about 1 seeds, 0 downloaders"}},
 		"peers, old":    {"magnet:?xt=urn:btih:FRVWQWGWDWUVIPKCGGTR3NFRZETEWBUF", "", "good: Found 1 peer.", nil},
-		"nodes":         {strings.ToUpper(infohash.String()), "nodes", "good: Closest of those that answer: 4 nodes.", []string{"Closest nodes", f[3].host.Node.ID(router.IPv4).String()}},
+		"nodes":         {strings.ToUpper(infohash.String()), "nodes", "good: Closest of those that answer: 4 nodes.", []string{"Closest nodes", f[3].Host.Node.ID(router.IPv4).String()}},
 		"not there":     {strings.Repeat("ab", 20), "item", "bad: Not found: no node that should have it has it.", []string{"names ", "answered 4, failed 0"}},
 		"pkarr's key":   {"pk:o4dksfbqk85ogzdb5osziw6befigbuxmuxkuxq8434q89uj56uyy", "peers", "bad: Not found: no node that should have it has it.", nil},
 		"spaces around": {" " + item.Target.String() + "\n", "item", "good: Found.", nil},
@@ -210,8 +149,8 @@ func TestLookup(t *testing.T) {
 // The rows of a lookup come while it is under way.
 func TestLookupAsItGoes(t *testing.T) {
 	f := fleet(t, 4)
-	f[3].stop() // who is silent holds the lookup up
-	res, err := http.Get(f[0].url + "/lookup?what=nodes&q=" + strings.Repeat("ab", 20))
+	f[3].Stop() // who is silent holds the lookup up
+	res, err := http.Get(f[0].URL + "/lookup?what=nodes&q=" + strings.Repeat("ab", 20))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +158,7 @@ func TestLookupAsItGoes(t *testing.T) {
 	in := bufio.NewScanner(res.Body)
 	for in.Scan() && !strings.Contains(in.Text(), "answered in") {
 	}
-	if n := f[0].host.Node.Stats().Lookups; n < 1 { // the node may have some of its own
+	if n := f[0].Host.Node.Stats().Lookups; n < 1 { // the node may have some of its own
 		t.Errorf("%d lookups are under way at the first row", n)
 	}
 	rest := ""
