@@ -27,15 +27,19 @@ type contender struct {
 
 // latency has all kinds of clients get the same items, in turn, at every delay.
 func (e *experiment) latency(ctx context.Context) error {
-	contenders, stop, err := e.contenders(ctx)
+	contenders, stop, err := e.contenders()
+	defer stop()
 	if err != nil {
 		return err
 	}
-	defer stop()
 	if err := e.Network.Observe(e.trace.packet); err != nil {
 		return err
 	}
-	items := slices.DeleteFunc(slices.Clone(e.items), func(it *item) bool { return it.k != nil })
+	// What a member has itself it need not look for.
+	items := slices.DeleteFunc(slices.Clone(e.items), func(it *item) bool {
+		holders := e.holders(it.target)
+		return it.k != nil || holders[e.members.plain] || holders[e.members.own]
+	})
 	e.random.Shuffle(len(items), func(i, j int) { items[i], items[j] = items[j], items[i] })
 	for _, delay := range e.o.Delays {
 		if err := e.Network.SetLink(fleet.Link{Delay: delay}); err != nil {
@@ -46,8 +50,9 @@ func (e *experiment) latency(ctx context.Context) error {
 		}
 		e.loads = append(e.loads, loadAverage())
 		what := fmt.Sprintf("items got by every kind of client, links of %v", delay)
-		for i, it := range items[:e.o.Gets] {
-			e.progress.step(what, i, e.o.Gets)
+		gets := min(e.o.Gets, len(items))
+		for i, it := range items[:gets] {
+			e.progress.step(what, i, gets)
 			// In another order each time, so that none always comes after the same.
 			for _, k := range e.random.Perm(len(contenders)) {
 				c := contenders[k]
@@ -61,9 +66,9 @@ func (e *experiment) latency(ctx context.Context) error {
 				e.at(c.name, delay).add(got, took, e.trace.end())
 			}
 		}
-		e.progress.step(what, e.o.Gets, e.o.Gets)
+		e.progress.step(what, gets, gets)
 		e.loads = append(e.loads, loadAverage())
-		items = items[e.o.Gets:]
+		items = items[gets:]
 	}
 	return nil
 }
@@ -94,26 +99,21 @@ func (e *experiment) accustom(ctx context.Context, contenders []contender, delay
 	return nil
 }
 
-// contenders starts the clients.
-func (e *experiment) contenders(ctx context.Context) (list []contender, stop func(), err error) {
-	var stops []func()
+// contenders makes the clients. stop ends them, also after an error.
+func (e *experiment) contenders() (list []contender, stop func(), err error) {
+	var askers []*asker
 	stop = func() {
-		for _, f := range slices.Backward(stops) {
-			f()
+		for _, a := range askers {
+			a.close()
 		}
 	}
-	defer func() {
-		if err != nil {
-			stop()
-		}
-	}()
 	// One datagram, to any box.
 	datagram := func(name string, h *fleet.Host, v6 bool, pick func(*item) *fleet.Node) error {
 		a, err := newAsker(h, v6)
 		if err != nil {
 			return err
 		}
-		stops = append(stops, a.close)
+		askers = append(askers, a)
 		list = append(list, contender{name: name, get: func(ctx context.Context, it *item) (outcome, time.Duration, error) {
 			box := pick(it)
 			e.trace.begin(it.target, box.Host)
@@ -123,50 +123,29 @@ func (e *experiment) contenders(ctx context.Context) (list []contender, stop fun
 	}
 	anyBox := func(it *item) *fleet.Node { return e.pick(e.boxes, it) }
 	if err := datagram(kernelNear, e.near, false, anyBox); err != nil {
-		return nil, nil, err
+		return nil, stop, err
 	}
 	if err := datagram(kernelNear6, e.near, true, anyBox); err != nil {
-		return nil, nil, err
+		return nil, stop, err
 	}
 	if err := datagram(kernelFar, e.far, false, anyBox); err != nil {
-		return nil, nil, err
+		return nil, stop, err
 	}
-	plain, err := e.AddXDP(ctx, "off")
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := datagram(userNear, e.near, false, func(*item) *fleet.Node { return plain }); err != nil {
-		return nil, nil, err
+	m := &e.members
+	if err := datagram(userNear, e.near, false, func(*item) *fleet.Node { return m.plain }); err != nil {
+		return nil, stop, err
 	}
 
 	// Members of the network, who know it from before.
-	bootstrap := e.boxes[0]
-	host, err := e.Network.AddHost("libtorrent")
-	if err != nil {
-		return nil, nil, err
-	}
-	lt, err := foreign.StartLibtorrent(ctx, host, e.Dir, "libtorrent", e.o.Python, bootstrap.Addr4, host.IPv4)
-	if err != nil {
-		return nil, nil, err
-	}
-	stops = append(stops, func() { _ = lt.Close() })
-	if _, err := lt.WaitNodes(ctx, min(16, len(e.boxes)/3)); err != nil {
-		return nil, nil, err
-	}
 	list = append(list, contender{name: libtorrentMember, get: func(ctx context.Context, it *item) (outcome, time.Duration, error) {
-		e.trace.begin(it.target, host)
-		v, took, err := lt.TimeGet(ctx, it.target.String())
+		e.trace.begin(it.target, m.libtorrentHost)
+		v, took, err := m.libtorrent.TimeGet(ctx, it.target.String())
 		return foreignOutcome(it, v, took, err)
 	}})
-	ownHost, own, ownStop, err := e.ownNode(ctx, bootstrap)
-	if err != nil {
-		return nil, nil, err
-	}
-	stops = append(stops, ownStop)
 	list = append(list, contender{name: ownMember, get: func(ctx context.Context, it *item) (outcome, time.Duration, error) {
-		e.trace.begin(it.target, ownHost)
+		e.trace.begin(it.target, m.own.Host)
 		begun := time.Now()
-		r, err := own.GetImmutable(ctx, it.target, router.WithFamilies(router.IPv4))
+		r, err := m.node.GetImmutable(ctx, it.target, router.WithFamilies(router.IPv4))
 		took := time.Since(begun)
 		if err != nil {
 			return missed(ctx, took)
@@ -203,8 +182,8 @@ func (e *experiment) contenders(ctx context.Context) (list []contender, stop fun
 	port := uint16(7000)
 	list = append(list, contender{name: libtorrentAnew, anew: true, get: func(ctx context.Context, it *item) (outcome, time.Duration, error) {
 		port++
-		e.trace.begin(it.target, host)
-		v, took, err := lt.FreshGet(ctx, e.pick(e.boxes, it).Addr4, netip.AddrPortFrom(host.IPv4, port), it.target.String())
+		e.trace.begin(it.target, m.libtorrentHost)
+		v, took, err := m.libtorrent.FreshGet(ctx, e.pick(e.boxes, it).Addr4, netip.AddrPortFrom(m.libtorrentHost.IPv4, port), it.target.String())
 		return foreignOutcome(it, v, took, err)
 	}})
 	return list, stop, nil
@@ -227,42 +206,6 @@ func foreignOutcome(it *item, v string, took time.Duration, err error) (outcome,
 		return wrong, took, nil
 	}
 	return found, took, nil
-}
-
-// ownNode makes a node in this process.
-func (e *experiment) ownNode(ctx context.Context, bootstrap *fleet.Node) (h *fleet.Host, n *router.Node, stop func(), err error) {
-	if h, err = e.Network.AddHost("member"); err != nil {
-		return nil, nil, nil, err
-	}
-	var conns []router.Conn
-	err = h.NS.Do(func() (err error) {
-		conns, err = router.Listen(ctx, netip.AddrPortFrom(h.IPv4, fleet.Port))
-		return err
-	})
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	n, err = router.New(router.Config{
-		Conns: conns, Bootstrap: []string{bootstrap.Addr4.String()}, External: []netip.Addr{h.IPv4}, QueryRate: 100000,
-		Tuning: router.Tuning{Bits: e.o.Bits, QueryRatePerNode: 1000},
-	})
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	runCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = n.Run(runCtx) // it fails only to close sockets
-	}()
-	stop = func() { cancel(); <-done }
-	select {
-	case <-n.Ready():
-		return h, n, stop, nil
-	case <-ctx.Done():
-		stop()
-		return nil, nil, nil, context.Cause(ctx)
-	}
 }
 
 // pick takes a node at random that neither holds the item nor was asked for it before, where there is one left.
@@ -298,6 +241,9 @@ func (e *experiment) holders(target krpc.ID) map[*fleet.Node]bool {
 		slices.SortFunc(nodes, func(a, b *fleet.Node) int {
 			return compareDistance(e.ids[a][family], e.ids[b][family], target)
 		})
+		if family == 1 { // that in this process has none
+			nodes = slices.DeleteFunc(nodes, func(n *fleet.Node) bool { return n == e.members.own })
+		}
 		for _, n := range nodes[:min(8, len(nodes))] {
 			holders[n] = true
 		}

@@ -27,7 +27,7 @@ type options struct {
 	Items    int             `help:"Items that are put, every tenth of them mutable." default:"1000"`
 	Tried    int             `help:"Nodes that are asked for every item, over IPv4 and IPv6." default:"20"`
 	Delays   []time.Duration `help:"One-way delays of the links between hosts." default:"0s,1ms,20ms"`
-	Gets     int             `help:"Gets of every kind of client at every delay." default:"300"`
+	Gets     int             `help:"Gets of every kind of client at every delay." default:"250"`
 	Programs int             `help:"Of those, how many clients that begin anew for every get do." default:"20"`
 	Faulty   int             `help:"Gets under every kind of fault." default:"300"`
 	Share    float64         `help:"Share of the packets that are lost, the nodes that die, and the nodes that lie." default:"0.2"`
@@ -99,9 +99,10 @@ func (o *options) check() error {
 		return fmt.Errorf("--items %d must be at least 20, and --tried %d from 1 to half of the nodes", o.Items, o.Tried)
 	case o.Gets < 1 || o.Programs < 0 || o.Faulty < 1 || len(o.Delays) == 0:
 		return errors.New("--gets and --faulty must be positive, --programs not negative, and --delays not empty")
-	case o.Gets*len(o.Delays) > o.Items*9/10:
-		// A node that has fetched an item keeps it, and then there is nothing to measure.
-		return fmt.Errorf("--gets %d for each of %d delays needs %d --items", o.Gets, len(o.Delays), (o.Gets*len(o.Delays)*10+8)/9)
+	case o.Gets*len(o.Delays) > o.Items*3/4:
+		// A node that has fetched an item keeps it, and then there is nothing to measure; and a tenth are mutable, and some held by who
+		// is to look for them.
+		return fmt.Errorf("--gets %d for each of %d delays needs %d --items", o.Gets, len(o.Delays), (o.Gets*len(o.Delays)*4+2)/3)
 	case o.Share <= 0 || o.Share > 0.5:
 		return fmt.Errorf("--share %v is not more than 0 and at most 0.5", o.Share)
 	}

@@ -31,6 +31,7 @@ type experiment struct {
 	near, far *fleet.Host
 	boxes     []*fleet.Node // with a kernel half, alive
 	items     []*item
+	members   members
 	ids       map[*fleet.Node][2]krpc.ID // IPv4, IPv6
 	asked     map[pair]bool
 }
@@ -46,7 +47,7 @@ func run(ctx context.Context, o options, dir string, p *progress) (_ *report, er
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	e := &experiment{o: o, progress: p, random: rand.New(rand.NewPCG(o.Seed, 0)), asked: map[pair]bool{}, report: newReport(&o)}
+	e := &experiment{o: o, progress: p, random: rand.New(rand.NewPCG(o.Seed, 0)), asked: map[pair]bool{}, ids: map[*fleet.Node][2]krpc.ID{}, report: newReport(&o)}
 	begun := time.Now()
 	before := available()
 	e.Fleet, err = fleet.New(ctx, fleet.Options{
@@ -79,6 +80,10 @@ func run(ctx context.Context, o options, dir string, p *progress) (_ *report, er
 	if err := e.Network.Near(e.near); err != nil {
 		return nil, err
 	}
+	defer func() { err = errors.Join(err, e.members.leave()) }()
+	if err := e.members.join(ctx, e); err != nil {
+		return nil, err
+	}
 	for _, step := range []func(context.Context) error{e.readIDs, e.putAll, e.latency, e.getAll, e.faults} {
 		if err := step(ctx); err != nil {
 			return nil, err
@@ -89,7 +94,6 @@ func run(ctx context.Context, o options, dir string, p *progress) (_ *report, er
 
 // readIDs learns the nodes' IDs.
 func (e *experiment) readIDs(ctx context.Context) error {
-	e.ids = map[*fleet.Node][2]krpc.ID{}
 	var mu sync.Mutex
 	return e.Each(func(n *fleet.Node) error {
 		r, err := n.Status(ctx)
