@@ -126,11 +126,9 @@ func lan(c config.Config) Authority {
 	if c.Gateway.Put == config.PutReaders {
 		rights |= Put
 	}
-	tailnets := tailnet.Of(c.Gateway.Allow)
+	allowed := From(c.Gateway.Allow)
 	return func(r *http.Request) (Caller, error) {
-		from := remote(r)
-		allowed := slices.ContainsFunc(c.Gateway.Allow, func(p netip.Prefix) bool { return p.Contains(from) }) || tailnets.Contains(from, localAddr(r))
-		if !c.Readable() || !allowed {
+		if !c.Readable() || !allowed(r) {
 			return Caller{}, nil
 		}
 		if foreign(r, c.Gateway.Origins) { // who may look at answers, browsers say; who may put anything, we do
@@ -140,13 +138,22 @@ func lan(c config.Config) Authority {
 	}
 }
 
+// From tells the requests that come from these prefixes, and from the tailnets that they stand for.
+func From(prefixes []netip.Prefix) func(*http.Request) bool {
+	tailnets := tailnet.Of(prefixes)
+	return func(r *http.Request) bool {
+		from := remote(r)
+		return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(from) }) || tailnets.Contains(from, localAddr(r))
+	}
+}
+
 // localAddr is the address of ours that a request came to.
 func localAddr(r *http.Request) netip.Addr {
 	a, _ := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
 	if a == nil {
 		return netip.Addr{}
 	}
-	return a.AddrPort().Addr().Unmap()
+	return a.AddrPort().Addr().Unmap().WithZone("")
 }
 
 // remote is the address that a request comes from.
@@ -165,8 +172,7 @@ func local(r *http.Request) bool {
 	if from.IsLoopback() {
 		return true
 	}
-	to, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
-	return ok && from.IsValid() && to.AddrPort().Addr().Unmap().WithZone("") == from
+	return from.IsValid() && from == localAddr(r)
 }
 
 // relayed reports whether a proxy has passed a request on.

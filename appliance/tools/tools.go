@@ -7,13 +7,10 @@ import (
 	"html/template"
 	"log/slog"
 	"net/http"
-	"net/netip"
-	"slices"
 
 	"kdht/appliance"
 	"kdht/appliance/gateway"
 	"kdht/appliance/status"
-	"kdht/config"
 	"kdht/router"
 )
 
@@ -27,18 +24,18 @@ const maxLookups = 4
 
 // tools serves the pages.
 type tools struct {
-	config config.Config
 	node   *router.Node
 	log    *slog.Logger
 	caller gateway.Authority
-	places chan struct{} // holds one for each lookup under way
+	client func(*http.Request) bool // one for whom the node carries out recursive queries
+	places chan struct{}            // holds one for each lookup under way
 }
 
 // Extension adds the tools to the status page. More authorities may know more people who may look things up than the
 // configuration does.
 func Extension(more ...gateway.Authority) appliance.Extension {
 	return func(h *appliance.Host) error {
-		t := &tools{config: h.Config, node: h.Node, log: h.Log, places: make(chan struct{}, maxLookups),
+		t := &tools{node: h.Node, log: h.Log, places: make(chan struct{}, maxLookups), client: gateway.From(h.Config.Recursion.Allow),
 			caller: gateway.Union(append([]gateway.Authority{gateway.Configured(h.Config)}, more...)...)}
 		h.Handle("GET /lookup", status.Secure(http.HandlerFunc(t.lookup)))
 		h.Handle("GET /decode", status.Secure(http.HandlerFunc(t.decode)))
@@ -53,10 +50,7 @@ func (t *tools) may(r *http.Request) error {
 	if site := r.Header.Get("Sec-Fetch-Site"); site == "cross-site" || site == "same-site" {
 		return errors.New("another page has sent you here: press the button if that is what you want")
 	}
-	from, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err == nil && slices.ContainsFunc(t.config.Recursion.Allow, func(p netip.Prefix) bool {
-		return p.Contains(from.Addr().Unmap().WithZone(""))
-	}) {
+	if t.client(r) {
 		return nil
 	}
 	who, err := t.caller(r)
