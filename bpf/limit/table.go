@@ -14,7 +14,7 @@ const (
 	timeMask = 1<<timeBits - 1
 	flag     = 1 << timeBits
 	tagMask  = 1<<64 - 1<<(timeBits+1)
-	skew     = 1 << 16
+	skew     = 1 << 20
 )
 
 // Set is one set of a table. A word holds, from the top, 23 bits of a source's [Hash], a flag, and a time in ticks.

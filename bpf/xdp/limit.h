@@ -18,8 +18,8 @@ enum { TICK_SHIFT = 10, TIME_BITS = 40, TAG_SHIFT = TIME_BITS + 1 };
 #define TIME_MASK ((1ULL << TIME_BITS) - 1)
 #define FLAG (1ULL << TIME_BITS)
 #define TAG_MASK (~0ULL << TAG_SHIFT)
-/* How much clocks of two CPUs may differ, in ticks: 67 ms. */
-#define SKEW (1ULL << 16)
+/* How much clocks may differ, in ticks: 1.1 s. The coarse one of a busy virtual machine misses its timer. */
+#define SKEW (1ULL << 20)
 
 /* The set and the first place in it are below the tag. */
 #define SET_OF(hash) ((u32)((hash) >> 30) & (SETS - 1))
