@@ -108,6 +108,10 @@ const (
 	outcomes
 )
 
+func (o outcome) String() string {
+	return [outcomes]string{"found", "not there", "ran out of time", "no answer", "another value", "refused"}[o]
+}
+
 // get asks a node for an item.
 func (a *asker) get(ctx context.Context, node netip.AddrPort, it *item, sends int) (outcome, time.Duration, error) {
 	m, took, err := a.ask(ctx, node, krpc.Message{Method: krpc.MethodGet, Target: it.target, HasTarget: true}, sends)

@@ -122,7 +122,7 @@ func (e *experiment) tries(ctx context.Context, h *fleet.Host, name string, n in
 		defer mu.Unlock()
 		s.add(got, took)
 		if err == nil && got != found && got != notThere && got != notSure {
-			s.odd = append(s.odd, fmt.Sprintf("%s asked for %s by %v after %v", plan[i].node.Name(), plan[i].item.target, h.IPv4, took.Round(time.Millisecond)))
+			s.odd = append(s.odd, fmt.Sprintf("%s after %v, of %s asked for %s", got, took.Round(time.Millisecond), plan[i].node.Name(), plan[i].item.target))
 		}
 		return err
 	})

@@ -63,7 +63,11 @@ func (e *experiment) latency(ctx context.Context) error {
 				if err != nil {
 					return fmt.Errorf("%s: %w", c.name, err)
 				}
-				e.at(c.name, delay).add(got, took, e.trace.end())
+				s := e.at(c.name, delay)
+				s.add(got, took, e.trace.end())
+				if got != found {
+					s.odd = append(s.odd, fmt.Sprintf("%s after %v", got, took.Round(time.Microsecond)))
+				}
 			}
 		}
 		e.progress.step(what, gets, gets)

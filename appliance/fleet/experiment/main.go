@@ -76,6 +76,13 @@ func start(ctx context.Context, o options) error {
 	}
 	text := r.markdown()
 	fmt.Print(text)
+	for delay, kinds := range r.timed {
+		for _, s := range kinds {
+			for _, odd := range s.odd {
+				fmt.Fprintf(os.Stderr, "%s, links of %v: %s\n", s.name, delay, odd)
+			}
+		}
+	}
 	for _, s := range r.suffered {
 		for _, odd := range s.odd {
 			fmt.Fprintf(os.Stderr, "%s: %s\n", s.name, odd)

@@ -38,6 +38,9 @@ func TestExperiment(t *testing.T) {
 	}
 	for delay, series := range r.timed {
 		for name, s := range series {
+			if len(s.odd) > 0 {
+				t.Logf("%s, links of %v: %s", name, delay, s.odd)
+			}
 			if s.came[wrong] > 0 || s.came[found] < s.total()*9/10 {
 				t.Errorf("%s, links of %v: %v", name, delay, s.came)
 			}
