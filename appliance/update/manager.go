@@ -203,14 +203,8 @@ func (m *Manager) learn(t *trial.Trial, selected bootdisk.Selection, u *store.Up
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if u.Result != "committed" {
-		if follows := m.slots.judge(t.Serial, out, u.Time); follows != "" && m.polls() {
-			u.Reason += "; " + follows
-		}
-		if out.Outside() {
-			m.suspect = &suspect{failed: out.Failed, limit: time.Duration(t.Deadline * float64(time.Second)), to: u.To, serial: t.Serial}
-		}
-		if r := m.slots.Slots[t.Target.To]; r != nil && t.Note != "rollback" {
-			r.Reverted = true
+		if t.Note != rollback { // which is about no release that is offered
+			m.condemn(t, u, out)
 		}
 		m.problem = fmt.Sprintf("The last update, to %s, was taken back: %s.", u.To, u.Reason)
 	} else {
@@ -220,6 +214,19 @@ func (m *Manager) learn(t *trial.Trial, selected bootdisk.Selection, u *store.Up
 		}
 	}
 	return trial.Write(m.dir, slotsFile, m.slots)
+}
+
+// condemn notes that a version did not prove well. m.mu is held.
+func (m *Manager) condemn(t *trial.Trial, u *store.Update, out trial.Outcome) {
+	if follows := m.slots.judge(t.Serial, out, u.Time); follows != "" && m.polls() {
+		u.Reason += "; " + follows
+	}
+	if out.Outside() {
+		m.suspect = &suspect{failed: out.Failed, limit: time.Duration(t.Deadline * float64(time.Second)), to: u.To, serial: t.Serial}
+	}
+	if r := m.slots.Slots[t.Target.To]; r != nil {
+		r.Reverted = true
+	}
 }
 
 // named names a version and its slot.

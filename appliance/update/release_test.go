@@ -189,6 +189,39 @@ func TestFloor(t *testing.T) {
 	}
 }
 
+// TestRollbackFails goes back to the version before a release, which does not come up: that says nothing about a release, and the next one
+// that is offered is taken as ever.
+func TestRollbackFails(t *testing.T) {
+	dir, doc := release(t, 5, releaseKey)
+	b := newBench(t, func(b *bench) { b.cfg.Update.Key, b.cfg.Update.URL = publicKey(), dir })
+	if code, text := b.request(http.MethodPut, "update/manifest", bytes.NewReader(doc)); code != http.StatusOK {
+		t.Fatalf("%d %s", code, text)
+	}
+	b.trialOfV2("v2")
+	target, _ := bootdisk.FindMarker(b.line)
+	b.disk(func(d *bootdisk.Disk) error { return d.Commit(target) })
+	b.start(b.mount(bootdisk.Slot3))
+	for range 2 {
+		for _, path := range []string{"update/rollback", "reboot"} {
+			if code, text := b.request(http.MethodPost, path, nil); code != http.StatusOK {
+				t.Fatalf("%s: %d %s", path, code, text)
+			}
+		}
+		<-b.left
+		b.start(b.mount(bootdisk.Slot3)) // it was not committed
+		if u := b.last(); u.Result != "reverted" || u.Reason != "rollback; the machine restarted before a commit: a crash, or the power" {
+			t.Errorf("%+v", u)
+		}
+	}
+	newer, _ := release(t, 6, releaseKey)
+	if err := os.Rename(filepath.Join(newer, manifest.Name), filepath.Join(dir, manifest.Name)); err != nil {
+		t.Fatal(err)
+	}
+	if why := b.held(); why != "" {
+		t.Errorf("the next one is not taken: %s", why)
+	}
+}
+
 // flaky serves a folder, and breaks every connection after some bytes.
 func flaky(dir string, each int64) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -29,6 +29,9 @@ const (
 	byOnce  = "once" // a start by the firmware with other files, which counts for that start alone
 )
 
+// rollback is the note of a trial of what ran before.
+const rollback = "rollback"
+
 // Switch arms a trial of what was uploaded. Nothing that is booted changes by that.
 func (m *Manager) Switch(by client) error {
 	end, err := m.begin("preparing the trial", 0, by)
@@ -116,7 +119,7 @@ func (m *Manager) Rollback(by client) error {
 	if err != nil {
 		return fmt.Errorf("%w: its kernel is gone: %w", ErrNoRollback, err)
 	}
-	return m.arm(record, boot, "rollback", by.name)
+	return m.arm(record, boot, rollback, by.name)
 }
 
 // arm prepares a trial of the other slot. boot is where its boot file system lies, 0 for the one in force.
