@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"sync"
@@ -101,19 +102,23 @@ func (m *machine) Kexec() error {
 	select {} // a real one does not return either
 }
 
-// TestUpdateCommands updates a box and goes back, with everything but the last calls.
-func TestUpdateCommands(t *testing.T) {
-	m := &machine{t: t, state: t.TempDir()}
+// newMachine gives a box that takes what is signed with a key, the flags that lead to it, and a folder for releases, in which sign puts one
+// of a version: from there the box gets releases by itself if pulls is true.
+func newMachine(t *testing.T, key ed25519.PrivateKey, pulls bool) (m *machine, flags []string, release string, sign func(version string, serial uint64, key ed25519.PrivateKey)) {
+	t.Helper()
+	m, release = &machine{t: t, state: t.TempDir()}, t.TempDir()
 	var err error
 	if m.cfg, err = config.Parse("test", []byte(`{"state": "/nowhere"}`)); err != nil {
 		t.Fatal(err)
 	}
-	key := ed25519.NewKeyFromSeed(make([]byte, 32))
 	m.cfg.Update.Key = hex.EncodeToString(key.Public().(ed25519.PublicKey))
+	if pulls {
+		m.cfg.Update.URL = release
+	}
 	if m.store, err = store.Open(filepath.Join(m.state, "db"), store.Options{}); err != nil {
 		t.Fatal(err)
 	}
-	defer m.store.Close()
+	t.Cleanup(func() { _ = m.store.Close() })
 	pw := filepath.Join(m.state, "pw")
 	if err := os.WriteFile(pw, []byte("secret\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -121,10 +126,8 @@ func TestUpdateCommands(t *testing.T) {
 	_, root := testdisk.Loop(t)
 	m.start(root)
 	server := httptest.NewServer(m)
-	defer server.Close()
-	host := strings.TrimPrefix(server.URL, "http://")
+	t.Cleanup(server.Close)
 
-	release := t.TempDir()
 	image := manifest.Image{Instance: runtime.GOARCH, Arch: runtime.GOARCH}
 	for f, name := range map[*manifest.File]string{&image.Root: "v2.squashfs", &image.Boot: "v2.fat", &image.MBR: "v2.mbr"} {
 		b := testdisk.File(t, name)
@@ -134,7 +137,8 @@ func TestUpdateCommands(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	sign := func(version string, serial uint64, key ed25519.PrivateKey) {
+	return m, []string{"--host", strings.TrimPrefix(server.URL, "http://"), "--password-file", pw}, release, func(version string, serial uint64, key ed25519.PrivateKey) {
+		t.Helper()
 		doc, err := manifest.Sign(&manifest.Manifest{Product: manifest.Product, Version: version, Serial: serial, Images: []manifest.Image{image}}, key)
 		if err != nil {
 			t.Fatal(err)
@@ -143,6 +147,13 @@ func TestUpdateCommands(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// TestUpdateCommands updates a box and goes back, with everything but the last calls.
+func TestUpdateCommands(t *testing.T) {
+	key := ed25519.NewKeyFromSeed(make([]byte, 32))
+	m, box, release, sign := newMachine(t, key, false)
+	host := box[1]
 	run := func(wantCode int, want string, args ...string) result {
 		t.Helper()
 		r := kdht(t, append([]string{"update"}, args...)...)
@@ -151,7 +162,6 @@ func TestUpdateCommands(t *testing.T) {
 		}
 		return r
 	}
-	box := []string{"--host", host, "--password-file", pw}
 	with := func(args ...string) []string { return append(args, box...) }
 
 	run(exitUsage, "this machine is no box", "status")
@@ -180,4 +190,50 @@ func TestUpdateCommands(t *testing.T) {
 	if r = run(exitOK, "{", with("status", "--json")...); json.Unmarshal([]byte(r.stdout), &st) != nil || len(st.History) < 3 {
 		t.Errorf("%s", r.stdout)
 	}
+}
+
+// TestPullInReadme has a box look for a release, take it and go back by the commands in the README, and compares what they print.
+func TestPullInReadme(t *testing.T) {
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	match := regexp.MustCompile("(?ms)^```\n(\\$ bin/kdht update check .*?)^```$").FindSubmatch(text)
+	if match == nil {
+		t.Fatal("the README does not show how a release is pulled")
+	}
+	block := string(match[1])
+	key := ed25519.NewKeyFromSeed(make([]byte, 32))
+	m, flags, _, sign := newMachine(t, key, true)
+	m.good = true
+	sign("v2", 2, key)
+	steps := regexp.MustCompile(`(?m)^\$ bin/kdht (.*)$`).Split(block, -1)
+	commands := regexp.MustCompile(`(?m)^\$ bin/kdht (.*)$`).FindAllStringSubmatch(block, -1)
+	seen := make(map[string]bool)
+	for i, c := range commands {
+		words, theirs, ok := strings.Cut(c[1], " --host ")
+		if !ok || theirs != "localhost:8080 --password-file pw.txt" {
+			t.Fatalf("%q is for another box", c[1])
+		}
+		seen[words] = true
+		r := kdht(t, append(strings.Fields(words), flags...)...)
+		if want := strings.TrimPrefix(steps[i+1], "\n"); r.code != exitOK || shape(r.stdout) != shape(want) {
+			t.Errorf("kdht %s: exit code %d, %s\n%s\nwhere the README has\n%s", words, r.code, r.stderr, r.stdout, want)
+		}
+	}
+	for _, words := range []string{"update check", "update apply", "update status", "update rollback"} {
+		if !seen[words] {
+			t.Errorf("the README has no %q", words)
+		}
+	}
+}
+
+// shape is what a command prints without what differs from box to box: times, versions and addresses.
+func shape(text string) string {
+	for pattern, kind := range map[string]string{
+		`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`: "TIME", `\b[0-9a-f]{12}\b|\bv\d+\b`: "VERSION", `\b\d+\.\d+\.\d+\.\d+\b`: "ADDRESS",
+	} {
+		text = regexp.MustCompile(pattern).ReplaceAllString(text, kind)
+	}
+	return text
 }
