@@ -20,8 +20,12 @@ import (
 // TestKernels commits one kernel after the other on disks as they were flashed, with what each kind of machine has in its boot
 // file system: there is always room for the next, and also for one twice as large.
 func TestKernels(t *testing.T) {
+	t.Parallel()
 	for instance, platform := range map[string]bootdisk.Platform{"amd64": bootdisk.BIOS, "arm64": bootdisk.UEFI, "rpi": bootdisk.Firmware} {
-		t.Run(instance, func(t *testing.T) { testKernels(t, instance, platform) })
+		t.Run(instance, func(t *testing.T) {
+			t.Parallel()
+			testKernels(t, instance, platform)
+		})
 	}
 }
 

@@ -15,7 +15,8 @@ import (
 // TestTwoBoxes has two boxes on one LAN, told nothing but that their network is a private one: they find each other, and
 // an item that one of them has is found by who knows the other.
 func TestTwoBoxes(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), tooLong)
 	defer cancel()
 	a := newBox(t, vm.BIOS(), 2<<30)
 	b := a.second("52:54:00:00:00:02")

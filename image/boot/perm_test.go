@@ -11,7 +11,6 @@ import (
 	"regexp"
 	"slices"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -29,6 +28,7 @@ const metaPages = 8 << 10
 // TestPerm has /perm grow at the first boot, and then suffer: what can be mended, what cannot, a damaged store, no room. The
 // box serves each time, and says what happened. Its first boot is with a configuration that has a mistake.
 func TestPerm(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		size int64
 		run  func(ctx context.Context, b *box)
@@ -39,7 +39,7 @@ func TestPerm(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			testenv.NeedTool(t, "e2fsck")
-			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), tooLong)
 			defer cancel()
 			test.run(ctx, newBox(t, vm.BIOS(), test.size))
 		})

@@ -16,6 +16,7 @@ import (
 
 // TestRelease makes the files of a release and compares them with what is said of them, and with the image.
 func TestRelease(t *testing.T) {
+	t.Parallel()
 	img, dir := image(t, "amd64"), t.TempDir()
 	entry, err := pack.Release(img, dir)
 	must(t, err)

@@ -10,6 +10,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"testing"
@@ -25,17 +26,13 @@ import (
 
 // TestUpdate updates boxes: with the stock gok, with what must be refused, with what is no good, and through power cuts.
 func TestUpdate(t *testing.T) {
-	type part struct {
+	t.Parallel()
+	for _, c := range []struct {
 		name string
 		test func(context.Context, *testing.T)
-	}
-	parts := []part{{"cuts", testCuts}, {"program", testBadProgram}, {"machine", testBadMachine}, {"signed", testSigned}, {"gok", testGok}}
-	if os.Getenv("KDHT_CUTS") != "" { // make soak-image: it takes many boots
-		parts = append(parts, part{"firmware", testFirmware})
-	}
-	for _, c := range parts {
+	}{{"cuts", testCuts}, {"firmware", testFirmware}, {"program", testBadProgram}, {"machine", testBadMachine}, {"signed", testSigned}, {"gok", testGok}} {
 		t.Run(c.name, func(t *testing.T) {
-			t.Parallel() // they wait a lot
+			t.Parallel()
 			ctx := t.Context()
 			if end, ok := t.Deadline(); ok { // before all is killed, the machines with it
 				var cancel context.CancelFunc
@@ -47,8 +44,8 @@ func TestUpdate(t *testing.T) {
 	}
 }
 
-// testGok updates an arm64 machine with UEFI, which runs from another kernel than that of the update, with the stock gok, and cuts
-// the power: what was committed stays, with its kernel. Then it goes back, to the kernel of before. At last an update is
+// testGok updates an arm64 machine with UEFI, which runs from another kernel than that of the update, with the stock gok, whose output
+// does not tell the password, and cuts the power: what was committed stays, with its kernel. Then it goes back, to the kernel of before. At last an update is
 // no good.
 func testGok(ctx context.Context, t *testing.T) {
 	b := newBox(t, vm.ARM64(), 2<<30)
@@ -59,7 +56,13 @@ func testGok(ctx context.Context, t *testing.T) {
 	src, err := pack.OpenSource(ctx, ".")
 	must(t, err)
 	n := u.Console.Len()
-	must(t, pack.Update(ctx, src, "arm64", u.forward(), updatePassword, pack.Options{Version: "v2"}, logFile(t, "gok")))
+	var said bytes.Buffer
+	must(t, pack.Update(ctx, src, "arm64", u.forward(), updatePassword, pack.Options{Version: "v2"}, io.MultiWriter(logFile(t, "gok"), &said)))
+	for _, secret := range []string{updatePassword, url.PathEscape(updatePassword), url.QueryEscape(updatePassword)} {
+		if strings.Contains(said.String(), secret) {
+			t.Errorf("gok's output tells the password:\n%s", &said)
+		}
+	}
 	u.runsKernel(ctx, n, maker)
 	u.says(ctx, n, "slot 3 is on trial")
 	u.refuses(ctx, http.MethodPut, "/update/root", []byte("another one"), http.StatusConflict, "on trial")
@@ -154,13 +157,13 @@ func (u *updated) leaves(ctx context.Context) {
 }
 
 // testSigned sends to a box with a release key what is not signed as it should be, what must not even be tried, and what is
-// signed and no good.
+// signed and no good; and it takes a release that is good from where it lies, and goes back.
 func testSigned(ctx context.Context, t *testing.T) {
 	public, private, err := ed25519.GenerateKey(nil)
 	must(t, err)
 	_, other, err := ed25519.GenerateKey(nil)
 	must(t, err)
-	u := newUpdated(ctx, t, `"trial": "1m", "key": "`+hex.EncodeToString(public)+`"`)
+	u := newUpdatedBox(ctx, newBox(t, vm.BIOS(), 2<<30).spoils("xdp"), `"trial": "2m", "key": "`+hex.EncodeToString(public)+`", `+pulling())
 	good := releaseOf(t, image(t, "amd64"))
 	serial := u.runs(ctx, bootdisk.Slot2).Serial + 1
 
@@ -208,8 +211,12 @@ func testSigned(ctx context.Context, t *testing.T) {
 	})
 	u.runs(ctx, bootdisk.Slot2)
 
+	serial++
+	u.publish(sign(t, good, serial, private), image(t, "amd64"))
+	u.pulls(ctx)
+
 	// One that is signed, and has no kernel half where there was one before.
-	r := releaseOf(t, variant(t, "amd64", "xdp", spoilt("xdp")))
+	r := spoilt(t)
 	serial++
 	u.must(ctx, http.MethodPut, "/update/manifest", sign(t, r, serial, private))
 	u.send(ctx, r)
@@ -220,16 +227,22 @@ var errUpload = errors.New("the cable is out")
 
 // testBadProgram has the program of the update fail.
 func testBadProgram(ctx context.Context, t *testing.T) {
-	u := newUpdated(ctx, t, `"trial": "1m"`)
-	u.takesBackSpoilt(ctx, "crash", "does not run")
-	u.takesBackSpoilt(ctx, "hang", "does not run")
-	u.takesBackSpoilt(ctx, "port", "")
+	ways := []string{"crash", "hang", "port"}
+	u := newUpdatedBox(ctx, newBox(t, vm.BIOS(), 2<<30).spoils(ways...), `"trial": "1m"`)
+	for _, way := range ways {
+		reason := "does not run"
+		if way == "port" {
+			reason = ""
+		}
+		u.send(ctx, release{root: spoilt(t).root})
+		u.takesBack(ctx, way, "spoiler: "+way, reason)
+	}
 }
 
-// testBadMachine has the update fail before its program runs.
+// testBadMachine has the update fail before its program runs, or without /perm.
 func testBadMachine(ctx context.Context, t *testing.T) {
-	u := newUpdated(ctx, t, "")
-	u.says(ctx, 0, "found hardware watchdog") // it ends what hangs
+	u := newUpdatedBox(ctx, newBox(t, vm.BIOS().Watched(), 2<<30), `"trial": "1m"`)
+	u.says(ctx, 0, "found hardware watchdog") // it ends what hangs, and no other box has one: a busy host must not be taken for that
 	good := releaseOf(t, image(t, "amd64"))
 	const silent = "a crash, or the power"
 
@@ -243,19 +256,43 @@ func testBadMachine(ctx context.Context, t *testing.T) {
 	_, err := u.disk.WriteAt(noise(1<<20), pack.RootOffset+pack.RootSize) // after all checks
 	must(t, err)
 	u.takesBack(ctx, "a root file system that has become garbage", "Kernel panic", silent)
+
+	u.testNoPerm(ctx, release{root: good.root})
 }
 
-// takesBackSpoilt sends an update with a spoiler.
-func (u *updated) takesBackSpoilt(ctx context.Context, way, reason string) {
+// testNoPerm tears the superblock of /perm between its sectors when a trial begins, as a power cut may: no kernel mounts that. The
+// new version does not mend what belongs to the old one, and is taken back for it; the old one does, and has lost nothing.
+func (u *updated) testNoPerm(ctx context.Context, r release) {
 	u.t.Helper()
-	u.send(ctx, release{root: releaseOf(u.t, variant(u.t, "amd64", way, spoilt(way))).root})
-	u.takesBack(ctx, way, "spoiler: "+way, reason)
+	ctx, cancel := context.WithTimeout(ctx, tooLong)
+	defer cancel()
+	flashed := make([]byte, 512) // the second sector, as it was before /perm grew
+	img, err := os.Open(image(u.t, "amd64").Path)
+	must(u.t, err)
+	defer img.Close()
+	_, err = img.ReadAt(flashed, pack.PermOffset+1536)
+	must(u.t, err)
+
+	u.send(ctx, r)
+	n := u.Console.Len()
+	u.must(ctx, http.MethodPost, "/reboot", nil)
+	u.says(ctx, n, "Starting new kernel")
+	_, err = u.disk.WriteAt(flashed, pack.PermOffset+1536)
+	must(u.t, err)
+	u.says(ctx, n, "slot 3 is on trial: .* within \\d+s")
+	u.says(ctx, n, "not well: .*store: the state is in memory, and was not before")
+	u.says(ctx, n, "the time is up, going back: .*store: the state is in memory")
+	u.says(ctx, n, "The superblock was lost .*wrong checksum.* restored from the copy in block group 1")
+	u.ended(u.runs(ctx, bootdisk.Slot2), "reverted", "a crash, or the power") // a guard without /perm cannot write why
+	u.t.Log("a trial without /perm: taken back, and /perm mended")
 }
 
 // takesBack restarts the box for a trial that is no good, which says something on the console, and waits until the version
 // before runs and has written the reason to the history.
 func (u *updated) takesBack(ctx context.Context, what, says, reason string) {
 	u.t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, tooLong)
+	defer cancel()
 	start, n := time.Now(), u.Console.Len()
 	u.must(ctx, http.MethodPost, "/reboot", nil)
 	u.says(ctx, n, "Starting new kernel")
@@ -267,6 +304,9 @@ func (u *updated) takesBack(ctx context.Context, what, says, reason string) {
 	u.t.Logf("%s: taken back %.0f s after the restart", what, time.Since(start).Seconds())
 }
 
+// release1 is what signed releases are called.
+const release1 = "v1.0.0"
+
 // sign makes the signed manifest of a release.
 func sign(t *testing.T, r release, serial uint64, key ed25519.PrivateKey) []byte {
 	t.Helper()
@@ -275,7 +315,7 @@ func sign(t *testing.T, r release, serial uint64, key ed25519.PrivateKey) []byte
 		return manifest.File{Name: name, Size: int64(len(b)), SHA256: hex.EncodeToString(sum[:])}
 	}
 	doc, err := manifest.Sign(&manifest.Manifest{
-		Product: manifest.Product, Version: "signed", Serial: serial, Created: time.Unix(1700000000, 0),
+		Product: manifest.Product, Version: release1, Serial: serial, Created: time.Unix(1700000000, 0),
 		Images: []manifest.Image{{
 			Instance: "amd64", Arch: "amd64", Kernel: "v0", Root: describe("root", r.root), Boot: describe("boot", r.boot), MBR: describe("mbr", r.mbr),
 		}},

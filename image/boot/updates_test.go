@@ -20,7 +20,8 @@ import (
 	"kdht/image/vm"
 )
 
-const updatePassword = "correct-horse"
+// updatePassword is one that a URL cannot have as it is.
+const updatePassword = "cor/rect%+horse"
 
 // updated is a box that takes updates over the network, and has an item that it must not lose.
 type updated struct {
@@ -32,7 +33,7 @@ type updated struct {
 // newUpdated switches a PC with the image on; settings are those of update in its configuration.
 func newUpdated(ctx context.Context, t *testing.T, settings string) *updated {
 	t.Helper()
-	return newUpdatedBox(ctx, newBox(t, vm.BIOS().Watched(), 2<<30), settings)
+	return newUpdatedBox(ctx, newBox(t, vm.BIOS(), 2<<30), settings)
 }
 
 // newUpdatedBox switches a new box on.

@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -153,6 +155,26 @@ func (v *VM) PowerCut(loss Loss) error {
 
 // Started is when the machine was switched on.
 func (v *VM) Started() time.Time { return v.started }
+
+// CPUTime is how long the machine has been computed so far.
+func (v *VM) CPUTime() (time.Duration, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", v.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	_, after, _ := strings.Cut(string(b), ") ") // behind the name
+	f := strings.Fields(after)
+	if len(f) < 13 {
+		return 0, fmt.Errorf("/proc: %q", b)
+	}
+	user, err := strconv.ParseInt(f[11], 10, 64)
+	if err != nil {
+		return 0, err
+	}
+	system, err := strconv.ParseInt(f[12], 10, 64)
+	const tick = time.Second / 100 // USER_HZ
+	return time.Duration(user+system) * tick, err
+}
 
 // lockedWriter lets the console and the emulator's own messages share a writer.
 type lockedWriter struct {

@@ -1,15 +1,18 @@
-// Command spoiler is a program of a bad update, for the tests of updates; no image that is shipped has it. Its first
-// argument says what it does: crash, hang, panic (of the kernel), port (takes the port of the DHT), xdp (takes the hook of
-// every network interface). With the last two, the rest is a command that it runs afterwards.
+// Command spoiler is a program of a bad update, for the tests of updates; no image that is shipped has it. The file /perm/spoil says,
+// one line for each start of the machine, what it does: crash, hang, port (takes the port of the DHT), xdp (takes the hook of
+// every network interface). With the last two, it then runs the command that its arguments are.
 package main
 
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -17,10 +20,34 @@ import (
 )
 
 func main() {
-	if err := spoil(os.Args[1], os.Args[2:]); err != nil {
+	way, err := next()
+	if err == nil {
+		err = spoil(way, os.Args[1:])
+	}
+	if err != nil {
 		say(err.Error())
 		os.Exit(1)
 	}
+}
+
+// next takes a line from the list, and the same again until the machine restarts.
+func next() (way string, err error) {
+	const list, taken = "/perm/spoil", "/tmp/spoil"
+	if b, err := os.ReadFile(taken); err == nil {
+		return string(b), nil
+	}
+	f, err := os.OpenFile(list, os.O_RDWR, 0)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(f)
+	if err != nil {
+		return "", err
+	}
+	way, rest, _ := strings.Cut(string(b), "\n")
+	_, err = f.WriteAt([]byte(rest), 0)
+	return way, errors.Join(err, f.Truncate(int64(len(rest))), f.Sync(), os.WriteFile(taken, []byte(way), 0o600))
 }
 
 func spoil(what string, command []string) error {
@@ -29,9 +56,9 @@ func spoil(what string, command []string) error {
 	case "crash":
 		return errors.New("spoiler: as it was told")
 	case "hang":
-		select {}
-	case "panic":
-		return os.WriteFile("/proc/sysrq-trigger", []byte("c"), 0)
+		for {
+			time.Sleep(time.Hour) // an empty select would be a crash: the runtime knows a deadlock
+		}
 	case "port":
 		for _, network := range []string{"udp4", "udp6"} {
 			conn, err := net.ListenPacket(network, ":6881")
