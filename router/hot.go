@@ -342,7 +342,7 @@ func (n *Node) heatItem(key ID) {
 		switch {
 		case !n.holds(key):
 			hot.For = bpf.Recursive
-		case it.Mutable && !n.nearest(key): // others may have a newer version
+		case it.Mutable && !n.nearest(key, bucketSize/2): // others may have a newer version
 			hot.For = bpf.Plain
 		}
 		e.large = hot.Large()
@@ -376,7 +376,7 @@ func (n *Node) heatPeers(key ID) {
 	}
 	n.heat(key, e, func() error {
 		hot := bpf.HotPeers{IPv4: lists[IPv4], IPv6: lists[IPv6]}
-		if !n.nearest(key) { // others may know more
+		if !n.nearest(key, bucketSize) { // others may know more
 			hot.For = bpf.Plain
 		}
 		e.large = hot.Large()

@@ -177,7 +177,7 @@ func (r *responder) answerHeldItem(p *Packet) bool {
 		return false
 	}
 	it, err := r.n.store.Item(r.m.Target)
-	if err != nil || it.Mutable && !r.n.nearest(r.m.Target) {
+	if err != nil || it.Mutable && !r.n.nearest(r.m.Target, bucketSize/2) {
 		return false
 	}
 	r.n.hot.ask(r.m.Target, false, r.now)
@@ -187,19 +187,19 @@ func (r *responder) answerHeldItem(p *Packet) bool {
 // answerHeldPeers answers a get_peers from the store, if there are peers and others would look for them here too: else they
 // may be but a few of those that there are.
 func (r *responder) answerHeldPeers(p *Packet) bool {
-	return r.n.holds(r.m.InfoHash) && r.n.nearest(r.m.InfoHash) && r.composePeers(p) && len(r.reply.m.Values) > 0 && r.send(p)
+	return r.n.holds(r.m.InfoHash) && r.n.nearest(r.m.InfoHash, bucketSize) && r.composePeers(p) && len(r.reply.m.Values) > 0 && r.send(p)
 }
 
 // nearest reports whether this node is one of the k closest to a target that it knows, in one of its families: then
-// others look here too.
-func (n *Node) nearest(target ID) bool {
+// others look here too, all the more surely the smaller k, for there may be closer ones that it does not know.
+func (n *Node) nearest(target ID, k int) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, t := range n.tables {
 		if t == nil {
 			continue
 		}
-		if c := t.Closest(target, bucketSize); len(c) < bucketSize || Closer(target, t.Self(), c[bucketSize-1].ID) {
+		if c := t.Closest(target, k); len(c) < k || Closer(target, t.Self(), c[k-1].ID) {
 			return true
 		}
 	}
