@@ -67,8 +67,11 @@ func (l *lookup) itemResult(found *Item, copies int, local bool) (*ItemResult, e
 		}
 		return r, ErrNotFound
 	}
-	if l.options.cached && !local { // what is stored here needs no other place
-		found = l.n.recursor.cache.add(found, l.n.localItem, time.Now())
+	switch cache := l.n.recursor.cache; {
+	case l.options.cached && !local: // what is stored here needs no other place
+		found = cache.add(found, l.n.localItem, time.Now())
+	default:
+		found = cache.newest(found, l.n.localItem)
 	}
 	r.Item, r.Copies, r.Local = *found, copies, local
 	return r, nil
@@ -199,7 +202,7 @@ func conflict(current *Item, next Item, cas *int64) error {
 }
 
 // putItem stores an item after the lookup of its target, for a client or, if that is the zero Addr, for ourselves.
-func (l *lookup) putItem(ctx context.Context, it Item, cas *int64, client netip.Addr) (*StoreResult, error) {
+func (l *lookup) putItem(ctx context.Context, it Item, cas *int64, client netip.Addr) (res *StoreResult, err error) {
 	m := krpc.Message{Method: krpc.MethodPut, V: it.V}
 	if it.Mutable {
 		m.K, m.Sig, m.Salt, m.Seq, m.HasSeq = it.K[:], it.Sig[:], it.Salt, it.Seq, true
@@ -210,8 +213,7 @@ func (l *lookup) putItem(ctx context.Context, it Item, cas *int64, client netip.
 			m.CAS, m.HasCAS = *cas, true
 		}
 	}
-	defer l.n.forgetItem(it.Target) // where it is not kept here, an older version may be known from a lookup
-	defer l.n.recursor.cache.forget(it.Target)
+	defer func() { l.n.afterPut(it, err == nil && !l.options.keep) }()
 	local := func(own bool) error {
 		return l.n.keepItem(&store.Item{
 			Target: it.Target, V: it.V, Mutable: it.Mutable, K: it.K, Salt: it.Salt, Seq: it.Seq, Sig: it.Sig, Own: own,
@@ -225,4 +227,14 @@ func (l *lookup) putItem(ctx context.Context, it Item, cas *int64, client netip.
 	}
 	once := sync.OnceValue(func() error { return local(false) }) // not again for the other family
 	return l.write(ctx, m, func(Family) error { return once() })
+}
+
+// afterPut ends that an older version of an item is given to anybody, before its put is acknowledged: where it is not stored here,
+// one may be known from a lookup, and one that is under way may find it still.
+func (n *Node) afterPut(it Item, stored bool) {
+	n.recursor.cache.forget(it.Target)
+	if stored && it.Mutable {
+		n.recursor.cache.outdate(it, time.Now())
+	}
+	n.forgetItem(it.Target)
 }

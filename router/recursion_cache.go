@@ -14,6 +14,8 @@ const (
 	cacheTTL   = 30 * time.Second
 	// cacheImmutable is how long an immutable item is served, which cannot change.
 	cacheImmutable = 2 * time.Hour
+	// cacheBound is how long what was put elsewhere is known: longer than lookups usually take.
+	cacheBound = time.Minute
 	// cacheOverhead is what an item costs beside its value and salt, about.
 	cacheOverhead = 400
 )
@@ -33,6 +35,8 @@ type itemCache struct {
 type cachedItem struct {
 	item    *Item
 	expires time.Time
+	// bound says that it is not served: it was put elsewhere, and tells lookups that were under way then what is too old.
+	bound bool
 }
 
 func (c *cachedItem) cost() int64 { return int64(len(c.item.V) + len(c.item.Salt) + cacheOverhead) }
@@ -54,6 +58,9 @@ func (c *itemCache) get(target ID, now time.Time) *Item {
 		c.remove(e)
 		return nil
 	}
+	if x.bound {
+		return nil
+	}
 	c.order.MoveToFront(e)
 	return x.item
 }
@@ -69,6 +76,37 @@ func (c *itemCache) add(it *Item, stored func(ID) *Item, now time.Time) *Item {
 		}
 	}
 	return c.put(it, now)
+}
+
+// newest returns the newest version of an item that is known here, as add does, and keeps nothing.
+func (c *itemCache) newest(it *Item, stored func(ID) *Item) *Item {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !it.Mutable {
+		return it
+	}
+	if s := stored(it.Target); s != nil && s.Mutable && s.Seq > it.Seq {
+		it = s
+	}
+	if e := c.of[it.Target]; e != nil && e.Value.(*cachedItem).item.Seq > it.Seq {
+		it = e.Value.(*cachedItem).item
+	}
+	return it
+}
+
+// outdate ends that older versions of a mutable item are kept, which was put elsewhere. Those who ask from now on get what there
+// is then.
+func (c *itemCache) outdate(it Item, now time.Time) {
+	it.V, it.Salt = slices.Clone(it.V), slices.Clone(it.Salt)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e := c.of[it.Target]; e != nil {
+		if e.Value.(*cachedItem).item.Seq >= it.Seq {
+			return
+		}
+		c.remove(e)
+	}
+	c.keep(&cachedItem{item: &it, expires: now.Add(cacheBound), bound: true})
 }
 
 // supersede replaces an item that is kept by the version that was just stored, whose memory is somebody else's.
@@ -99,20 +137,24 @@ func (c *itemCache) put(it *Item, now time.Time) *Item {
 		x.expires = now.Add(c.ttl)
 	}
 	if e := c.of[it.Target]; e != nil {
-		if old := e.Value.(*cachedItem); it.Mutable && old.item.Seq > it.Seq && now.Before(old.expires) {
-			return old.item
+		if old := e.Value.(*cachedItem); it.Mutable && old.item.Seq > it.Seq {
+			return old.item // even if it is to be looked up again
 		}
 		c.remove(e)
 	}
-	c.of[it.Target] = c.order.PushFront(x)
-	c.bytes += x.cost()
-	for c.bytes > c.limit && c.order.Len() > 0 {
-		c.remove(c.order.Back())
-	}
+	c.keep(x)
 	if c.hot != nil {
 		c.hot.offer(it, x.expires)
 	}
 	return it
+}
+
+func (c *itemCache) keep(x *cachedItem) {
+	c.of[x.item.Target] = c.order.PushFront(x)
+	c.bytes += x.cost()
+	for c.bytes > c.limit && c.order.Len() > 0 {
+		c.remove(c.order.Back())
+	}
 }
 
 func (c *itemCache) remove(e *list.Element) {

@@ -1,0 +1,108 @@
+package router_test
+
+import (
+	"crypto/ed25519"
+	"testing"
+	"time"
+
+	"kdht/router"
+	"kdht/router/krpc"
+)
+
+// farItem puts a mutable item at the nodes of a fleet, none of which is n, and returns it with its key.
+func farItem(t *testing.T, n *simNode, by *simNode) (ed25519.PrivateKey, router.Item) {
+	t.Helper()
+	for i := byte(0); ; i++ {
+		key := ed25519.NewKeyFromSeed(append(make([]byte, 31), i))
+		it := signedItem(key, "", "3:one", 1)
+		if _, err := by.PutMutable(t.Context(), it, nil); err != nil {
+			t.Fatal(err)
+		}
+		if !n.store.Holds(it.Target) {
+			return key, it
+		}
+	}
+}
+
+// Once a put was acknowledged by a node, it gives nobody the version before, whatever a lookup that was under way meanwhile has found:
+// neither those that waited for that lookup nor those that ask afterwards.
+func TestNothingOldAfterPut(t *testing.T) {
+	gets := map[string]func(*rdClient, *simNode, router.Item) <-chan int64{
+		"recursive": func(c *rdClient, _ *simNode, it router.Item) <-chan int64 {
+			q := getItem(it.Target)
+			q.Recursive = true
+			c.send(c.datagram(q))
+			got := make(chan int64, 1)
+			go func() {
+				r, _ := c.receive(answerTime)
+				if r == nil {
+					r = new(krpc.Message)
+				}
+				got <- r.Seq
+			}()
+			return got
+		},
+		"of a program, kept": func(c *rdClient, n *simNode, it router.Item) <-chan int64 {
+			return programGet(c.t, n, it, router.Cached())
+		},
+		"of a program": func(c *rdClient, n *simNode, it router.Item) <-chan int64 { return programGet(c.t, n, it) },
+	}
+	for name, get := range gets {
+		t.Run(name, func(t *testing.T) {
+			sim(t, func(t *testing.T, s *simNet) {
+				n, _, _, _, fleet := resumable(t, s)
+				key, one := farItem(t, n, fleet[0])
+				c := s.client(t, clientAddr(router.IPv4, 0), n.addr)
+				const fast, slow = time.Millisecond, 100 * time.Millisecond
+				set := func(d time.Duration) { s.setLatency(d, d+1) }
+				var under <-chan int64
+				_, err := n.UpdateMutable(t.Context(), one.K, nil, func(*router.Item) (router.Item, *int64, error) {
+					// A lookup is answered with the present version, but the answers are long on their way.
+					set(fast)
+					under = get(c, n, one)
+					time.Sleep(fast + fast/2)
+					set(slow)
+					time.Sleep(fast)
+					set(fast)
+					return signedItem(key, "", "3:two", 2), nil, nil
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				select {
+				case seq := <-under:
+					t.Fatalf("the get ended before the put, with seq %d", seq)
+				default:
+				}
+				if r := s.client(t, clientAddr(router.IPv4, 1), n.addr).ask(getItem(one.Target)); r.Seq != 2 {
+					t.Errorf("after the put, while the get is under way: %s", brief(r))
+				}
+				if seq := <-under; seq != 2 {
+					t.Errorf("the get that was under way: seq %d", seq)
+				}
+				if r := c.ask(getItem(one.Target)); r.Seq != 2 {
+					t.Errorf("after the put: %s", brief(r))
+				}
+				if n.store.Holds(one.Target) {
+					t.Error("the node holds the item itself")
+				}
+				stopAll(fleet)
+			})
+		})
+	}
+}
+
+// programGet is a get by a program on the machine.
+func programGet(t *testing.T, n *simNode, it router.Item, opts ...router.Option) <-chan int64 {
+	got := make(chan int64, 1)
+	go func() {
+		r, err := n.GetMutable(t.Context(), it.K, it.Salt, opts...)
+		if err != nil {
+			t.Error(err)
+			got <- 0
+			return
+		}
+		got <- r.Item.Seq
+	}()
+	return got
+}
