@@ -25,6 +25,7 @@ type box struct {
 	dir     string
 	mac     string
 	nic     vm.NIC
+	cpus    int // the emulator computes in one thread: a second one makes a machine slower, and its start less sure
 	boots   int
 	stayOff bool // when it restarts
 
@@ -36,7 +37,7 @@ type box struct {
 func newBox(t *testing.T, m vm.Machine, size int64) *box {
 	t.Helper()
 	need(t, m)
-	b := &box{t: t, machine: m, dir: t.TempDir(), mac: "52:54:00:00:00:01"}
+	b := &box{t: t, machine: m, dir: t.TempDir(), mac: "52:54:00:00:00:01", cpus: 1}
 	var err error
 	b.disk, err = vm.NewDisk(filepath.Join(b.dir, "disk.img"), image(t, m.Instance).Path, size)
 	must(t, err)
@@ -60,7 +61,7 @@ func (b *box) on(ctx context.Context) status.Report {
 	b.boots++
 	var err error
 	b.VM, err = vm.Start(ctx, vm.Config{
-		Machine: b.machine, Disk: b.disk, NICs: []vm.NIC{b.nic}, Log: logFile(b.t, fmt.Sprintf("boot%d", b.boots)),
+		Machine: b.machine, CPUs: b.cpus, Disk: b.disk, NICs: []vm.NIC{b.nic}, Log: logFile(b.t, fmt.Sprintf("boot%d", b.boots)),
 		StayOff: b.stayOff,
 	})
 	must(b.t, err)

@@ -130,7 +130,7 @@ func (c *card) on(ctx context.Context) (r status.Report) {
 	c.t.Helper()
 	c.boots++
 	var err error
-	c.VM, err = vm.Start(ctx, vm.Config{Machine: c.machine, Disk: c.disk, NICs: []vm.NIC{c.nic}, Log: logFile(c.t, fmt.Sprint(c.boots))})
+	c.VM, err = vm.Start(ctx, vm.Config{Machine: c.machine, CPUs: 1, Disk: c.disk, NICs: []vm.NIC{c.nic}, Log: logFile(c.t, fmt.Sprint(c.boots))})
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -24,7 +24,7 @@ func TestTwoBoxes(t *testing.T) {
 	for _, x := range boxes {
 		x.card().put("kdht.hujson", `{"network": "private"}`)
 		var err error
-		x.VM, err = vm.Start(ctx, vm.Config{Machine: x.machine, Disk: x.disk, NICs: []vm.NIC{x.nic}, Log: logFile(t, x.mac[15:])})
+		x.VM, err = vm.Start(ctx, vm.Config{Machine: x.machine, CPUs: x.cpus, Disk: x.disk, NICs: []vm.NIC{x.nic}, Log: logFile(t, x.mac[15:])})
 		must(t, err)
 	}
 	for _, x := range boxes {
@@ -54,7 +54,7 @@ func TestTwoBoxes(t *testing.T) {
 // second makes another box, on the LAN of the first.
 func (b *box) second(mac string) *box {
 	b.t.Helper()
-	o := &box{t: b.t, machine: b.machine, lan: b.lan, dir: b.t.TempDir(), mac: mac}
+	o := &box{t: b.t, machine: b.machine, lan: b.lan, dir: b.t.TempDir(), mac: mac, cpus: b.cpus}
 	var err error
 	o.disk, err = vm.NewDisk(filepath.Join(o.dir, "disk.img"), image(b.t, b.machine.Instance).Path, b.disk.Size())
 	must(b.t, err)
