@@ -236,5 +236,6 @@ func (n *Node) afterPut(it Item, stored bool) {
 	if stored && it.Mutable {
 		n.recursor.cache.outdate(it, time.Now())
 	}
+	n.recursor.outdate(it.Target)
 	n.forgetItem(it.Target)
 }

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"maps"
 	"net/netip"
 	"time"
 
@@ -34,6 +35,7 @@ type answers struct {
 type answer struct {
 	datagram []byte
 	at       time.Time
+	target   ID // that a get or find_node asked for
 }
 
 func newAnswers() answers { return answers{of: make(map[answerKey]answer)} }
@@ -55,11 +57,19 @@ func (a *answers) find(j *job, key recursionKey, now time.Time) []byte {
 func (a *answers) add(j *job, key recursionKey, b []byte, now time.Time) {
 	k := answerKeyOf(j, key)
 	if _, known := a.of[k]; known {
-		a.of[k] = answer{b, now} // its place in the ring is that of before
+		a.of[k] = answer{b, now, j.m.Target} // its place in the ring is that of before
 		return
 	}
 	delete(a.of, a.ring[a.next])
 	a.ring[a.next] = k
-	a.of[k] = answer{b, now}
+	a.of[k] = answer{b, now, j.m.Target}
 	a.next = (a.next + 1) % maxAnswers
+}
+
+// outdate drops the answers to gets of an item, because there is a newer version: whoever asks again under the same transaction ID
+// may have heard of it.
+func (rs *recursor) outdate(target ID) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	maps.DeleteFunc(rs.given.of, func(_ answerKey, a answer) bool { return a.target == target })
 }

@@ -92,6 +92,26 @@ func TestNothingOldAfterPut(t *testing.T) {
 	}
 }
 
+// A client that asks again under the same transaction ID, which is that of its next query rather than of one sent again, gets what
+// there is after a put, not the answer of before.
+func TestAnswersAreNotRepeatedAfterPut(t *testing.T) {
+	sim(t, func(t *testing.T, s *simNet) {
+		n, _, _, _, fleet := resumable(t, s)
+		key, one := farItem(t, n, fleet[0])
+		c := s.client(t, clientAddr(router.IPv4, 0), n.addr)
+		for _, it := range []router.Item{one, signedItem(key, "", "3:two", 2), signedItem(key, "", "5:three", 3)} {
+			if _, err := n.PutMutable(t.Context(), it, nil); err != nil {
+				t.Fatal(err)
+			}
+			c.n = 0
+			if r := c.ask(getItem(it.Target)); r.Seq != it.Seq {
+				t.Errorf("after seq %d: %s", it.Seq, brief(r))
+			}
+		}
+		stopAll(fleet)
+	})
+}
+
 // programGet is a get by a program on the machine.
 func programGet(t *testing.T, n *simNode, it router.Item, opts ...router.Option) <-chan int64 {
 	got := make(chan int64, 1)

@@ -143,6 +143,7 @@ func (n *Node) keepItem(it *store.Item, cas *int64, from netip.Addr) error {
 	}
 	n.hold(it.Target)
 	n.recursor.cache.supersede(it, time.Now())
+	n.recursor.outdate(it.Target)
 	return nil
 }
 
