@@ -17,12 +17,17 @@ func (p *Program) SetLimits(c limit.Config) error {
 		return err
 	}
 	defer p.mu.Unlock()
-	want := map[kdhtPrefix]bool{}
+	want := map[kdhtPrefix]uint8{}
 	for _, e := range c.Exempt {
 		if !e.IsValid() {
 			return fmt.Errorf("%w: %v is no prefix", ErrLimits, e)
 		}
-		want[exemptKey(e)] = true
+		if coversIPv4(e) {
+			want[exemptKey(allIPv4)] = 0
+		}
+	}
+	for _, e := range c.Exempt {
+		want[exemptKey(e)] = 1
 	}
 	if max := int(p.objs.Exempt.MaxEntries()); len(want) > max {
 		return fmt.Errorf("%w: %d exempt prefixes are more than %d", ErrLimits, len(want), max)
@@ -32,7 +37,7 @@ func (p *Program) SetLimits(c limit.Config) error {
 	var value uint8
 	it := p.objs.Exempt.Iterate()
 	for it.Next(&key, &value) {
-		if !want[key] {
+		if _, ok := want[key]; !ok {
 			gone = append(gone, key)
 		}
 	}
@@ -44,8 +49,8 @@ func (p *Program) SetLimits(c limit.Config) error {
 			return classify("remove an exempt prefix", err)
 		}
 	}
-	for k := range want {
-		if err := p.objs.Exempt.Put(k, uint8(1)); err != nil {
+	for k, yes := range want {
+		if err := p.objs.Exempt.Put(k, yes); err != nil {
 			return classify("add an exempt prefix", err)
 		}
 	}
@@ -53,6 +58,16 @@ func (p *Program) SetLimits(c limit.Config) error {
 	s.Interval, s.Window, s.GrowthCost, s.UnprovenCost = params.Interval, params.Window, params.GrowthCost, params.UnprovenCost
 	s.Cookie = siphashState(c.Secret)
 	return p.putSettings()
+}
+
+// allIPv4 is every IPv4 address.
+var allIPv4 = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+
+// coversIPv4 reports whether a prefix of IPv6 addresses holds the IPv4-mapped ones, as ::/0 does. IPv4 addresses are not meant by it,
+// but in the tables of prefixes they have that form.
+func coversIPv4(p netip.Prefix) bool {
+	mapped := netip.AddrFrom16(netip.IPv4Unspecified().As16())
+	return !p.Addr().Is4() && p.Bits() < 96 && p.Contains(mapped)
 }
 
 // exemptKey lays out a prefix as the C code looks for addresses, in IPv4-mapped form.

@@ -87,6 +87,36 @@ func TestSourceLimit(t *testing.T) {
 	expect(t, p, "limited", "one too many", queryTo(node4, at("198.18.1.3"), short).frame(t))
 }
 
+// A prefix of all IPv6 addresses says nothing about IPv4 ones: neither are they exempt from limits by it, nor may they ask for recursion.
+func TestIPv6PrefixesAreNotForIPv4(t *testing.T) {
+	v4, v6 := netip.MustParseAddrPort("198.18.1.1:6881"), netip.MustParseAddrPort("[2001:db8:0:3::1]:6881")
+	for _, prefix := range []string{"::/0", "::/80"} {
+		all := netip.MustParsePrefix(prefix)
+		c := oneEach
+		c.Exempt = []netip.Prefix{all}
+		p, _ := limited(t, c)
+		for _, e := range []struct{ to, from netip.AddrPort }{{node4, v4}, {node6, v6}} {
+			outcome := "limited"
+			if all.Contains(e.from.Addr()) {
+				outcome = "answered/ping"
+			}
+			for range 5 {
+				expect(t, p, "answered/ping", "within the burst", queryTo(e.to, e.from, []byte(ping)).frame(t))
+			}
+			expect(t, p, outcome, prefix, queryTo(e.to, e.from, []byte(ping)).frame(t))
+		}
+		p, _ = limited(t, limit.Config{})
+		must(t, p.SetClients([]netip.Prefix{all}))
+		must(t, p.AllowRecursion(time.Hour, true))
+		expect(t, p, "answered/find_node", prefix, queryTo(node4, v4, rdQuery("find_node", "aa", id{})).frame(t))
+		c.Exempt = append(c.Exempt, netip.MustParsePrefix("198.18.0.0/15"))
+		must(t, p.SetLimits(c))
+		for range 20 {
+			expect(t, p, "answered/ping", "named", queryTo(node4, v4, []byte(ping)).frame(t))
+		}
+	}
+}
+
 // TestSourceTable gives both halves the same sets of sources, the same time and the same datagram: verdict and set afterwards
 // must be the same.
 func TestSourceTable(t *testing.T) {

@@ -57,6 +57,7 @@ var methods = map[uint8]string{2: "find_node", 3: "get_peers", 4: "get"} // enum
 // like any other. IPv4-mapped prefixes count as IPv4. None: nobody's.
 func (p *Program) SetClients(prefixes []netip.Prefix) error {
 	want := map[kdhtRouteKey]uint32{}
+	want[prefixKey(allIPv4)] = 0 // unless they are named: ::/0 does not mean them, but has their IPv4-mapped form
 	for _, prefix := range prefixes {
 		want[prefixKey(prefix)] = 1
 	}

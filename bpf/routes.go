@@ -37,7 +37,7 @@ type Neighbour struct {
 func (p *Program) SetRoutes(routes []Route) error {
 	want := map[kdhtRouteKey]kdhtRoute{}
 	// The IPv4 routes are among the IPv6 ones, as those of a prefix that must not fall to IPv6's default route.
-	want[prefixKey(netip.PrefixFrom(netip.IPv4Unspecified(), 0))] = kdhtRoute{}
+	want[prefixKey(allIPv4)] = kdhtRoute{}
 	for _, r := range routes {
 		out := kdhtRoute{}
 		if r.Ifindex > 0 {

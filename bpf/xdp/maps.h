@@ -306,7 +306,7 @@ struct prefix {
 	u8 addr[16];
 };
 
-/* Sources without limits. */
+/* Sources without limits. A value of 0 takes a prefix out of a shorter one. */
 struct {
 	MAP_UINT(type, MAP_LPM_TRIE);
 	MAP_UINT(max_entries, 1024);

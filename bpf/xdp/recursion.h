@@ -98,7 +98,7 @@ struct route_key {
 	u32 addr[4];
 };
 
-/* Who gets recursion. */
+/* Who gets recursion. A value of 0 takes a prefix out of a shorter one. */
 struct {
 	MAP_UINT(type, MAP_LPM_TRIE);
 	MAP_UINT(max_entries, 1024);
