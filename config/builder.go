@@ -72,7 +72,7 @@ func (b *Builder) Parse(name string, data []byte) error {
 }
 
 // Set sets one key by its dotted name, overriding the file. The origin, usually the flag, is for messages. Lists take
-// any number of values, all other kinds one. The error is of type [Errors].
+// any number of values; to all other kinds, several are one with commas. The error is of type [Errors].
 func (b *Builder) Set(origin, name string, values ...string) error {
 	k := keyNamed(name)
 	if k == nil {

@@ -230,7 +230,7 @@ func TestFlagsOverrideTheFile(t *testing.T) {
 	}
 	for _, f := range [][]string{
 		{"listen", "127.0.0.1:1", "[::1]:2"}, {"http", ":9"}, {"bootstrap", "none"}, {"store.maxItems", "70"},
-		{"store.maxBytes", "1 GiB"}, {"table.save", "2m"}, {"log.level", "warn"}, {"state", "12"}, {"limits.queriesPerNode", "1.5"},
+		{"store.maxBytes", "1 GiB"}, {"table.save", "2m"}, {"log.level", "warn"}, {"state", "a", "b"}, {"limits.queriesPerNode", "1.5"},
 	} {
 		if err := b.Set("--"+f[0], f[0], f[1:]...); err != nil {
 			t.Fatal(err)
@@ -242,7 +242,7 @@ func TestFlagsOverrideTheFile(t *testing.T) {
 	}
 	want := everythingParsed()
 	want.Listen = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:1"), netip.MustParseAddrPort("[::1]:2")}
-	want.HTTP, want.Bootstrap, want.State, want.Log.Level = ":9", nil, "12", slog.LevelWarn
+	want.HTTP, want.Bootstrap, want.State, want.Log.Level = ":9", nil, "a,b", slog.LevelWarn
 	want.Store.MaxItems, want.Store.MaxBytes, want.Table.Save, want.Limits.QueriesPerNode = 70, 1<<30, 2*time.Minute, 1.5
 	if diff := cmp.Diff(want, got, equate); diff != "" {
 		t.Error(diff)

@@ -69,14 +69,14 @@ func str(v hujson.Value, want, example string) (string, *fault) {
 // quote writes a string as in the file.
 func quote(s string) string { return string(hujson.String(s)) }
 
-// stringValue is the value of a flag of a kind that is written as a string.
+// stringValue is the value of a flag of a kind that is written as a string. Flags are parted at commas, which are its own.
 func stringValue(words []string) hujson.Value {
-	return hujson.Value{Value: hujson.String(strings.Join(words, " "))}
+	return hujson.Value{Value: hujson.String(strings.Join(words, ","))}
 }
 
 // numberValue is the value of a flag of a kind that is written as a number, or as a string when it is none.
 func numberValue(words []string) hujson.Value {
-	s := strings.Join(words, " ")
+	s := strings.Join(words, ",")
 	if v, err := hujson.Parse([]byte(s)); err == nil && v.Value.Kind() == '0' {
 		return hujson.Value{Value: v.Value}
 	}
