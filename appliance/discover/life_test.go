@@ -170,7 +170,7 @@ func TestOff(t *testing.T) {
 		return len(n) == 1 && fmt.Sprint(n[0].Addresses) == "[[2001:db8:7::3]:6881]"
 	})
 	until(t, "the other serves", func() bool { return public.status().Ready })
-	if s := public.status(); fmt.Sprint(s.Sections) != "[{Nodes on this LAN [{Discovery off, as this is no private network}]}]" {
+	if s := public.status(); !strings.Contains(fmt.Sprint(s.Sections), "{Nodes on this LAN [{Discovery off, as this is no private network}]}") {
 		t.Errorf("sections are %v", s.Sections)
 	}
 	if groups, err := public.ns.Output("cat", "/proc/net/igmp"); err != nil || len(groups) == 0 || strings.Contains(string(groups), "FB0000E0") {

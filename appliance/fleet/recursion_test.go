@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -12,6 +13,7 @@ import (
 
 	"kdht/appliance/fleet"
 	"kdht/bpf/testenv"
+	"kdht/router"
 	"kdht/router/krpc"
 )
 
@@ -75,10 +77,15 @@ func TestRecursion(t *testing.T) {
 
 	// What the kernel half asks, then, may say nothing: user space takes over.
 	t.Run("a third of the nodes gone", func(t *testing.T) {
-		for i := range nodes / 3 {
-			must(t, f.Nodes[i*3+1].Host.NS.IP("link", "set", "eth0", "down"))
-		}
 		node := f.Nodes[nodes-1]
+		gone, ids := map[*fleet.Node]bool{}, idsOf(ctx, t, f.Nodes)
+		for target := range known[0] {
+			// Those that the node asks first for what it has not.
+			if order := byDistance(ids, target); len(gone) < nodes/3 && slices.Index(order, node) >= 8 && !gone[order[0]] {
+				gone[order[0]] = true
+				must(t, order[0].Host.NS.IP("link", "set", "eth0", "down"))
+			}
+		}
 		c := newPlainClient(t, host, false)
 		longest := time.Duration(0)
 		for target, v := range known[0] {
@@ -97,6 +104,33 @@ func TestRecursion(t *testing.T) {
 		if now["late"] == 0 {
 			t.Error("nothing was late, so nothing was taken over")
 		}
+	})
+}
+
+// idsOf returns the IPv4 IDs of nodes.
+func idsOf(ctx context.Context, t *testing.T, nodes []*fleet.Node) map[*fleet.Node]krpc.ID {
+	t.Helper()
+	ids := map[*fleet.Node]krpc.ID{}
+	for _, n := range nodes {
+		r, err := n.Status(ctx)
+		must(t, err)
+		for _, family := range r.Families {
+			if family.Family == router.IPv4.String() {
+				ids[n], err = krpc.ParseID(family.ID)
+				must(t, err)
+			}
+		}
+	}
+	return ids
+}
+
+// byDistance returns nodes in the order of their IDs' distance to a target.
+func byDistance(ids map[*fleet.Node]krpc.ID, target krpc.ID) []*fleet.Node {
+	return slices.SortedFunc(maps.Keys(ids), func(a, b *fleet.Node) int {
+		if router.Closer(target, ids[a], ids[b]) {
+			return -1
+		}
+		return 1
 	})
 }
 
