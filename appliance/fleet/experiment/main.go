@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 	"time"
 
@@ -65,11 +64,6 @@ func start(ctx context.Context, o options) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	if o.Binary != "" {
-		if o.Binary, err = filepath.Abs(o.Binary); err != nil {
-			return err
-		}
-	}
 	r, err := run(ctx, o, dir, newProgress(os.Stderr))
 	if err != nil {
 		return err
