@@ -8,13 +8,13 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// A suspect is a database in which a transaction failed.
+// A suspect is a database in which a transaction failed, or lacked what must be there.
 type suspect struct {
 	db  *bbolt.DB
 	err error
 }
 
-// suspect has the writer inspect the file after a reader's transaction failed.
+// suspect has the writer inspect the file before it writes again.
 func (s *Store) suspect(db *bbolt.DB, err error) {
 	q := &s.queue
 	q.mu.Lock()
@@ -32,8 +32,8 @@ func (q *queue) takeSuspect() *suspect {
 }
 
 // inspect decides what ErrDamaged from a transaction means. If the file is damaged, a
-// new one is begun; if it is sound, the failure is a programming error, which must not
-// cost anybody data.
+// new one is begun; if it is sound, a single record was lost, or the failure is a
+// programming error: neither may cost more data.
 func (s *Store) inspect(db *bbolt.DB, cause error) {
 	if s.db.Load() != db {
 		return // a new file was begun meanwhile
@@ -46,7 +46,7 @@ func (s *Store) inspect(db *bbolt.DB, cause error) {
 	if f := (*fault)(nil); errors.As(cause, &f) {
 		stack = f.stack
 	}
-	s.log.Error("store: transaction failed though the file is sound", "error", cause, "stack", string(stack))
+	s.log.Error("store: the file seemed damaged and is sound", "error", cause, "stack", string(stack))
 	if err := guarded(func() error { return s.load(db) }); err != nil {
 		_ = s.renew(db, err)
 	}

@@ -112,7 +112,13 @@ func useChecked(t testing.TB, file []byte, items []*store.Item, limit time.Durat
 	works("nodes", func() error { return s.SaveNodes(nil) })
 	works("expire", func() error { _, err := s.Expire(c.Now().Add(24 * time.Hour)); return err })
 	works("put again", func() error { return s.PutItem(it, nil, addr4(1)) })
-	if got, err := s.Item(it.Target); err != nil || !bytes.Equal(got.V, it.V) {
+	got, err := s.Item(it.Target)
+	if limit > 0 && errors.Is(err, store.ErrNotFound) {
+		// Lost in a page that Open did not check: that costs one write, too.
+		must(t, s.PutItem(it, nil, addr4(1)))
+		got, err = s.Item(it.Target)
+	}
+	if err != nil || !bytes.Equal(got.V, it.V) {
 		t.Fatalf("the store does not work: %v", err)
 	}
 	to, why := s.SetAside()
