@@ -66,7 +66,10 @@ func (c *vmCmd) Run(ctx context.Context) error {
 	config := vm.Config{Machine: machine, Disk: disk, MemoryMiB: c.Memory, Log: os.Stdout, NICs: []vm.NIC{vm.User(
 		vm.Forward{Network: "tcp", Host: c.HTTP, Guest: 80}, vm.Forward{Network: "udp", Host: c.DHT, Guest: 6881})}}
 	if !c.Emulate {
-		config.Accel = machine.Accel()
+		config.Accel = machine.Accel(ctx)
+	}
+	if config.Accel != vm.KVM {
+		fmt.Fprintln(os.Stderr, "without KVM the machine is emulated: it takes ten times as long for everything")
 	}
 	fmt.Fprintf(os.Stderr, "%s on %s: status page http://localhost:%d, DHT node 127.0.0.1:%d; Ctrl-C switches it off\n",
 		machine.Name, relative(c.Disk), c.HTTP, c.DHT)

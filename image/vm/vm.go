@@ -58,7 +58,7 @@ func Start(ctx context.Context, cfg Config) (*VM, error) {
 		cfg.Log = io.Discard
 	}
 	if cfg.Accel == "" {
-		cfg.Accel = "tcg,thread=single"
+		cfg.Accel = emulator
 	}
 	dir, err := os.MkdirTemp("", "kdht-vm-")
 	if err != nil {
@@ -76,7 +76,8 @@ func (v *VM) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	args = append(args, "-accel", v.cfg.Accel, "-nodefaults", "-display", "none", "-monitor", "none", "-serial", "stdio", "-qmp", "unix:"+v.monitor()+",server=on,wait=off",
+	args = append(args, accelArgs(v.cfg.Accel)...)
+	args = append(args, "-nodefaults", "-display", "none", "-monitor", "none", "-serial", "stdio", "-qmp", "unix:"+v.monitor()+",server=on,wait=off",
 		"-blockdev", v.cfg.Disk.drive()+",node-name=disk", "-device", "virtio-blk-pci,drive=disk,write-cache=on")
 	if v.cfg.StayOff {
 		args = append(args, "-no-reboot")
