@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"sync"
 
+	"kdht/appliance/journal"
 	"kdht/appliance/status"
 	"kdht/config"
 	"kdht/router"
@@ -21,8 +22,10 @@ type Extension func(*Host) error
 type Host struct {
 	Config config.Config
 	Log    *slog.Logger
-	Node   *router.Node
-	Store  *store.Store
+	// Journal has the last lines of Log.
+	Journal *journal.Journal
+	Node    *router.Node
+	Store   *store.Store
 	// Report describes the present state, as the status page shows it. Not before the extension has returned.
 	Report func() status.Report
 
@@ -96,7 +99,8 @@ func (h *Host) finish() {
 
 // extend calls the extensions.
 func (p *process) extend(extensions []Extension) error {
-	p.host.Config, p.host.Log, p.host.Node, p.host.Store, p.host.Report = p.cfg, p.log, p.node, p.store, p.report
+	p.host.Config, p.host.Log, p.host.Journal, p.host.Node, p.host.Store = p.cfg, p.log, p.journal, p.node, p.store
+	p.host.Report = p.report
 	for _, e := range extensions {
 		if err := e(&p.host); err != nil {
 			return err

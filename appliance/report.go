@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"kdht/appliance/buildinfo"
+	"kdht/appliance/journal"
 	"kdht/appliance/kernel"
 	"kdht/appliance/status"
 	"kdht/config"
@@ -21,6 +22,7 @@ import (
 type process struct {
 	cfg     config.Config
 	log     *slog.Logger
+	journal *journal.Journal // of log
 	started time.Time
 	release string // of the kernel
 

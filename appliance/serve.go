@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"kdht/appliance/journal"
 	"kdht/appliance/kernel"
 	"kdht/appliance/tailnet"
 	"kdht/config"
@@ -27,9 +28,10 @@ var ErrState = errors.New("state directory")
 // says what kept it from starting, made it stop, or went wrong when it stopped.
 func Serve(ctx context.Context, cfg config.Config, log *slog.Logger, extensions ...Extension) (err error) {
 	tuneMemory()
+	log, kept := journal.Wrap(log)
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	p := &process{cfg: cfg, log: log, started: time.Now(), release: kernel.Release()}
+	p := &process{cfg: cfg, log: log, journal: kept, started: time.Now(), release: kernel.Release()}
 	p.host.stop = stop
 	defer p.host.finish() // after the store is closed
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"kdht/appliance/journal"
 	"kdht/appliance/update"
 	"kdht/config"
 )
@@ -13,7 +14,8 @@ func (c *serveCmd) beAppliance(s *system) error {
 	if _, err := c.applianceConfig("", nil, ""); err != nil { // the flags alone
 		return err
 	}
-	b, err := s.boot(s.ctx, newLogger(s.stderr, config.Log{}))
+	kept := journal.New(journal.DefaultBytes) // what is logged at boot, too
+	b, err := s.boot(s.ctx, newLogger(s.stderr, config.Log{}, kept))
 	if err != nil {
 		return failed(err, "leave --appliance out, or boot an image (\"make image\")", "--appliance")
 	}
@@ -27,7 +29,7 @@ func (c *serveCmd) beAppliance(s *system) error {
 		b.Reject(err)
 		cfg = defaults
 	}
-	log := newLogger(s.stderr, cfg.Log)
+	log := newLogger(s.stderr, cfg.Log, kept)
 	b.Name(cfg.Hostname)
 	return s.served(cfg, log, b.Serve(s.ctx, cfg, defaults, log, s.serve, append(extensions, update.Extension)...))
 }

@@ -11,6 +11,7 @@ import (
 	"kdht/appliance"
 	"kdht/appliance/discover"
 	"kdht/appliance/gateway"
+	"kdht/appliance/journal"
 	"kdht/appliance/tools"
 	"kdht/config"
 	"kdht/store"
@@ -131,7 +132,7 @@ func (c *serveCmd) Run(s *system) error {
 	if err != nil {
 		return err
 	}
-	log := newLogger(s.stderr, cfg.Log)
+	log := newLogger(s.stderr, cfg.Log, journal.New(journal.DefaultBytes))
 	return s.served(cfg, log, s.serve(s.ctx, cfg, log, extensions...))
 }
 
@@ -175,11 +176,11 @@ func serveHint(err error) string {
 	return "log lines before this one, if there are any, say more; --log-level debug says most"
 }
 
-// newLogger returns the logger that the configuration asks for.
-func newLogger(w io.Writer, c config.Log) *slog.Logger {
+// newLogger returns the logger that the configuration asks for, whose lines a journal keeps.
+func newLogger(w io.Writer, c config.Log, kept *journal.Journal) *slog.Logger {
 	opts := &slog.HandlerOptions{Level: c.Level}
 	if c.Format == config.LogJSON {
-		return slog.New(slog.NewJSONHandler(w, opts))
+		return slog.New(kept.Handler(slog.NewJSONHandler(w, opts)))
 	}
-	return slog.New(slog.NewTextHandler(w, opts))
+	return slog.New(kept.Handler(slog.NewTextHandler(w, opts)))
 }
