@@ -83,6 +83,16 @@ func TestEarlierLife(t *testing.T) {
 	}
 }
 
+// TestDamagedName damages the name alone: a superblock that is told from others by its name must not be lost for that.
+func TestDamagedName(t *testing.T) {
+	f := image(t, 400*mib)
+	damage(t, f, 1024+0x68+3, 1) // a byte of the UUID
+	s, err := ext4.FindSuperblock(f, 400*mib)
+	if err != nil || s.UUID != options.UUID || s.Group != 1 {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
 // repair does what the boot code does, without the journal.
 func repair(t testing.TB, f *os.File) {
 	t.Helper()

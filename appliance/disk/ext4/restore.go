@@ -10,19 +10,31 @@ import (
 // FindSuperblock looks for copies of the superblock of a file system that fills at most
 // size bytes, and gives the first: the kernel brings them up to date in their order when a file system grows, and those
 // behind the end of a small one may be of an earlier life of the device. What is left of the primary decides first, if it
-// has a name: a copy must have the same. Only copies with a right checksum count. The error wraps [ErrNoSuperblock]
+// has a name: a copy that has the same comes before one that has not, which counts where the name itself is damaged.
+// Only copies with a right checksum count. The error wraps [ErrNoSuperblock]
 // if there is none; a file system of less than 128 MiB has no copy.
 func FindSuperblock(r io.ReaderAt, size int64) (*Superblock, error) {
 	name, named := nameOf(r)
+	var first *Superblock
 	for g := int64(1); g*blocksPerGroup*blockSize < size; g++ {
 		if !hasSuper(uint64(g)) {
 			continue
 		}
-		if s, err := ReadSuperblock(r, int(g)); err == nil && s.Size <= size && (!named || s.UUID == name) {
+		s, err := ReadSuperblock(r, int(g))
+		if err != nil || s.Size > size {
+			continue
+		}
+		if !named || s.UUID == name {
 			return s, nil
 		}
+		if first == nil {
+			first = s
+		}
 	}
-	return nil, fmt.Errorf("no intact copy: %w", ErrNoSuperblock)
+	if first == nil {
+		return nil, fmt.Errorf("no intact copy: %w", ErrNoSuperblock)
+	}
+	return first, nil
 }
 
 // nameOf gives the UUID in what is left of the primary superblock; named is false if it does not look like one.
