@@ -61,6 +61,9 @@ func (c *releaseCmd) Run(ctx context.Context) error {
 	if len(c.Instances) == 0 {
 		c.Instances = pack.Instances()
 	}
+	if c.Floor > src.Serial() { // before the long part
+		return fmt.Errorf("--floor=%d is above the serial of this release, which is %d: name that of the oldest release that boxes may go back to", c.Floor, src.Serial())
+	}
 	m := manifest.Manifest{Product: manifest.Product, Version: c.Version, Serial: src.Serial(), Floor: c.Floor, Created: src.Time}
 	var sums strings.Builder
 	for _, name := range c.Instances {
