@@ -117,7 +117,7 @@ func (p *process) handler() (h http.Handler, err error) {
 		}
 	}()
 	mux := http.NewServeMux()
-	page := status.Handler(p.report, p.log)
+	page := status.Handler(p.report, p.past, p.log)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		for _, s := range p.host.special {
 			if s.match(r) {

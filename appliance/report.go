@@ -11,6 +11,7 @@ import (
 
 	"kdht/appliance/buildinfo"
 	"kdht/appliance/journal"
+	"kdht/appliance/history"
 	"kdht/appliance/kernel"
 	"kdht/appliance/status"
 	"kdht/config"
@@ -29,6 +30,7 @@ type process struct {
 	store *store.Store
 	node  *router.Node
 	half  *kernel.Half
+	past  *history.Recorder
 	tasks []Task
 	host  Host     // what extensions have added
 	notes []string // what went less than well at the start
@@ -43,22 +45,30 @@ func (p *process) report() status.Report {
 	n := p.node.Stats()
 	memory, available := hostMemory()
 	r := status.Report{
-		Version:  buildinfo.Read().String(),
-		Time:     time.Now(),
-		Started:  p.started,
-		PID:      os.Getpid(),
-		Host:     status.Host{Name: host, Kernel: p.release, Arch: runtime.GOARCH, Memory: memory, MemoryAvailable: available},
-		Ready:    n.Ready && p.connected(n),
-		Tasks:    p.taskReport(),
-		Network:  string(p.cfg.Network),
-		Families: families(n),
-		Lookups:  n.Lookups,
-		InFlight: n.InFlight,
-		Recursion: status.Recursion{
-			Allow: n.Recursion.Allow, UnderWay: n.Recursion.UnderWay, Cached: n.Recursion.Cached, CacheBytes: n.Recursion.CacheBytes,
+		Version: buildinfo.Read().String(),
+		Time:    time.Now(),
+		Started: p.started,
+		PID:     os.Getpid(),
+		Host: status.Host{
+			Name: host, Kernel: p.release, Arch: runtime.GOARCH, Memory: memory, MemoryAvailable: available, Resident: resident(),
+			Disk: diskOf(p.cfg.State), Temperatures: temperatures("/sys"),
 		},
-		XDP:   p.half.Report(),
-		Store: p.storeReport(),
+		Ready:     n.Ready && p.connected(n),
+		Tasks:     p.taskReport(),
+		Network:   string(p.cfg.Network),
+		Families:  families(n),
+		Lookups:   n.Lookups,
+		InFlight:  n.InFlight,
+		Recursion: recursionReport(n.Recursion),
+		XDP:       p.half.Report(),
+		Store:     p.storeReport(),
+	}
+	for _, k := range n.Hottest {
+		method := "get"
+		if k.Peers {
+			method = "get_peers"
+		}
+		r.Hottest = append(r.Hottest, status.HotKey{Key: k.Key.String(), Rate: k.Rate, Method: method, Kernel: k.Kernel})
 	}
 	for _, c := range n.Counters {
 		r.Node = append(r.Node, status.Counter{Group: c.Group, Name: c.Name, Value: c.Value})
@@ -95,9 +105,26 @@ func families(n router.Stats) (all []status.Family) {
 		for _, l := range f.Levels {
 			s.Levels = append(s.Levels, status.Level(l))
 		}
+		for _, b := range f.Buckets {
+			s.Buckets = append(s.Buckets, status.Bucket(b))
+		}
 		all = append(all, s)
 	}
 	return all
+}
+
+func recursionReport(s router.RecursionStats) status.Recursion {
+	r := status.Recursion{
+		Allow: s.Allow, UnderWay: s.UnderWay, Cached: s.Cached, CacheBytes: s.CacheBytes, TimeSum: s.TimeSum.Seconds(), Hops: s.Hops[:],
+	}
+	for i, n := range s.Times {
+		b := status.TimeBucket{Count: n}
+		if i < len(router.RecursionBounds) {
+			b.Within = router.RecursionBounds[i].Seconds()
+		}
+		r.Times = append(r.Times, b)
+	}
+	return r
 }
 
 func familyName(f router.Family) string {
@@ -129,6 +156,7 @@ func (p *process) storeReport() status.Store {
 		Items: s.Items, OwnItems: s.OwnItems, Infohashes: s.Infohashes, Peers: s.Peers, Sources: s.Sources,
 		Bytes: s.Bytes, MaxBytes: p.cfg.Store.MaxBytes, FileBytes: s.FileBytes,
 		Writes: s.Writes, Commits: s.Commits, CommitTime: s.CommitTime.Seconds(), Expired: s.Expired,
+		OldestItem: s.OldestItem.Seconds(), Checked: s.Checked,
 	}
 	if s.Failure != nil {
 		r.Failure, r.FailedSince = s.Failure.Error(), &s.FailedSince

@@ -105,6 +105,7 @@ func Serve(ctx context.Context, cfg config.Config, log *slog.Logger, extensions 
 		Limits:     kernelLimits,
 		Log:        log,
 	})
+	p.past = p.newHistory()
 	flood := newFloodWatch(p.refused, log)
 	p.host.Problems(flood.problems)
 	if err := p.extend(extensions); err != nil {
@@ -120,7 +121,7 @@ func Serve(ctx context.Context, cfg config.Config, log *slog.Logger, extensions 
 		}
 		p.tasks = append(p.tasks, Restarting(newWebTask(web, h, log), log))
 	}
-	p.tasks = append(p.tasks, Restarting(flood, log))
+	p.tasks = append(p.tasks, Restarting(flood, log), Restarting(p.past, log))
 	p.tasks = append(p.tasks, p.host.tasks...)
 	err = Supervise(ctx, log, append(p.tasks, &greeting{p: p, web: web, ready: make(chan struct{})})...)
 	log.Info("stopped", "after", time.Since(p.started).Round(time.Second))

@@ -1,10 +1,13 @@
 package router
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"math"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,7 +44,7 @@ const (
 // pending meanwhile, and not given if the mark is gone.
 type hot struct {
 	after  float64
-	kernel atomic.Bool // there is one, so queries are counted
+	kernel atomic.Bool // there is one
 	wake   chan struct{}
 
 	mu      sync.Mutex
@@ -92,9 +95,6 @@ func decayed(score float64, d time.Duration) float64 {
 
 // ask counts a query for a key that user space answers.
 func (h *hot) ask(key ID, peers bool, now time.Time) {
-	if !h.kernel.Load() {
-		return
-	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if e := h.entries[key]; e != nil && e.peers == peers {
@@ -109,7 +109,7 @@ func (h *hot) ask(key ID, peers bool, now time.Time) {
 		h.asked[key] = a
 	}
 	a.score, a.at, a.peers = decayed(a.score, now.Sub(a.at))+1, now, peers
-	if a.score <= max(h.after-1, h.floor) { // each is worth a little less by now
+	if !h.kernel.Load() || a.score <= max(h.after-1, h.floor) { // each is worth a little less by now
 		return
 	}
 	if _, planned := h.due[key]; !planned {
@@ -517,6 +517,38 @@ func (h *hot) len() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return len(h.entries)
+}
+
+// HotKey is a key that is asked for often.
+type HotKey struct {
+	Key    ID
+	Rate   float64 // queries per second, smoothed over half a minute
+	Peers  bool    // it is an infohash that get_peers asks for
+	Kernel bool    // the kernel half answers
+}
+
+// maxHottest bounds the keys that statistics name.
+const maxHottest = 10
+
+// hottest returns the keys that are asked for most.
+func (h *hot) hottest(now time.Time) []HotKey {
+	// At a steady rate r a score comes to r times the sum of all that a query will ever be worth.
+	perScore := math.Ln2 / hotHalfLife.Seconds()
+	h.mu.Lock()
+	all := make([]HotKey, 0, len(h.entries)+len(h.asked))
+	for key, e := range h.entries {
+		all = append(all, HotKey{key, e.score * perScore, e.peers, true})
+	}
+	for key, a := range h.asked {
+		if h.entries[key] == nil {
+			all = append(all, HotKey{key, decayed(a.score, now.Sub(a.at)) * perScore, a.peers, false})
+		}
+	}
+	h.mu.Unlock()
+	slices.SortFunc(all, func(a, b HotKey) int {
+		return cmp.Or(cmp.Compare(b.Rate, a.Rate), bytes.Compare(a.Key[:], b.Key[:]))
+	})
+	return all[:min(len(all), maxHottest)]
 }
 
 // hit takes over how often the kernel has answered for a key.

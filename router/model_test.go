@@ -366,6 +366,21 @@ func checkTable(table *router.Table, family router.Family, private bool, answere
 			fail("level %+v, want %+v", l, level[l.PrefixLen])
 		}
 	}
+	sums := make(map[int]router.LevelStat)
+	for _, b := range table.Buckets(now) {
+		at := [2]int{b.PrefixLen, b.Number}
+		if n := b.Good + b.Questionable + b.Bad; n != slots[at] || b.Replacement != cached[at] {
+			fail("bucket %+v, want %d contacts and %d spares", b, slots[at], cached[at])
+		}
+		s := sums[b.PrefixLen]
+		s.Good, s.Questionable, s.Bad = s.Good+b.Good, s.Questionable+b.Questionable, s.Bad+b.Bad
+		sums[b.PrefixLen] = s
+	}
+	for i, l := range level {
+		if s := sums[i]; s.Good != l.Good || s.Questionable != l.Questionable || s.Bad != l.Bad {
+			fail("buckets of level %d come to %+v, want %+v", i, s, l)
+		}
+	}
 	target := table.Self()
 	target[0] ^= byte(now.Nanosecond())
 	nearer := func(a, b router.Contact) int {

@@ -85,6 +85,7 @@ type recursor struct {
 	peers  *peerCache
 	budget *fairBudget
 	kernel atomic.Pointer[KernelRecursion]
+	took   recursionTimes
 
 	mu      sync.Mutex
 	running map[recursionKey]*recursion // those that wait included

@@ -2,6 +2,7 @@ package router_test
 
 import (
 	"crypto/ed25519"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -136,6 +137,16 @@ func TestCacheIsBounded(t *testing.T) {
 		if hits, begun := counted(n, "answered from the cache"), counted(n, "begun"); hits != 20 || begun != 20 {
 			t.Errorf("%d from the cache, %d begun", hits, begun)
 		}
+		st, times, hops := n.Stats().Recursion, uint64(0), uint64(0)
+		for _, n := range st.Times {
+			times += n
+		}
+		for _, n := range st.Hops {
+			hops += n
+		}
+		if times != 20 || hops != 20 || st.Hops[0]+st.Hops[1] == 0 || st.TimeSum < 20*10*time.Millisecond || st.TimeSum > 20*answerTime {
+			t.Errorf("%d times, %d hops: %+v", times, hops, st)
+		}
 		n.stop()
 		stopAll(fleet)
 	})
@@ -200,5 +211,44 @@ func TestFoundPeersAreKept(t *testing.T) {
 			t.Errorf("after another announce: %s", brief(r))
 		}
 		stopAll(fleet)
+	})
+}
+
+// Keys that are asked for are named with how often, whether there is a kernel half or not.
+func TestHottest(t *testing.T) {
+	sim(t, func(t *testing.T, s *simNet) {
+		n := s.startRecursive(t, 1, router.IPv4)[0]
+		c := s.client(t, clientAddr(router.IPv4, 0), n.addr)
+		one, err := n.PutImmutable(t.Context(), []byte("3:one"))
+		if err != nil && !errors.Is(err, router.ErrNoNodes) {
+			t.Fatal(err)
+		}
+		two, err := n.PutImmutable(t.Context(), []byte("3:two"))
+		if err != nil && !errors.Is(err, router.ErrNoNodes) {
+			t.Fatal(err)
+		}
+		begun := time.Now()
+		for i := range 300 {
+			if r := c.ask(getItem(one.Target)); string(r.V) != "3:one" {
+				t.Fatal(brief(r))
+			}
+			if i%10 == 0 {
+				c.ask(getItem(two.Target))
+			}
+			time.Sleep(200 * time.Millisecond)
+		}
+		hottest := n.Stats().Hottest
+		if len(hottest) != 2 || hottest[0].Key != one.Target || hottest[1].Key != two.Target || hottest[0].Peers || hottest[0].Kernel {
+			t.Fatalf("%+v", hottest)
+		}
+		want := 300 / time.Since(begun).Seconds()
+		if a, b := hottest[0].Rate/want, hottest[1].Rate/want; a < 0.8 || a > 1.2 || b < 0.06 || b > 0.14 {
+			t.Errorf("%.2f and %.2f times the rate of the first", a, b)
+		}
+		time.Sleep(10 * time.Minute)
+		if hottest := n.Stats().Hottest; len(hottest) != 0 {
+			t.Errorf("nobody has asked for ten minutes: %+v", hottest)
+		}
+		n.stop()
 	})
 }

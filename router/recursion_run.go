@@ -191,6 +191,11 @@ func (rec *recursion) admitFailure(c *composer, l *lookup) {
 // answer sends everybody who waits the answer to the method, with the closest nodes that a lookup has found, if there was
 // one, and with what complete adds.
 func (rec *recursion) answer(l *lookup, complete func(*composer, *krpc.Message)) {
+	hops := rec.known.followed()
+	if l != nil {
+		hops += l.hops
+	}
+	rec.n.recursor.took.add(time.Since(rec.begun), hops)
 	v := rec.n.view.Load()
 	var c composer
 	room := make([]byte, 0, writeSize)

@@ -21,7 +21,9 @@ type Stats struct {
 	// Announces is how many announces are being repeated.
 	Announces int
 	// Hot is how many keys the kernel half answers for.
-	Hot       int
+	Hot int
+	// Hottest are the keys held here that are asked for most, at most 10, the most wanted first.
+	Hottest   []HotKey
 	Recursion RecursionStats
 }
 
@@ -34,6 +36,13 @@ type RecursionStats struct {
 	// Cached is how many fetched items are kept, CacheBytes what they cost.
 	Cached     int
 	CacheBytes int64
+	// Times counts the recursions that were answered by how long they took, each within one of [RecursionBounds] and in none
+	// before; the last beyond all of them. TimeSum is all their times together.
+	Times   [len(RecursionBounds) + 1]uint64
+	TimeSum time.Duration
+	// Hops counts the same by the referrals followed, those that the kernel half followed included; the last is for so many or
+	// more.
+	Hops [maxHopsCounted + 1]uint64
 }
 
 // FamilyStats is the state of one family's DHT.
@@ -48,6 +57,7 @@ type FamilyStats struct {
 	Good     int
 	Bits     int // b: the table tells IDs apart so many bits at a time, see [Table]
 	Levels   []LevelStat
+	Buckets  []BucketStat  // of the levels
 	RTT      time.Duration // smoothed, of all queries
 	// NetworkSize is an estimate of the number of nodes in the network, from how close the closest contacts are; 0
 	// if there are too few.
@@ -69,13 +79,14 @@ func (n *Node) Stats() Stats {
 	}
 	s.Recursion = RecursionStats{Allow: n.recursor.config.Allow, UnderWay: n.recursor.len()}
 	s.Recursion.Cached, s.Recursion.CacheBytes = n.recursor.cache.size()
+	n.recursor.took.fill(&s.Recursion)
 	select {
 	case <-n.ready:
 		s.Ready = true
 	default:
 	}
 	now := time.Now()
-	s.Hot = n.hot.len()
+	s.Hot, s.Hottest = n.hot.len(), n.hot.hottest(now)
 	for f, t := range n.tables {
 		if t == nil {
 			continue
@@ -88,7 +99,8 @@ func (n *Node) Stats() Stats {
 			}
 		}
 		n.mu.Lock()
-		fs.ID, fs.Contacts, fs.Good, fs.Bits, fs.Levels = t.Self(), t.Len(), t.Good(now), t.Bits(), t.Levels(now)
+		fs.ID, fs.Contacts, fs.Good, fs.Bits = t.Self(), t.Len(), t.Good(now), t.Bits()
+		fs.Levels, fs.Buckets = t.Levels(now), t.Buckets(now)
 		closest := t.Closest(fs.ID, bucketSize)
 		n.mu.Unlock()
 		fs.Secure = fs.External.IsValid() && n.mayKeep(fs.ID, fs.External)

@@ -74,6 +74,42 @@ func (t *Table) Levels(now time.Time) (stats []LevelStat) {
 	return stats
 }
 
+// BucketStat counts the contacts of one bucket of the table.
+type BucketStat struct {
+	PrefixLen    int // of its level: leading bits shared with our ID
+	Number       int // within the level: the bits behind the first one that differs, see [Table]
+	Good         int
+	Questionable int
+	Bad          int
+	Replacement  int // in the replacement cache
+}
+
+// Buckets returns the counts of the buckets that are not empty, in table order.
+func (t *Table) Buckets(now time.Time) (stats []BucketStat) {
+	level, number := -1, 0
+	t.eachBucket(func(l int, b *bucket) {
+		if number++; l != level {
+			level, number = l, 0
+		}
+		if b.n == 0 && len(b.cache) == 0 {
+			return
+		}
+		s := BucketStat{PrefixLen: l, Number: number, Replacement: len(b.cache)}
+		b.each(func(e *entry) {
+			switch e.state(now) {
+			case Good:
+				s.Good++
+			case Questionable:
+				s.Questionable++
+			default:
+				s.Bad++
+			}
+		})
+		stats = append(stats, s)
+	})
+	return stats
+}
+
 // Bits returns b, see [Table].
 func (t *Table) Bits() int { return t.config.Bits }
 

@@ -48,6 +48,36 @@ func TestExpiry(t *testing.T) {
 	}
 }
 
+func TestOldestItemIsTheOneThatWasNotPutAgain(t *testing.T) {
+	c, path := newClock(), tempPath(t)
+	o := fast(store.Options{Now: c.Now})
+	s := open(t, path, o)
+	if st := s.Stats(); st.OldestItem != 0 || !st.Checked {
+		t.Errorf("a new store: %+v", st)
+	}
+	a, b := mutable(1, "", 1, "x"), mutable(2, "", 1, "x")
+	put := func(it *store.Item) { t.Helper(); must(t, s.PutItem(it, nil, addr4(1))) }
+	oldest := func(want time.Duration) {
+		t.Helper()
+		if got := s.Stats().OldestItem; got < want-time.Second || got > want+time.Second {
+			t.Errorf("the oldest item is %v old, want %v", got, want)
+		}
+	}
+	put(a)
+	c.Advance(10 * time.Minute)
+	put(b)
+	c.Advance(10 * time.Minute)
+	oldest(20 * time.Minute)
+	put(a)
+	c.Advance(10 * time.Minute)
+	oldest(20 * time.Minute)
+	s = reopen(t, s, path, o)
+	oldest(20 * time.Minute)
+	if !s.Stats().Checked {
+		t.Error("a small file was not checked as a whole")
+	}
+}
+
 func TestFractionsOfASecondRoundUp(t *testing.T) {
 	c := newClock()
 	c.Advance(900 * time.Millisecond)

@@ -102,6 +102,9 @@ func (s *Store) tryFile(f *os.File) (_ *bbolt.DB, why string, err error) {
 			err = syncDir(s.path)
 		}
 		if err == nil {
+			s.mu.Lock()
+			s.checked = fi.Size() == 0 || found.complete
+			s.mu.Unlock()
 			return db, "", nil
 		}
 	}

@@ -15,6 +15,12 @@ type Stats struct {
 	Bytes      int64 // cost of all items and peers, as MaxBytes bounds it
 	Sources    int   // source addresses that are charged for something
 	FileBytes  int64 // size of the file
+	// OldestItem is how long ago the item was put that was not put again for longest, own ones aside; 0 without items. It is
+	// looked for once a minute.
+	OldestItem time.Duration
+	// Checked says that the structure of the whole file was found sound when it was opened: of a large one on a slow disk
+	// only a part is looked at, and the rest when something seems wrong.
+	Checked bool
 
 	Writes  int64 // operations committed since Open
 	Commits int64 // transactions that took
@@ -59,9 +65,10 @@ func (s *Store) Stats() Stats {
 	st := Stats{
 		Items: len(x.items), OwnItems: len(x.own),
 		Infohashes: len(x.swarms), Peers: x.peers,
-		Bytes: x.bytes, Sources: len(x.sources),
+		Bytes: x.bytes, Sources: len(x.sources), Checked: s.checked,
 	}
 	s.mu.RUnlock()
+	st.OldestItem = s.oldestItem()
 	if fi, err := os.Stat(s.path); err == nil {
 		st.FileBytes = fi.Size()
 	}
@@ -72,4 +79,29 @@ func (s *Store) Stats() Stats {
 		st.Failure, st.FailedSince = f.err, f.since
 	}
 	return st
+}
+
+// oldest is the answer of oldestItem, and until when it is good enough.
+type oldest struct {
+	expires uint32
+	until   time.Time
+}
+
+// oldestItem is how old the item is that will expire first.
+func (s *Store) oldestItem() time.Duration {
+	now := s.clock.now()
+	o := s.oldest.Load()
+	if o == nil || now.After(o.until) {
+		o = &oldest{never, now.Add(time.Minute)}
+		s.mu.RLock()
+		for _, expires := range s.index.items {
+			o.expires = min(o.expires, expires)
+		}
+		s.mu.RUnlock()
+		s.oldest.Store(o)
+	}
+	if o.expires == never {
+		return 0
+	}
+	return max(now.Sub(time.Unix(int64(o.expires), 0).Add(-s.opt.ItemTTL)), 0)
 }

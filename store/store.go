@@ -27,6 +27,7 @@ type Store struct {
 	queue     queue
 	counts    counters
 	clock     clock
+	oldest    atomic.Pointer[oldest]
 
 	failing    bool      // it was said that nothing can be stored; this and the next for the writer alone
 	failedLast time.Time // by the store's clock
@@ -36,6 +37,7 @@ type Store struct {
 	mu              sync.RWMutex
 	index           index
 	aside, asideWhy string
+	checked         bool // the whole file, when it was opened
 }
 
 func newStore(path string, o Options) *Store {

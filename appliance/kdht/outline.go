@@ -195,7 +195,7 @@ func (n *node) print(w io.Writer, indent string) {
 		for i, k := range n.keys {
 			if v := n.values[i]; v.flat() {
 				p("%s%s:\t%s\n", indent, k, withUnit(k, v.text()))
-			} else {
+			} else if k != "buckets" { // of which there are a hundred, and their sums are in "levels"
 				p("%s%s:\n", indent, k)
 				v.print(w, indent+"  ")
 			}

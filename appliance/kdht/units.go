@@ -15,11 +15,11 @@ func withUnit(key, scalar string) string {
 		if t, err := time.Parse(time.RFC3339Nano, scalar); err == nil {
 			return t.Format(time.RFC3339)
 		}
-	case "rtt", "commitTime", "lease", "linger":
+	case "rtt", "commitTime", "lease", "linger", "timeSum", "oldestItem":
 		if number {
 			return seconds(f)
 		}
-	case "bytes", "maxBytes", "fileBytes":
+	case "bytes", "maxBytes", "fileBytes", "size", "free", "resident", "memory", "memoryAvailable", "cacheBytes":
 		if number {
 			return size(f)
 		}

@@ -6,22 +6,31 @@ import (
 	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"kdht/appliance/history"
 )
 
 // Handler serves the report:
 //
 //	/, /status   the page or JSON: what the query says (format=json or format=html), else what Accept prefers, else
 //	             the page at / and JSON at /status
+//	/history     JSON: rates and levels of the last minutes and of the last day, see package history
 //	/metrics     Prometheus text format
 //	/healthz     200 while every task of the process runs, else 503 and what does not
 //	/readyz      200 while the node serves and has its place in the network, else 503
 //
 // report is called once for each request, by any goroutine.
-func Handler(report func() Report, log *slog.Logger) http.Handler {
+func Handler(report func() Report, past *history.Recorder, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	page := func(w http.ResponseWriter, r *http.Request) { servePage(w, r, report(), log) }
 	mux.HandleFunc("GET /{$}", page)
 	mux.HandleFunc("GET /status", page)
+	mux.HandleFunc("GET /history", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		if err := json.NewEncoder(w).Encode(past.History()); err != nil {
+			log.Debug("history not sent", "err", err)
+		}
+	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry(report), promhttp.HandlerOpts{
 		ErrorLog:            promLog{log},
 		MaxRequestsInFlight: 4,

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
+	"kdht/appliance/history"
 	"kdht/appliance/status"
 )
 
@@ -65,9 +66,14 @@ func full() status.Report {
 	}
 }
 
+// past is an empty one.
+func past() *history.Recorder {
+	return history.New(history.Options{Log: slog.New(slog.DiscardHandler)})
+}
+
 func get(t *testing.T, r status.Report, path, accept string) *httptest.ResponseRecorder {
 	t.Helper()
-	h := status.Handler(func() status.Report { return r }, slog.New(slog.DiscardHandler))
+	h := status.Handler(func() status.Report { return r }, past(), slog.New(slog.DiscardHandler))
 	req := httptest.NewRequest(http.MethodGet, path, nil)
 	if accept != "" {
 		req.Header.Set("Accept", accept)
@@ -242,7 +248,7 @@ func TestHealth(t *testing.T) {
 }
 
 func TestNothingElse(t *testing.T) {
-	h := status.Handler(full, slog.New(slog.DiscardHandler))
+	h := status.Handler(full, past(), slog.New(slog.DiscardHandler))
 	for _, c := range []struct {
 		method, path string
 		code         int

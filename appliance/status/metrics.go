@@ -120,7 +120,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(contacts, float64(sum.Questionable), f.Family, "questionable")
 		gauge(contacts, float64(sum.Bad), f.Family, "bad")
 		gauge(contacts, float64(sum.Replacement), f.Family, "replacement")
-		gauge(buckets, float64(f.Buckets()), f.Family)
+		gauge(buckets, float64(f.UsedBuckets()), f.Family)
 		gauge(idSecure, truth(f.Secure), f.Family)
 		gauge(rtt, f.RTT, f.Family)
 		gauge(netSize, f.NetworkSize, f.Family)

@@ -34,9 +34,15 @@ type Report struct {
 	Node     []Counter `json:"node"`     // counters of the user-space half
 
 	Recursion Recursion `json:"recursion"`
+	// Hottest are the keys held here that are asked for most, at most 10, the most wanted first.
+	Hottest []HotKey `json:"hottest"`
 
 	XDP   XDP   `json:"xdp"`
 	Store Store `json:"store"`
+	// Update is which root file system runs; missing where there are no updates.
+	Update *Update `json:"update,omitempty"`
+	// Events are the last lines of the log that are worth a look, the newest first.
+	Events []Event `json:"events"`
 
 	// Sections is what parts of the process beside the node have to say, such as updates and discovery.
 	Sections []Section `json:"sections"`
@@ -61,6 +67,7 @@ func (r *Report) fill() {
 	for i := range r.Families {
 		r.Families[i].Listen = orEmpty(r.Families[i].Listen)
 		r.Families[i].Levels = orEmpty(r.Families[i].Levels)
+		r.Families[i].Buckets = orEmpty(r.Families[i].Buckets)
 	}
 	r.Sections = slices.Clone(r.Sections)
 	for i := range r.Sections {
@@ -68,7 +75,8 @@ func (r *Report) fill() {
 	}
 	r.Sections = orEmpty(r.Sections)
 	r.Problems, r.Tasks, r.Families, r.Node = orEmpty(r.Problems), orEmpty(r.Tasks), orEmpty(r.Families), orEmpty(r.Node)
-	r.Recursion.Allow = orEmpty(r.Recursion.Allow)
+	r.Recursion.Allow, r.Recursion.Times, r.Recursion.Hops = orEmpty(r.Recursion.Allow), orEmpty(r.Recursion.Times), orEmpty(r.Recursion.Hops)
+	r.Host.Temperatures, r.Hottest, r.Events = orEmpty(r.Host.Temperatures), orEmpty(r.Hottest), orEmpty(r.Events)
 	x := &r.XDP
 	x.Endpoints, x.NICs, x.Counters, x.Events = orEmpty(x.Endpoints), orEmpty(x.NICs), orEmpty(x.Counters), orEmpty(x.Events)
 	if x.Recursion != nil {
@@ -92,6 +100,52 @@ type Host struct {
 	// (MemTotal and MemAvailable of /proc/meminfo); 0 if unknown.
 	Memory          int64 `json:"memory"`
 	MemoryAvailable int64 `json:"memoryAvailable"`
+	// Resident is what this process has of it.
+	Resident int64 `json:"resident"`
+	// Disk is the file system that has the state.
+	Disk Disk `json:"disk"`
+	// Temperatures are those that the machine measures, none where it does not.
+	Temperatures []Temperature `json:"temperatures"`
+}
+
+// Disk is a file system, sizes in bytes; 0 if unknown.
+type Disk struct {
+	Path string `json:"path"` // what lies there
+	Size int64  `json:"size"`
+	Free int64  `json:"free"` // for programs without privileges
+}
+
+// Temperature is what one sensor says.
+type Temperature struct {
+	Name    string  `json:"name"`
+	Celsius float64 `json:"celsius"`
+}
+
+// Update is the state of the root file systems, of which a box has two.
+type Update struct {
+	Root  int    `json:"root"`  // number of the partition that runs
+	Trial bool   `json:"trial"` // it is not committed: if it does not prove well, the box goes back by itself
+	Other string `json:"other"` // version in the other one, empty if not known
+	// Next is what the next restart will try; empty: nothing.
+	Next string `json:"next,omitempty"`
+	// Offered is a newer release that the update URL has; empty: none is known.
+	Offered string `json:"offered,omitempty"`
+}
+
+// Event is a line of the log.
+type Event struct {
+	Time    time.Time `json:"time"`
+	Level   string    `json:"level"` // "INFO", "WARN" or "ERROR"
+	Message string    `json:"message"`
+	Detail  string    `json:"detail,omitempty"` // its attributes, as key=value
+}
+
+// HotKey is a key that is asked for often.
+type HotKey struct {
+	Key    string  `json:"key"`    // target or infohash, hex
+	Rate   float64 `json:"rate"`   // queries per second, smoothed over half a minute
+	Method string  `json:"method"` // "get" or "get_peers"
+	Kernel bool    `json:"kernel"` // the kernel half answers
 }
 
 // Task is a part of the process.
@@ -117,6 +171,18 @@ type Family struct {
 	Levels      []Level `json:"levels"`      // of the routing table, those that are not empty
 	RTT         float64 `json:"rtt"`         // mean of our queries, seconds
 	NetworkSize float64 `json:"networkSize"` // nodes in the network, 0 if unknown
+	// Buckets are those of the levels that are not empty, in order.
+	Buckets []Bucket `json:"buckets"`
+}
+
+// Bucket is one bucket of a routing table.
+type Bucket struct {
+	PrefixLen    int `json:"prefixLen"` // of its level
+	Number       int `json:"number"`    // within the level, from 0
+	Good         int `json:"good"`
+	Questionable int `json:"questionable"`
+	Bad          int `json:"bad"`
+	Replacement  int `json:"replacement"`
 }
 
 // Level is one level of a routing table.
@@ -136,10 +202,21 @@ type Recursion struct {
 	UnderWay   int            `json:"underWay"`   // lookups, each for one client or several
 	Cached     int            `json:"cached"`     // fetched items that are kept
 	CacheBytes int64          `json:"cacheBytes"` // what they take, about
+	// Times counts those that were answered by how long they took, and TimeSum is all their times together, seconds.
+	Times   []TimeBucket `json:"times"`
+	TimeSum float64      `json:"timeSum"`
+	// Hops counts the same by the referrals followed, from 0 on; the last stands for as many or more.
+	Hops []uint64 `json:"hops"`
 }
 
-// Buckets is how many buckets of the routing table have contacts.
-func (f Family) Buckets() (n int) {
+// TimeBucket counts what took so long, and longer than what the one before counts.
+type TimeBucket struct {
+	Within float64 `json:"within"` // seconds; 0 in the last, for all that took longer
+	Count  uint64  `json:"count"`
+}
+
+// UsedBuckets is how many buckets of the routing table have contacts.
+func (f Family) UsedBuckets() (n int) {
 	for _, l := range f.Levels {
 		n += l.Buckets
 	}
@@ -258,6 +335,9 @@ type Store struct {
 	Commits    int64   `json:"commits"`
 	CommitTime float64 `json:"commitTime"` // seconds, all commits together
 	Expired    int64   `json:"expired"`
+	OldestItem float64 `json:"oldestItem"` // seconds since the last put of the item that was not put again for longest; 0: none
+	// Checked says that the structure of the whole file was found sound when it was opened; else a part of it was.
+	Checked bool `json:"checked"`
 	// Failure is why nothing can be stored at the moment, and FailedSince when that began; missing while all is well.
 	Failure     string     `json:"failure,omitempty"`
 	FailedSince *time.Time `json:"failedSince,omitempty"`

@@ -59,7 +59,7 @@ func (m *Manager) Join(h *appliance.Host) {
 	}
 	h.Section(m.Section)
 	h.Problems(m.Problems)
-	h.Amend(func(r *status.Report) { r.BuildTimestamp = m.BuildTimestamp() })
+	h.Amend(func(r *status.Report) { r.BuildTimestamp, r.Update = m.BuildTimestamp(), m.summary() })
 	h.Task(&task{m: m, handler: handler, ready: make(chan struct{})})
 }
 

@@ -90,6 +90,28 @@ func (m *Manager) Status() Status {
 	return s
 }
 
+// summary is the state of updates for the status page's report; nil if there are none on this machine.
+func (m *Manager) summary() *status.Update {
+	if m.noDisk != nil {
+		return nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	u := &status.Update{Root: int(m.place.Running), Trial: m.tried != nil}
+	for n, r := range m.slots.Slots {
+		if n != m.place.Running && r != nil {
+			u.Other = r.Version
+		}
+	}
+	if m.armed != nil {
+		u.Next = named(m.armed.To, m.armed.Target.To)
+	}
+	if m.offered != nil {
+		u.Offered = m.offered.Version
+	}
+	return u
+}
+
 // shown is how many entries of the history the status page has.
 const shown = 5
 
