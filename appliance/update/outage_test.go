@@ -137,3 +137,39 @@ func TestMemoryTrial(t *testing.T) {
 		}
 	}
 }
+
+// TestMemoryCommit restarts the box after a trial by flag that was committed, also where no record of the trial is left, as without /perm:
+// init keeps the slot before mounted, and no update could write to it. After one by kexec that is not so.
+func TestMemoryCommit(t *testing.T) {
+	for platform, restarts := range map[bootdisk.Platform]int{bootdisk.UEFI: 0, bootdisk.Firmware: 1} {
+		b := newBench(t, func(b *bench) { b.platform, b.memory = platform, true })
+		b.trialOfV2("v1")
+		if err := trial.Remove(filepath.Join(b.state, "update"), trial.TrialFile); err != nil {
+			t.Fatal(err)
+		}
+		target, ok := b.place.RunningTrial(b.cmdline, platform)
+		if !ok {
+			t.Fatalf("%s: no trial in %q", platform, b.cmdline)
+		}
+		b.disk(func(d *bootdisk.Disk) error { return d.Commit(target) }) // by the guard
+		b.calls, b.uptime = nil, time.Hour
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		done := make(chan struct{})
+		go func() { defer close(done); b.m.Follow(ctx) }()
+		for b.m.Status().Trial && ctx.Err() == nil {
+			time.Sleep(time.Millisecond) // until the trial is over
+		}
+		if restarts > 0 {
+			select {
+			case <-b.left:
+			case <-ctx.Done():
+			}
+		}
+		cancel()
+		<-done
+		if got := strings.Count(strings.Join(b.calls, " "), "restart"); got != restarts || b.m.Status().Trial {
+			t.Errorf("%s: %q, %+v", platform, b.calls, b.m.Status())
+		}
+	}
+}

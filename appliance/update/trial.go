@@ -339,6 +339,7 @@ func (m *Manager) outcome(reason string) {
 // have done so and has not.
 func (m *Manager) watch(ctx context.Context) error {
 	_, limit, _ := trial.FindBefore(m.o.CommandLine)
+	_, marked := bootdisk.FindMarker(m.o.CommandLine) // but for a trial by flag; without /perm there is no record of it
 	var t trial.Trial
 	if _, err := trial.Read(m.dir, trial.TrialFile, &t); err != nil {
 		m.o.Log.Warn("the record of the trial cannot be read", "err", err)
@@ -362,7 +363,7 @@ func (m *Manager) watch(ctx context.Context) error {
 				m.mu.Lock() // only now may anything else change the records
 				m.tried = nil
 				m.mu.Unlock()
-				if err == nil && t.Method == byFlag { // init has left the other slot mounted, and no update could write to it
+				if err == nil && !marked { // init has left the other slot mounted, and no update could write to it
 					m.Depart(false, "the end of a trial by flag")
 					<-ctx.Done()
 				}
