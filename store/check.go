@@ -34,21 +34,39 @@ func (s *Store) Check() error {
 	}, false)
 }
 
-// checkTx compares the buckets with each other and with the index.
-func (s *Store) checkTx(tx *bbolt.Tx) error {
+// checkRecords reads all records of a file and builds their index, with what they are charged for in its bytes.
+func checkRecords(tx *bbolt.Tx) (*index, error) {
 	x := newIndex()
-	if err := tx.Bucket(bucketExpiry).ForEach(x.loadExpiry); err != nil {
-		return err
+	for _, b := range []struct {
+		name []byte
+		load func(k, v []byte) error
+	}{{bucketExpiry, x.loadExpiry}, {bucketOwn, x.loadOwn}, {bucketPeers, x.loadPeer}} {
+		if tx.Bucket(b.name) == nil {
+			return nil, fmt.Errorf("%w: bucket %q is missing", ErrDamaged, b.name)
+		}
+		if err := tx.Bucket(b.name).ForEach(b.load); err != nil {
+			return nil, err
+		}
 	}
-	if err := tx.Bucket(bucketOwn).ForEach(x.loadOwn); err != nil {
-		return err
+	for _, name := range [][]byte{bucketItems, bucketState} {
+		if tx.Bucket(name) == nil {
+			return nil, fmt.Errorf("%w: bucket %q is missing", ErrDamaged, name)
+		}
 	}
-	if err := tx.Bucket(bucketPeers).ForEach(x.loadPeer); err != nil {
-		return err
+	if err := tx.Bucket(bucketState).ForEach(func(k, v []byte) error {
+		if _, ok := unseal(v); !ok {
+			return fmt.Errorf("%w: %q fails its checksum", ErrDamaged, k)
+		}
+		return nil
+	}); err != nil {
+		return nil, err
 	}
 	records, bytes := 0, int64(x.peers*peerCost)
 	err := tx.Bucket(bucketItems).ForEach(func(k, v []byte) error {
 		records++
+		if len(k) != len(Key{}) {
+			return fmt.Errorf("%w: item %x is not of a target", ErrDamaged, k)
+		}
 		r := record(v)
 		switch _, ok := x.items[Key(k)]; {
 		case !ok:
@@ -59,14 +77,27 @@ func (s *Store) checkTx(tx *bbolt.Tx) error {
 		bytes += r.cost()
 		return nil
 	})
-	y := &s.index
 	switch {
 	case err != nil:
-		return err
+		return nil, err
 	case records != len(x.items):
-		return fmt.Errorf("%w: %d items indexed, %d stored", ErrDamaged, len(x.items), records)
-	case bytes != x.bytes || bytes != y.bytes:
-		return fmt.Errorf("%w: cost is %d, by index %d, in memory %d", ErrDamaged, bytes, x.bytes, y.bytes)
+		return nil, fmt.Errorf("%w: %d items indexed, %d stored", ErrDamaged, len(x.items), records)
+	case bytes != x.bytes:
+		return nil, fmt.Errorf("%w: cost is %d, by index %d", ErrDamaged, bytes, x.bytes)
+	}
+	return &x, nil
+}
+
+// checkTx compares the buckets with each other and with the index.
+func (s *Store) checkTx(tx *bbolt.Tx) error {
+	x, err := checkRecords(tx)
+	if err != nil {
+		return err
+	}
+	y := &s.index
+	switch {
+	case x.bytes != y.bytes:
+		return fmt.Errorf("%w: cost is %d, in memory %d", ErrDamaged, x.bytes, y.bytes)
 	case !maps.Equal(x.sources, y.sources):
 		return fmt.Errorf("%w: charges of sources differ", ErrDamaged)
 	case x.peers != y.peers || len(x.swarms) != len(y.swarms):
