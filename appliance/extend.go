@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -35,10 +36,12 @@ type Host struct {
 	problems []func() []string
 	sections []func() status.Section
 	amends   []func(*status.Report)
+	web      http.Handler
 	stop     func()
 
-	mu   sync.Mutex
-	last func() // after everything else
+	mu      sync.Mutex
+	last    func() // after everything else
+	restart bool   // that was asked for
 }
 
 // Task adds a task. It starts after the node and the status page and stops before them, and is started again whenever it
@@ -47,8 +50,8 @@ func (h *Host) Task(t Task) { h.tasks = append(h.tasks, Restarting(t, h.Log)) }
 
 // Handle adds a handler to the server of the status page, under a pattern of [http.ServeMux]. Its requests must be read
 // within 10 s and answered within 30 s, unless it sets other deadlines through [http.ResponseController]. Whoever
-// reaches the page reaches it: what changes anything must ask for credentials by itself. Nothing is served while the
-// configuration has the status page off.
+// reaches the page reaches it: what changes anything must ask for credentials by itself. While the configuration has the
+// status page off, only who serves [Host.Web] elsewhere serves it.
 func (h *Host) Handle(pattern string, handler http.Handler) {
 	if h.handlers == nil {
 		h.handlers = make(map[string]http.Handler)
@@ -87,14 +90,33 @@ func (h *Host) Stop(last func()) {
 	h.stop()
 }
 
-// finish calls what Stop was given.
-func (h *Host) finish() {
+// ErrRestart is the error of [Serve] after [Host.Restart], with those of the stop.
+var ErrRestart = errors.New("a restart was asked for")
+
+// Restart is Stop for a program that is to be started again; last may be nil.
+func (h *Host) Restart(last func()) {
 	h.mu.Lock()
-	last := h.last
+	h.restart = true
+	h.mu.Unlock()
+	h.Stop(last)
+}
+
+// Web serves the status page and what extensions have added to it, whether or not the configuration has it served at an
+// address of the machine. Not before the extension has returned.
+func (h *Host) Web() http.Handler { return h.web }
+
+// finish calls what Stop was given, and says how Serve ends.
+func (h *Host) finish(err error) error {
+	h.mu.Lock()
+	last, restart := h.last, h.restart
 	h.mu.Unlock()
 	if last != nil {
 		last()
 	}
+	if restart {
+		return errors.Join(ErrRestart, err)
+	}
+	return err
 }
 
 // extend calls the extensions.

@@ -33,7 +33,7 @@ func Serve(ctx context.Context, cfg config.Config, log *slog.Logger, extensions 
 	defer stop()
 	p := &process{cfg: cfg, log: log, journal: kept, started: time.Now(), release: kernel.Release()}
 	p.host.stop = stop
-	defer p.host.finish() // after the store is closed
+	defer func() { err = p.host.finish(err) }() // after the store is closed
 
 	var web net.Listener
 	if cfg.HTTP != "" {
@@ -114,12 +114,11 @@ func Serve(ctx context.Context, cfg config.Config, log *slog.Logger, extensions 
 	// The kernel half comes before the node and goes after it, so that while the node stores anything, whatever is
 	// attached, also by a process before or after this one, knows what is held here.
 	p.tasks = []Task{Restarting(halfTask{p.half}, log), &nodeTask{p.node, make(chan struct{})}}
+	if p.host.web, err = p.handler(); err != nil {
+		return errors.Join(err, closeAll(conns))
+	}
 	if web != nil {
-		h, err := p.handler()
-		if err != nil {
-			return errors.Join(err, closeAll(conns))
-		}
-		p.tasks = append(p.tasks, Restarting(newWebTask(web, h, log), log))
+		p.tasks = append(p.tasks, Restarting(newWebTask(web, p.host.web, log), log))
 	}
 	p.tasks = append(p.tasks, Restarting(flood, log), Restarting(p.past, log))
 	p.tasks = append(p.tasks, p.host.tasks...)

@@ -44,8 +44,26 @@ type Report struct {
 	// Events are the last lines of the log that are worth a look, the newest first.
 	Events []Event `json:"events"`
 
+	// Tailnet is the state of the admin plane; missing while it is off.
+	Tailnet *Tailnet `json:"tailnet,omitempty"`
+
 	// Sections is what parts of the process beside the node have to say, such as updates and discovery.
 	Sections []Section `json:"sections"`
+}
+
+// Tailnet is the node of a tailnet that serves the admin plane.
+type Tailnet struct {
+	// State is "starting", "needs login", "needs approval" (by the administrator of the tailnet), "connected", or "refused": the box
+	// serves nobody there, and Error says why.
+	State    string     `json:"state"`
+	Since    time.Time  `json:"since"`
+	LoginURL string     `json:"loginURL,omitempty"` // where somebody has to log in
+	Error    string     `json:"error,omitempty"`    // the last thing that went wrong, while it matters
+	Tailnet  string     `json:"tailnet,omitempty"`  // its name
+	Name     string     `json:"name,omitempty"`     // of the box there
+	Addrs    []string   `json:"addrs"`
+	URLs     []string   `json:"urls"`                // under which it serves there
+	Expiry   *time.Time `json:"keyExpiry,omitempty"` // when somebody must log in again; missing: never
 }
 
 // Section is a titled list of facts.
@@ -77,6 +95,11 @@ func (r *Report) fill() {
 	r.Problems, r.Tasks, r.Families, r.Node = orEmpty(r.Problems), orEmpty(r.Tasks), orEmpty(r.Families), orEmpty(r.Node)
 	r.Recursion.Allow, r.Recursion.Times, r.Recursion.Hops = orEmpty(r.Recursion.Allow), orEmpty(r.Recursion.Times), orEmpty(r.Recursion.Hops)
 	r.Host.Temperatures, r.Hottest, r.Events = orEmpty(r.Host.Temperatures), orEmpty(r.Hottest), orEmpty(r.Events)
+	if r.Tailnet != nil {
+		t := *r.Tailnet
+		t.Addrs, t.URLs = orEmpty(t.Addrs), orEmpty(t.URLs)
+		r.Tailnet = &t
+	}
 	x := &r.XDP
 	x.Endpoints, x.NICs, x.Counters, x.Events = orEmpty(x.Endpoints), orEmpty(x.NICs), orEmpty(x.Counters), orEmpty(x.Events)
 	if x.Recursion != nil {

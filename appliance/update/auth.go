@@ -1,6 +1,7 @@
 package update
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
@@ -43,11 +44,29 @@ func (m *Manager) password() string {
 	return ""
 }
 
-// authenticated lets those through who know the password, and whoever comes through our own Unix socket, which only root
-// can open.
+type authorizedKey struct{}
+
+// WithAuthority is for who has found out in another way than by the password that the sender of a request may update the box,
+// whose name goes into the history: [Manager.Handler] asks requests with the context for no password.
+func WithAuthority(ctx context.Context, name string) context.Context {
+	return context.WithValue(ctx, authorizedKey{}, name)
+}
+
+// authorized is the name that WithAuthority was given.
+func authorized(r *http.Request) (name string, ok bool) {
+	name, ok = r.Context().Value(authorizedKey{}).(string)
+	return name, ok
+}
+
+// authenticated lets those through who know the password, who have shown their authority elsewhere, and whoever comes through
+// our own Unix socket, which only root can open.
 func (m *Manager) authenticated(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, local := r.Context().Value(http.LocalAddrContextKey).(*net.UnixAddr); local {
+			next.ServeHTTP(w, r)
+			return
+		}
+		if _, ok := authorized(r); ok {
 			next.ServeHTTP(w, r)
 			return
 		}
@@ -82,6 +101,9 @@ func (m *Manager) authenticated(next http.Handler) http.Handler {
 
 // who names a client for the history.
 func who(r *http.Request) string {
+	if name, ok := authorized(r); ok {
+		return name + " over the tailnet"
+	}
 	if s := r.Header.Get("User-Agent"); strings.HasPrefix(s, "kdht/") {
 		return "kdht update from " + remote(r)
 	}
