@@ -160,6 +160,7 @@ func (b *Builder) together(c *Config) (errs Errors) {
 		object("update.url", "there is no update.key, so nothing could vouch for what is found there", "set update.key to the public key that the releases are signed with")
 	}
 	c.gatewayTogether(object)
+	c.tailnetTogether(object)
 	if c.Network == Public {
 		for _, a := range c.External {
 			if a.IsPrivate() {

@@ -32,6 +32,7 @@ type Config struct {
 	Gateway   Gateway
 	Names     Names
 	Update    Update
+	Tailnet   Tailnet
 	Log       Log
 }
 

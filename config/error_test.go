@@ -80,7 +80,7 @@ func TestFaultsInFiles(t *testing.T) {
 		"origin with a path":     {`{"gateway": {"origins": ["https://app.example.org/"]}}`, `f:1:26: gateway.origins: "https://app.example.org/" is no origin; write scheme, host and, unless it is the usual one, port, as browsers do: "https://app.example.org" or "*"`},
 		"secret, neither":        {`{"names": {"secret": "0123"}}`, `f:1:22: names.secret: this is neither a file nor a secret key; write the path of a file that "kdht keygen" made, with a /, or the 64 hexadecimal digits in it`},
 		"secret of another key":  {`{"names": {"key": "77ff84905a91936367c01360803104f92432fcd904a43511876df5cdf3e7e548", "secret": "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60"}}`, `f:1: names.key: names.secret belongs to another public key; write "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a", or leave names.key out`},
-		"several":                {"{\"a\": 1,\n\"http\": 2}", "f:1:2: unknown key \"a\"; the keys here are network, listen, bootstrap, discovery, networkName, interfaces, external, nodeIDSeed, state, http, hostname, xdp, store, token, table, lookup, recursion, limits, gateway, names, update, log\nf:2:9: http: the number 2 is not ADDR:PORT; write \":8080\", \"127.0.0.1:8080\" or \"off\""},
+		"several":                {"{\"a\": 1,\n\"http\": 2}", "f:1:2: unknown key \"a\"; the keys here are network, listen, bootstrap, discovery, networkName, interfaces, external, nodeIDSeed, state, http, hostname, xdp, store, token, table, lookup, recursion, limits, gateway, names, update, tailnet, log\nf:2:9: http: the number 2 is not ADDR:PORT; write \":8080\", \"127.0.0.1:8080\" or \"off\""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := config.Parse("f", []byte(c.file))

@@ -28,6 +28,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%v\n%s", err, shown)
 		}
+		c.Tailnet.AuthKey = "" // nobody is shown
 		if diff := cmp.Diff(c, again, equate); diff != "" {
 			t.Fatal(diff)
 		}

@@ -12,6 +12,9 @@ type key struct {
 	def  string // default, as in the file
 	doc  string // what the user should know, in whole sentences
 
+	hidden bool                          // it is not shown, to whomever
+	redact func(c *Config) (text string) // writes the field without secrets; nil: it has none
+
 	about  string                                 // type, unit and range
 	decode func(c *Config, v hujson.Value) *fault // reads a value into its field
 	encode func(c *Config) string                 // writes the field as in the file
@@ -32,6 +35,18 @@ func entry[T any](name string, k kind[T], def string, field func(*Config) *T, do
 		encode: func(c *Config) string { return k.encode(*field(c)) },
 		value:  k.text,
 	}
+}
+
+// secret marks a key whose value is shown to nobody.
+func (k *key) secret() *key {
+	k.hidden = true
+	return k
+}
+
+// redacted gives a key a way to be shown without its secrets.
+func (k *key) redacted(by func(c *Config) string) *key {
+	k.redact = by
+	return k
 }
 
 // split gives the section of a key, empty at the top level, and its name there.

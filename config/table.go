@@ -3,6 +3,8 @@ package config
 import (
 	"log/slog"
 	"net/netip"
+	"net/url"
+	"strings"
 	"time"
 )
 
@@ -30,6 +32,8 @@ var sections = []struct{ name, doc string }{
 	{"gateway", "Items, names and peers over HTTP, for programs: /v1/ at the address of the status page, described by /v1/openapi.yaml. Programs on this machine and holders of a token may read and write; others as said here."},
 	{"names", "Plain names of a fleet: mutable items signed with one key, which every box of the fleet keeps. Over HTTP /v1/names/, on the command line \"kdht name\"."},
 	{"update", "Updates of the appliance. Elsewhere these keys mean nothing."},
+	{"tailnet", "The admin plane: the program joins a tailnet, of Tailscale or Headscale, and serves there, to those who may, the status page, profiles, the log, configuration, backups and updates. " +
+		"What users and tags may do, the tailnet's policy says with the capability kdht.internal/cap/admin; for those whom it gives none, the lists here do. Nobody else may do anything."},
 	{"log", "The log, on standard error."},
 }
 
@@ -212,7 +216,13 @@ var keys = []*key{
 	entry("gateway.tokens", list[Bearer]{elem: bearer{}, what: "tokens", example: `["backup:SECRET"]`, none: "none", max: 64, secret: true, also: distinctNames}, `[]`,
 		func(c *Config) *[]Bearer { return &c.Gateway.Tokens },
 		"Bearer tokens, each with the name of who has it: with \"Authorization: Bearer SECRET\" a program may read and write from anywhere. HTTP is not encrypted: "+
-			"use them where nobody listens, or over a tailnet."),
+			"use them where nobody listens, or over a tailnet.").redacted(func(c *Config) string {
+		names := make([]string, len(c.Gateway.Tokens))
+		for i, t := range c.Gateway.Tokens {
+			names[i] = quote(t.Name + ":")
+		}
+		return "[" + strings.Join(names, ", ") + "]"
+	}),
 	entry("gateway.sign", list[string]{elem: text{what: "the name of a token", min: 1, max: 32, example: "loopback"}, what: "names", example: `["loopback"]`, none: "none", max: 65}, `[]`,
 		func(c *Config) *[]string { return &c.Gateway.Sign },
 		"For whom the box signs items with its own key: names of gateway.tokens, or \"loopback\" for programs on this machine."),
@@ -232,14 +242,25 @@ var keys = []*key{
 	entry("names.secret", seed{}, `""`,
 		func(c *Config) *string { return &c.Names.Secret },
 		"Secret key of the fleet, with which names are changed: the file that \"kdht keygen\" made, or its 64 hexadecimal digits. Whoever has it can change every "+
-			"name. Empty: this box only reads them."),
+			"name. Empty: this box only reads them.").redacted(func(c *Config) string {
+		if seed, file := c.Names.Seed(); seed == nil {
+			return quote(file)
+		}
+		return `""`
+	}),
 
 	entry("update.key", publicKey{}, `""`,
 		func(c *Config) *string { return &c.Update.Key },
 		"Public key of releases. With it, only what is signed is taken, also from whoever knows the password of the box. Empty: what is uploaded need not be signed."),
 	entry("update.url", releases{}, `""`,
 		func(c *Config) *string { return &c.Update.URL },
-		"Where the box looks for releases by itself: the directory that has their manifest.json. It needs update.key. Empty: it does not look."),
+		"Where the box looks for releases by itself: the directory that has their manifest.json. It needs update.key. Empty: it does not look.").redacted(func(c *Config) string {
+		u, err := url.Parse(c.Update.URL)
+		if err != nil {
+			return `""`
+		}
+		return quote(u.Redacted())
+	}),
 	entry("update.every", duration{10 * time.Minute, 30 * 24 * time.Hour}, `"6h"`,
 		func(c *Config) *time.Duration { return &c.Update.Every },
 		"How often it looks, a quarter of that more or less, so that boxes do not come all at once."),
@@ -249,6 +270,35 @@ var keys = []*key{
 	entry("update.trial", duration{30 * time.Second, 30 * time.Minute}, `"5m"`,
 		func(c *Config) *time.Duration { return &c.Update.Trial },
 		"A new version that has not proved well so long after the machine started is taken back."),
+
+	entry("tailnet.mode", choice[TailnetMode]{TailnetAuto, TailnetOn, TailnetOff}, `"auto"`,
+		func(c *Config) *TailnetMode { return &c.Tailnet.Mode },
+		"Whether the program joins a tailnet. auto is on with an auth key (tailnet.authKey, tailnet.authKeyFile, "+TailnetKeyVariable+" in the environment, on the appliance tailnet.key on "+
+			"the boot partition), and once it has joined. on needs none: the log and the status page then have a URL at which somebody logs in."),
+	entry("tailnet.authKey", secret{what: "an auth key", example: `the key that the control server has made, as in "tskey-auth-..."`, form: authKeyForm}, `""`,
+		func(c *Config) *string { return &c.Tailnet.AuthKey },
+		"Auth key to join with. It is used when the control server asks for a login, and never shown. tailnet.authKeyFile is a better place.").secret(),
+	entry("tailnet.authKeyFile", text{what: "a file", max: 4096, example: "/etc/kdht/tailnet.key"}, `""`,
+		func(c *Config) *string { return &c.Tailnet.AuthKeyFile },
+		"File that has the auth key and nothing else. It is read again whenever a login is needed, so that a new key works without a restart. Empty: none."),
+	entry("tailnet.controlURL", control{}, `""`,
+		func(c *Config) *string { return &c.Tailnet.ControlURL },
+		"The control server, as of Headscale. Empty: Tailscale's."),
+	entry("tailnet.hostname", hostLabel{}, `""`,
+		func(c *Config) *string { return &c.Tailnet.Hostname },
+		"Name of the box in the tailnet. Empty: that of the machine."),
+	entry("tailnet.tags", list[string]{elem: principal{tagsOnly: true}, what: "tags", example: `["tag:kdht"]`, none: "none", max: 16}, `[]`,
+		func(c *Config) *[]string { return &c.Tailnet.Tags },
+		"Tags that the box asks for when it joins. The tailnet's policy must allow them (tagOwners)."),
+	entry("tailnet.viewers", list[string]{elem: principal{}, what: "names", example: `["alice@example.org"]`, none: "none", max: 256}, `[]`,
+		func(c *Config) *[]string { return &c.Tailnet.Viewers },
+		"Who may look at everything, but for secrets, and change nothing: the page, the log, the configuration, the audit log; over HTTP for programs, read."),
+	entry("tailnet.operators", list[string]{elem: principal{}, what: "names", example: `["alice@example.org", "tag:admin"]`, none: "none", max: 256}, `[]`,
+		func(c *Config) *[]string { return &c.Tailnet.Operators },
+		"Who may, beside that, change the configuration, restart, take and restore backups, take profiles, and write over HTTP for programs."),
+	entry("tailnet.updaters", list[string]{elem: principal{}, what: "names", example: `["tag:deploy"]`, none: "none", max: 256}, `[]`,
+		func(c *Config) *[]string { return &c.Tailnet.Updaters },
+		"Who may, beside looking, update the appliance, as \"gok update\" does. With update.key, only what is signed is taken from them as well."),
 
 	entry("log.level", level{}, `"info"`,
 		func(c *Config) *slog.Level { return &c.Log.Level },
