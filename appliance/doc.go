@@ -1,6 +1,7 @@
 // Package appliance is the process and its life: it opens the store and the sockets, runs the node, its kernel half
 // and the status page as tasks under one supervisor, and stops them in order.
 //
+//	appliance/health  how the node is, and what is to blame
 //	appliance/journal  the last lines of the log, kept in memory
 //	appliance/link    the host's network interfaces, by netlink
 //	appliance/kernel  the kernel half's life: attach, follow links, lease, hand-over between processes

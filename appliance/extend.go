@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"sync"
 
+	"kdht/appliance/health"
 	"kdht/appliance/journal"
 	"kdht/appliance/status"
 	"kdht/config"
@@ -35,6 +36,7 @@ type Host struct {
 	special  []special
 	problems []func() []string
 	sections []func() status.Section
+	checks   []func() health.Check
 	amends   []func(*status.Report)
 	web      http.Handler
 	stop     func()
@@ -77,6 +79,10 @@ func (h *Host) Problems(f func() []string) { h.problems = append(h.problems, f) 
 
 // Section adds a section to the status page and its JSON twin. f is called for every report by any goroutine.
 func (h *Host) Section(f func() status.Section) { h.sections = append(h.sections, f) }
+
+// Check adds to the health of the node: f gives the state of something, and is called for every report by any goroutine. What it
+// depends on must have been added before it. It does not keep the node from being ready.
+func (h *Host) Check(f func() health.Check) { h.checks = append(h.checks, f) }
 
 // Amend adds to what the report says. f is called for every report by any goroutine.
 func (h *Host) Amend(f func(*status.Report)) { h.amends = append(h.amends, f) }

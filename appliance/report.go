@@ -6,12 +6,12 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"time"
 
 	"kdht/appliance/buildinfo"
-	"kdht/appliance/journal"
+	"kdht/appliance/health"
 	"kdht/appliance/history"
+	"kdht/appliance/journal"
 	"kdht/appliance/kernel"
 	"kdht/appliance/status"
 	"kdht/config"
@@ -32,8 +32,11 @@ type process struct {
 	half  *kernel.Half
 	past  *history.Recorder
 	tasks []Task
-	host  Host     // what extensions have added
-	notes []string // what went less than well at the start
+	host  Host // what extensions have added
+	watch *healthWatch
+	// tracker remembers since when all is as it is.
+	tracker health.Tracker
+	notes   []string // what went less than well at the start
 }
 
 // report describes the present state.
@@ -53,7 +56,6 @@ func (p *process) report() status.Report {
 			Name: host, Kernel: p.release, Arch: runtime.GOARCH, Memory: memory, MemoryAvailable: available, Resident: resident(),
 			Disk: diskOf(p.cfg.State), Temperatures: temperatures("/sys"),
 		},
-		Ready:     n.Ready && p.connected(n),
 		Tasks:     p.taskReport(),
 		Network:   string(p.cfg.Network),
 		Families:  families(n),
@@ -84,12 +86,9 @@ func (p *process) report() status.Report {
 	for _, f := range p.host.amends {
 		f(&r)
 	}
+	r.Health = p.health(r, n)
+	r.Ready = r.Health.Ready
 	return r
-}
-
-// connected reports whether the node has anybody to talk to, or need not have.
-func (p *process) connected(n router.Stats) bool {
-	return len(p.cfg.Bootstrap) == 0 || slices.ContainsFunc(n.Families, func(f router.FamilyStats) bool { return f.Good > 0 })
 }
 
 // families converts the router's statistics.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"kdht/appliance/health"
 	"kdht/appliance/journal"
 	"kdht/appliance/kernel"
 	"kdht/appliance/tailnet"
@@ -106,6 +107,8 @@ func Serve(ctx context.Context, cfg config.Config, log *slog.Logger, extensions 
 		Log:        log,
 	})
 	p.past = p.newHistory()
+	p.watch = newHealthWatch(func() health.Tree { return p.report().Health }, bound, log)
+	defer p.watch.close()
 	flood := newFloodWatch(p.refused, log)
 	p.host.Problems(flood.problems)
 	if err := p.extend(extensions); err != nil {
@@ -120,7 +123,7 @@ func Serve(ctx context.Context, cfg config.Config, log *slog.Logger, extensions 
 	if web != nil {
 		p.tasks = append(p.tasks, Restarting(newWebTask(web, p.host.web, log), log))
 	}
-	p.tasks = append(p.tasks, Restarting(flood, log), Restarting(p.past, log))
+	p.tasks = append(p.tasks, Restarting(p.watch, log), Restarting(flood, log), Restarting(p.past, log))
 	p.tasks = append(p.tasks, p.host.tasks...)
 	err = Supervise(ctx, log, append(p.tasks, &greeting{p: p, web: web, ready: make(chan struct{})})...)
 	log.Info("stopped", "after", time.Since(p.started).Round(time.Second))

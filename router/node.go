@@ -42,6 +42,7 @@ type Node struct {
 	prover       atomic.Pointer[Kernel] // kernel, for those who must not wait
 	rtt          [2]rtt
 	silence      [2]atomic.Int32 // by Family: queries that failed since the last answer
+	heard        [2]atomic.Int64 // by Family: Unix time of the last answer to a query of ours, in ns; 0: none yet
 	external     [2]*external
 	samples      samples
 	announces    announces

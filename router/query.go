@@ -183,6 +183,7 @@ func (n *Node) responded(x *transaction, r *reply, rtt time.Duration) {
 		n.vote(f, x.addr.Addr(), r.IP.Addr())
 	}
 	n.silence[f].Store(0)
+	n.heard[f].Store(r.at.UnixNano())
 	if r.ReadOnly {
 		return
 	}

@@ -59,6 +59,9 @@ type FamilyStats struct {
 	Levels   []LevelStat
 	Buckets  []BucketStat  // of the levels
 	RTT      time.Duration // smoothed, of all queries
+	// Answered is when a query of ours was last answered, the zero Time if none was; Silence is how many were not since.
+	Answered time.Time
+	Silence  int
 	// NetworkSize is an estimate of the number of nodes in the network, from how close the closest contacts are; 0
 	// if there are too few.
 	NetworkSize float64
@@ -103,6 +106,10 @@ func (n *Node) Stats() Stats {
 		fs.Levels, fs.Buckets = t.Levels(now), t.Buckets(now)
 		closest := t.Closest(fs.ID, bucketSize)
 		n.mu.Unlock()
+		if at := n.heard[f].Load(); at != 0 {
+			fs.Answered = time.Unix(0, at)
+		}
+		fs.Silence = int(n.silence[f].Load())
 		fs.Secure = fs.External.IsValid() && n.mayKeep(fs.ID, fs.External)
 		fs.NetworkSize = networkSize(fs.ID, closest)
 		s.Families = append(s.Families, fs)

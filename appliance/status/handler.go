@@ -2,11 +2,14 @@ package status
 
 import (
 	"encoding/json"
+	"io"
 	"log/slog"
 	"net/http"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"kdht/appliance/health"
 	"kdht/appliance/history"
 )
 
@@ -17,7 +20,9 @@ import (
 //	/history     JSON: rates and levels of the last minutes and of the last day, see package history
 //	/metrics     Prometheus text format
 //	/healthz     200 while every task of the process runs, else 503 and what does not
-//	/readyz      200 while the node serves and has its place in the network, else 503
+//	/readyz      200 while the DHT answers and is answered, else 503
+//
+// Both go on with the health of the node, a line for each part of it; as JSON, which Accept must prefer, they are that alone.
 //
 // report is called once for each request, by any goroutine.
 func Handler(report func() Report, past *history.Recorder, log *slog.Logger) http.Handler {
@@ -36,12 +41,14 @@ func Handler(report func() Report, past *history.Recorder, log *slog.Logger) htt
 		MaxRequestsInFlight: 4,
 		DisableCompression:  true, // a few KiB; the compressors are not worth their memory
 	}))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		lines := report().Unhealthy()
-		serveLines(w, len(lines) == 0, "ok", lines)
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, req *http.Request) {
+		r := report()
+		lines := r.Unhealthy()
+		serveHealth(w, req, r.Health, len(lines) == 0, "ok", lines)
 	})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		serveLines(w, report().Ready, "ready", []string{"the node has no place in the network"})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, req *http.Request) {
+		r := report()
+		serveHealth(w, req, r.Health, r.Ready, "ready", []string{"not ready"})
 	})
 	return Secure(mux)
 }
@@ -88,19 +95,31 @@ func servePage(w http.ResponseWriter, r *http.Request, report Report, log *slog.
 	}
 }
 
-// serveLines answers a health check.
-func serveLines(w http.ResponseWriter, ok bool, good string, bad []string) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+// serveHealth answers a health check.
+func serveHealth(w http.ResponseWriter, r *http.Request, tree health.Tree, ok bool, good string, bad []string) {
+	code := http.StatusOK
+	if !ok {
+		code = http.StatusServiceUnavailable
+	}
+	h := w.Header()
+	h.Set("Vary", "Accept")
+	accept := strings.Join(r.Header.Values("Accept"), ",")
+	if Quality(accept, "application", "json") > Quality(accept, "text", "plain") {
+		tree.Checks = orEmpty(tree.Checks)
+		h.Set("Content-Type", "application/json")
+		w.WriteHeader(code)
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		_ = e.Encode(tree) // the client has gone
+		return
+	}
 	lines := []string{good}
 	if !ok {
-		w.WriteHeader(http.StatusServiceUnavailable)
 		lines = bad
 	}
-	for _, l := range lines {
-		if _, err := w.Write([]byte(l + "\n")); err != nil {
-			return // the client has gone
-		}
-	}
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(code)
+	_, _ = io.WriteString(w, strings.Join(lines, "\n")+"\n\n"+tree.Text()) // the client has gone
 }
 
 // promLog writes what promhttp has to say to the log.

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
+	"kdht/appliance/health"
 	"kdht/appliance/history"
 	"kdht/appliance/status"
 )
@@ -25,8 +26,15 @@ func full() status.Report {
 	since := time.Unix(900, 0).UTC()
 	return status.Report{
 		Version: "v1.2.3", Time: time.Unix(1000, 0).UTC(), Started: time.Unix(100, 0).UTC(), PID: 7,
-		Host:     status.Host{Name: "<shelf>", Kernel: "6.12.1", Arch: "arm64"},
-		Ready:    true,
+		Host:  status.Host{Name: "<shelf>", Kernel: "6.12.1", Arch: "arm64"},
+		Ready: true,
+		Health: health.Tree{
+			State: health.Degraded, Ready: true, Headline: "Degraded. <Nothing> can be stored.",
+			Checks: []health.Check{
+				{Name: "link", State: health.Good, Sentence: "eth0 is up.", Since: since},
+				{Name: "kernel half", After: []string{"link"}, State: health.Failed, Sentence: "Waits.", Because: "link", Since: since},
+			},
+		},
 		Problems: []string{"eth1: generic mode & no better"},
 		Tasks:    []status.Task{{Name: "node", Running: true}, {Name: "kernel half", Running: true, Restarts: 2}},
 		Network:  "public",
@@ -180,6 +188,10 @@ func TestMetrics(t *testing.T) {
 	for _, want := range []string{
 		`kdht_build_info{goversion="go`,
 		`kdht_ready 1`,
+		`kdht_health_state{state="degraded"} 1`,
+		`kdht_health_state{state="good"} 0`,
+		`kdht_health_check{check="kernel_half",state="failed"} 1`,
+		`kdht_health_check{check="kernel_half",state="good"} 0`,
 		`kdht_task_running{task="node"} 1`,
 		`kdht_task_restarts_total{task="kernel_half"} 2`,
 		`kdht_table_contacts{family="IPv4",state="good"} 9`,
@@ -224,6 +236,7 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
+// The first line says whether all is well, the tree follows; JSON, for who prefers it, is the tree.
 func TestHealth(t *testing.T) {
 	well, ill, early := full(), full(), full()
 	ill.Tasks[1] = status.Task{Name: "kernel half", Error: "netlink is gone"}
@@ -238,12 +251,23 @@ func TestHealth(t *testing.T) {
 		{"/healthz", early, 200, "ok\n"},
 		{"/healthz", ill, 503, "kernel half: netlink is gone\n"},
 		{"/readyz", well, 200, "ready\n"},
-		{"/readyz", early, 503, "the node has no place in the network\n"},
+		{"/readyz", early, 503, "not ready\n"},
 	} {
-		r := get(t, c.r, c.path, "")
-		if got := r.Body.String(); r.Code != c.code || got != c.text {
-			t.Errorf("%s: %d %q, want %d %q", c.path, r.Code, got, c.code, c.text)
+		r := get(t, c.r, c.path, "*/*")
+		if got, want := r.Body.String(), c.text+"\n"+c.r.Health.Text(); r.Code != c.code || got != want {
+			t.Errorf("%s: %d %q, want %d %q", c.path, r.Code, got, c.code, want)
 		}
+		r = get(t, c.r, c.path, "application/json")
+		var tree health.Tree
+		if err := json.Unmarshal(r.Body.Bytes(), &tree); err != nil || r.Code != c.code || r.Header().Get("Content-Type") != "application/json" {
+			t.Errorf("%s as JSON: %d, %v, %s", c.path, r.Code, err, r.Header().Get("Content-Type"))
+		}
+		if diff := cmp.Diff(c.r.Health, tree); diff != "" {
+			t.Errorf("%s as JSON, want (-), got (+):\n%s", c.path, diff)
+		}
+	}
+	if body := get(t, status.Report{}, "/readyz", "application/json").Body.String(); strings.Contains(body, "null") {
+		t.Errorf("there is a null in %s", body)
 	}
 }
 

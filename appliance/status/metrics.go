@@ -8,6 +8,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"kdht/appliance/health"
 )
 
 // collector turns a report into metrics, one report per scrape.
@@ -31,7 +33,9 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 // The metrics of the node. README.md names them for users.
 var (
 	buildInfo    = desc("build_info", "Version of the program; always 1.", "version", "goversion")
-	ready        = desc("ready", "Whether the node serves and has found its place in the network.")
+	ready        = desc("ready", "Whether the DHT answers and is answered.")
+	healthState  = desc("health_state", "How the node is: 1 for the state that it is in, 0 for the others.", "state")
+	healthCheck  = desc("health_check", "How each part of the node's health is: 1 for the state that it is in, 0 for the others.", "check", "state")
 	taskRunning  = desc("task_running", "Whether a task of the process runs.", "task")
 	taskRestarts = desc("task_restarts_total", "Restarts of a task after failures.", "task")
 
@@ -104,6 +108,12 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(buildInfo, 1, r.Version, runtime.Version())
 	gauge(ready, truth(r.Ready))
+	for _, s := range health.States {
+		gauge(healthState, truth(s == r.Health.State), string(s))
+		for _, c := range r.Health.Checks {
+			gauge(healthCheck, truth(s == c.State), snake(c.Name), string(s))
+		}
+	}
 	for _, t := range r.Tasks {
 		gauge(taskRunning, truth(t.Running), snake(t.Name))
 		counter(taskRestarts, float64(t.Restarts), snake(t.Name))

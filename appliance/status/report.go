@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"kdht/appliance/health"
 )
 
 // Report is the state of the process at one moment: what the status page shows, and what it gives as JSON. Times are
@@ -20,9 +22,10 @@ type Report struct {
 	// Tools says that the page has forms for /lookup and /decode.
 	Tools bool `json:"-"`
 
-	// Ready says that the node serves and has its place in the network: it found it, and knows good nodes, unless it
-	// is the first one.
+	// Ready says that the DHT answers and is answered: it is Health.Ready.
 	Ready bool `json:"ready"`
+	// Health says how the node is, and why.
+	Health health.Tree `json:"health"`
 	// Problems is what the owner should know, one sentence each: fallbacks, failures, a store that was set aside.
 	Problems []string `json:"problems"`
 	Tasks    []Task   `json:"tasks"`
@@ -92,6 +95,7 @@ func (r *Report) fill() {
 		r.Sections[i].Facts = orEmpty(r.Sections[i].Facts)
 	}
 	r.Sections = orEmpty(r.Sections)
+	r.Health.Checks = orEmpty(r.Health.Checks)
 	r.Problems, r.Tasks, r.Families, r.Node = orEmpty(r.Problems), orEmpty(r.Tasks), orEmpty(r.Families), orEmpty(r.Node)
 	r.Recursion.Allow, r.Recursion.Times, r.Recursion.Hops = orEmpty(r.Recursion.Allow), orEmpty(r.Recursion.Times), orEmpty(r.Recursion.Hops)
 	r.Host.Temperatures, r.Hottest, r.Events = orEmpty(r.Host.Temperatures), orEmpty(r.Hottest), orEmpty(r.Events)

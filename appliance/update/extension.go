@@ -18,9 +18,9 @@ import (
 
 	"kdht/appliance"
 	"kdht/appliance/buildinfo"
+	"kdht/appliance/health"
 	"kdht/appliance/status"
 	"kdht/appliance/update/bootdisk"
-	"kdht/router/krpc"
 )
 
 // Sockets of the appliance.
@@ -59,6 +59,7 @@ func (m *Manager) Join(h *appliance.Host) {
 	}
 	h.Section(m.Section)
 	h.Problems(m.Problems)
+	h.Check(m.check)
 	h.Amend(func(r *status.Report) { r.BuildTimestamp, r.Update = m.BuildTimestamp(), m.summary() })
 	h.Task(&task{m: m, handler: handler, ready: make(chan struct{})})
 }
@@ -142,49 +143,30 @@ func listenUnix(ctx context.Context, path string) (net.Listener, error) {
 	return l, nil
 }
 
-// ask pings this node over the loopback interface, on an address of each family that it listens on.
+// ask asks the node whether it answers.
 func ask(h *appliance.Host) error {
-	var errs []error
+	var listen []netip.AddrPort
 	for _, f := range h.Node.Stats().Families {
-		for _, a := range f.Listen {
-			if a.Addr().IsUnspecified() {
-				loop := netip.AddrFrom4([4]byte{127, 0, 0, 1})
-				if a.Addr().Is6() {
-					loop = netip.IPv6Loopback()
-				}
-				a = netip.AddrPortFrom(loop, a.Port())
-			}
-			err := ping(a)
-			if err == nil {
-				return nil
-			}
-			errs = append(errs, fmt.Errorf("%s: %w", a, err))
-		}
+		listen = append(listen, f.Listen...)
 	}
-	return errors.Join(append(errs, errors.New("no address answers"))...)
+	return health.Ask(context.Background(), listen).Err()
 }
 
-// ping sends one KRPC ping (BEP 5) and waits for its response.
-func ping(a netip.AddrPort) error {
-	c, err := net.DialTimeout("udp", a.String(), time.Second)
-	if err != nil {
-		return err
+// check is the part of updates in the health of the node.
+func (m *Manager) check() health.Check {
+	s := m.status()
+	c := health.Check{Name: "updates", State: health.Good, Sentence: named(s.Version, s.Slot) + " is committed."}
+	switch {
+	case s.Trial:
+		c.State, c.Sentence = health.Waiting, named(s.Version, s.Slot)+" is on trial: if it does not prove well, the box goes back to the one before by itself."
+	case s.Problem != "":
+		c.State, c.Sentence = health.Degraded, s.Problem
+	case s.Unavailable != "":
+		c.Sentence = "There are no updates on this machine: " + s.Unavailable + "."
+	case s.CheckError != "":
+		c.State, c.Sentence = health.Degraded, "The last look for releases has failed: "+s.CheckError+"."
+	case s.Armed != "":
+		c.Sentence = "The next restart tries " + s.Armed + "."
 	}
-	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(2 * time.Second)); err != nil {
-		return err
-	}
-	if _, err := c.Write([]byte("d1:ad2:id20:kdht-health-check-01e1:q4:ping1:t2:hc1:y1:qe")); err != nil {
-		return err
-	}
-	buf := make([]byte, 1500)
-	n, err := c.Read(buf)
-	if err != nil {
-		return err
-	}
-	var x krpc.Message
-	if err := krpc.Decode(buf[:n], &x); err != nil || x.Type != krpc.TypeResponse {
-		return fmt.Errorf("an odd answer: %q", buf[:n])
-	}
-	return nil
+	return c
 }

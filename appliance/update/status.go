@@ -48,10 +48,16 @@ func (m *Manager) Status() Status {
 	if err != nil {
 		m.o.Log.Debug("history of updates not read", "err", err)
 	}
-	s := Status{Version: m.version(), Slot: m.place.Running, Instance: instance(), Platform: m.o.Platform.String(), History: history}
-	if s.History == nil {
+	s := m.status()
+	if s.History = history; s.History == nil {
 		s.History = []store.Update{}
 	}
+	return s
+}
+
+// status is Status without the history.
+func (m *Manager) status() Status {
+	s := Status{Version: m.version(), Slot: m.place.Running, Instance: instance(), Platform: m.o.Platform.String()}
 	if m.noDisk != nil {
 		s.Unavailable = m.noDisk.Error()
 	}
