@@ -25,7 +25,8 @@ type system struct {
 	stderr io.Writer
 
 	stdoutIsTerminal, stderrIsTerminal bool
-	columns                            func() int // of the terminal; nil: 80
+	columns                            func() int                 // of the terminal; nil: 80
+	screen                             func() (columns, rows int) // of standard output, if it is a terminal; nil: 80 and 24
 
 	serve box.ServeFunc
 	boot  func(context.Context, *slog.Logger) (*box.Box, error)

@@ -28,6 +28,7 @@ func main() {
 		stdoutIsTerminal: term.IsTerminal(int(os.Stdout.Fd())),
 		stderrIsTerminal: term.IsTerminal(int(os.Stderr.Fd())),
 		columns:          columns,
+		screen:           screen,
 
 		serve: appliance.Serve,
 		boot:  boot,
@@ -40,6 +41,14 @@ func columns() int {
 		return w
 	}
 	return 80
+}
+
+// screen is the size of the terminal at the moment, 80 by 24 if it does not say.
+func screen() (columns, rows int) {
+	if w, h, err := term.GetSize(int(os.Stdout.Fd())); err == nil && w > 0 && h > 0 {
+		return w, h
+	}
+	return 80, 24
 }
 
 // boot boots the machine that the program runs on as an appliance.

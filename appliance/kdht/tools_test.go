@@ -244,7 +244,7 @@ func TestDecodeCaptures(t *testing.T) {
 	}
 }
 
-func TestStatus(t *testing.T) {
+func TestStatusDocument(t *testing.T) {
 	doc := `{"ready":true,"uptime":"3s","families":[{"family":"IPv4","contacts":8,"listen":["a:1","b:2"]},{"family":"IPv6","contacts":0,"listen":[]}],
 		"time":"2026-11-23T01:39:19.859842921Z","rtt":0.00153,
 		"xdp":{"mode":"off","reason":"asked\nfor\u009b1m","links":[],"lease":60},"store":{"bytes":353,"maxBytes":67108864,"fileBytes":1077248,"commitTime":2.5},"node":[{"name":"a","value":0},{"name":"b","value":7}],"mixed":[{"a":1},{"b":{"c":null}}],
@@ -262,11 +262,11 @@ func TestStatus(t *testing.T) {
 	defer srv.Close()
 	addr := strings.TrimPrefix(srv.URL, "http://")
 	for _, code = range []int{200, 503} {
-		r := kdht(t, "status", "--http", addr)
+		r := kdht(t, "status", "--all", "--http", addr)
 		if r.code != exitOK {
 			t.Fatalf("%+v", r)
 		}
-		golden(t, "status.txt", r.stdout)
+		golden(t, "status-all.txt", r.stdout)
 		if r := kdht(t, "status", "--json", "--http", srv.URL+"/"); r.code != exitOK || r.stdout != doc+"\n" {
 			t.Errorf("%+v", r)
 		}
