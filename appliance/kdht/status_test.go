@@ -78,11 +78,8 @@ func (p *page) change(f func(*status.Report)) {
 }
 
 func TestStatusForPeople(t *testing.T) {
-	t.Setenv("TZ", "UTC")
 	t.Setenv("NO_COLOR", "")
 	t.Setenv("TERM", "xterm")
-	defer func(l *time.Location) { time.Local = l }(time.Local)
-	time.Local = time.UTC
 	srv := httptest.NewServer(&page{report: sample(), code: http.StatusOK})
 	defer srv.Close()
 	plainly := kdht(t, "status", "--http", srv.URL)

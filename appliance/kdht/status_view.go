@@ -37,7 +37,7 @@ var stateColours = map[health.State]string{health.Good: green, health.Degraded: 
 // health is the state of the node, and of all on which that depends.
 func (v *statusView) health() string {
 	var b strings.Builder
-	h := v.Report.Health
+	h := v.Health
 	if h.Headline == "" { // a version that does not say more
 		h.State, h.Headline = health.Waiting, "Not ready."
 		if v.Ready {
@@ -63,7 +63,7 @@ func (v *statusView) health() string {
 // text is the whole view.
 func (v *statusView) text() string {
 	parts := []string{v.host() + v.health(), v.answers(), v.node(), v.kernel(), v.stored()}
-	if len(v.Report.Events) > 0 {
+	if len(v.Events) > 0 {
 		parts = append(parts, v.events())
 	}
 	if !v.watch {
@@ -91,7 +91,7 @@ func (v *statusView) host() string {
 		words = append(words, fmt.Sprintf("%s %.0f °C", plain(t.Name), t.Celsius))
 	}
 	if v.watch {
-		words = append(words, v.Time.Local().Format(time.TimeOnly))
+		words = append(words, v.Time.UTC().Format(time.TimeOnly+" MST"))
 	}
 	return strings.Join(words, ", ") + "\n"
 }
@@ -214,7 +214,7 @@ func (v *statusView) node() string {
 	fmt.Fprintf(&b, "  lookups %d, queries in flight %d", v.Lookups, v.InFlight)
 	if len(v.Recursion.Allow) > 0 {
 		fmt.Fprintf(&b, ", for clients %d", v.Recursion.UnderWay)
-		for _, c := range v.Report.Node {
+		for _, c := range v.Node {
 			if c.Group == "recursion" && (c.Name == "found" || c.Name == "not found" || c.Name == "not finished in time") {
 				fmt.Fprintf(&b, ", %s %s", c.Name, grouped(c.Value))
 			}
@@ -266,7 +266,7 @@ const shownEvents = 5
 func (v *statusView) events() string {
 	var b strings.Builder
 	b.WriteString(v.title("Events"))
-	for _, e := range v.Report.Events[:min(len(v.Report.Events), shownEvents)] {
+	for _, e := range v.Events[:min(len(v.Events), shownEvents)] {
 		colour := ""
 		switch e.Level {
 		case "WARN":
@@ -274,7 +274,7 @@ func (v *statusView) events() string {
 		case "ERROR":
 			colour = red
 		}
-		b.WriteString("  " + e.Time.Local().Format(time.DateTime) + "  " + v.paint(colour, fmt.Sprintf("%-5s", plain(e.Level))) + "  " + strings.TrimSpace(plain(e.Message+"  "+e.Detail)) + "\n")
+		b.WriteString("  " + e.Time.UTC().Format(time.DateTime+" MST") + "  " + v.paint(colour, fmt.Sprintf("%-5s", plain(e.Level))) + "  " + strings.TrimSpace(plain(e.Message+"  "+e.Detail)) + "\n")
 	}
 	return b.String()
 }
