@@ -55,7 +55,7 @@ func (c *statusCmd) watch(s *system, u string) error {
 		}
 		text := ""
 		if err != nil {
-			text = v.paint(red, time.Now().UTC().Format(time.TimeOnly+" MST")+" "+plain(err.Error())+"; trying again") + "\n\n"
+			text = v.paint(red, time.Now().UTC().Format(time.TimeOnly+" MST")+" "+"trying again: "+plain(err.Error())) + "\n\n"
 		}
 		if seen {
 			text += v.text()
