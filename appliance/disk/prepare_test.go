@@ -44,6 +44,7 @@ func TestPrepareRepairs(t *testing.T) {
 		dirty  bool   // the power was cut while files were written
 	}{
 		"superblock":                      {func(b *box) { b.damage(0, 4096, 0) }, "superblock was lost", false},
+		"name in the superblock":          {func(b *box) { b.damage(1024+0x68, 16, 0x5a) }, "superblock was lost", false},
 		"superblock after a power cut":    {func(b *box) { b.damage(1024, 1024, 0x5a) }, "superblock was lost", true},
 		"descriptors":                     {func(b *box) { b.damage(4096, 4096, 0x5a) }, "made anew from the files", false},
 		"descriptors after a power cut":   {func(b *box) { b.damage(4096, 4096, 0x5a) }, "", true},
