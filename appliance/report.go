@@ -72,6 +72,8 @@ func (p *process) report() status.Report {
 		}
 		r.Hottest = append(r.Hottest, status.HotKey{Key: k.Key.String(), Rate: k.Rate, Method: method, Kernel: k.Kernel})
 	}
+	lines := p.journal.Counts()
+	r.Log = status.Log{Debug: lines.Debug, Info: lines.Info, Warn: lines.Warn, Error: lines.Error, Forgotten: lines.Forgotten}
 	for _, c := range n.Counters {
 		r.Node = append(r.Node, status.Counter{Group: c.Group, Name: c.Name, Value: c.Value})
 	}

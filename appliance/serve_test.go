@@ -20,7 +20,7 @@ import (
 )
 
 // freeAddress is an address of this machine with a TCP port that is free.
-func freeAddress(t *testing.T) string {
+func freeAddress(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -33,7 +33,7 @@ func freeAddress(t *testing.T) string {
 }
 
 // local is a configuration that needs no rights and meets nobody.
-func local(t *testing.T, values ...string) config.Config {
+func local(t testing.TB, values ...string) config.Config {
 	t.Helper()
 	b := config.New()
 	set := func(key string, values ...string) {

@@ -19,6 +19,7 @@ import (
 //	             the page at / and JSON at /status
 //	/history     JSON: rates and levels of the last minutes and of the last day, see package history
 //	/metrics     Prometheus text format
+//	/grafana.json  a dashboard for these metrics, to be imported into Grafana
 //	/healthz     200 while every task of the process runs, else 503 and what does not
 //	/readyz      200 while the DHT answers and is answered, else 503
 //
@@ -41,6 +42,7 @@ func Handler(report func() Report, past *history.Recorder, log *slog.Logger) htt
 		MaxRequestsInFlight: 4,
 		DisableCompression:  true, // a few KiB; the compressors are not worth their memory
 	}))
+	mux.HandleFunc("GET /grafana.json", serveDashboard)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, req *http.Request) {
 		r := report()
 		lines := r.Unhealthy()

@@ -51,6 +51,9 @@ var (
 	cachedItems = desc("recursion_cached_items", "Fetched items that are kept.")
 	cachedBytes = desc("recursion_cached_bytes", "What the fetched items take.")
 
+	recursionTime = desc("recursion_duration_seconds", "How long lookups for clients took that were answered.")
+	recursionHops = desc("recursion_hops_total", "The same by the referrals followed; the last stands for as many or more.", "hops")
+
 	kernelActive    = desc("kernel_active", "Whether the kernel half is attached somewhere.")
 	kernelPinned    = desc("kernel_pinned", "Whether the kernel half outlives the process.")
 	kernelEndpoints = desc("kernel_endpoints", "Addresses and ports for which the kernel half answers.")
@@ -80,6 +83,21 @@ var (
 	storeExpired    = desc("store_expired_total", "Items and peers that expired.")
 	storeSetAside   = desc("store_set_aside", "Whether an unusable database file was set aside.")
 	storeFailing    = desc("store_failing", "Whether nothing can be stored at the moment.")
+
+	storeOldest = desc("store_oldest_item_age_seconds", "Time since the last put of the item that was not put again for longest; 0 without items.")
+
+	hostMemory      = desc("host_memory_bytes", "Memory that the kernel manages.")
+	hostAvailable   = desc("host_memory_available_bytes", "What programs could still have of it.")
+	hostDisk        = desc("host_disk_bytes", "Size of the file system that has the state.")
+	hostDiskFree    = desc("host_disk_free_bytes", "What is free of it.")
+	hostTemperature = desc("host_temperature_celsius", "Temperatures that the machine measures.", "sensor")
+
+	logLines     = desc("log_lines_total", "Lines of the log, those that are not written for their level among them if the journal keeps them.", "level")
+	logForgotten = desc("log_lines_forgotten_total", "Lines of the log that the journal keeps no more.")
+
+	updateTrial   = desc("update_trial", "Whether what runs is on trial: it was not committed yet.")
+	tailnetUp     = desc("tailnet_connected", "Whether the box is connected to its tailnet; missing while the admin plane is off.")
+	tailnetExpiry = desc("tailnet_key_expiry_timestamp_seconds", "When somebody must log in to the tailnet again, in Unix time; missing: never.")
 
 	nodeEvents = desc("events_total", "Other events in user space.", "group", "event")
 )
@@ -119,6 +137,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		counter(taskRestarts, float64(t.Restarts), snake(t.Name))
 	}
 	for _, f := range r.Families {
+		family := snake(f.Family)
 		var sum Level
 		for _, l := range f.Levels {
 			sum.Good += l.Good
@@ -126,20 +145,32 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 			sum.Bad += l.Bad
 			sum.Replacement += l.Replacement
 		}
-		gauge(contacts, float64(sum.Good), f.Family, "good")
-		gauge(contacts, float64(sum.Questionable), f.Family, "questionable")
-		gauge(contacts, float64(sum.Bad), f.Family, "bad")
-		gauge(contacts, float64(sum.Replacement), f.Family, "replacement")
-		gauge(buckets, float64(f.UsedBuckets()), f.Family)
-		gauge(idSecure, truth(f.Secure), f.Family)
-		gauge(rtt, f.RTT, f.Family)
-		gauge(netSize, f.NetworkSize, f.Family)
+		gauge(contacts, float64(sum.Good), family, "good")
+		gauge(contacts, float64(sum.Questionable), family, "questionable")
+		gauge(contacts, float64(sum.Bad), family, "bad")
+		gauge(contacts, float64(sum.Replacement), family, "replacement")
+		gauge(buckets, float64(f.UsedBuckets()), family)
+		gauge(idSecure, truth(f.Secure), family)
+		gauge(rtt, f.RTT, family)
+		gauge(netSize, f.NetworkSize, family)
 	}
 	gauge(lookups, float64(r.Lookups))
 	gauge(inFlight, float64(r.InFlight))
 	gauge(recursions, float64(r.Recursion.UnderWay))
 	gauge(cachedItems, float64(r.Recursion.Cached))
 	gauge(cachedBytes, float64(r.Recursion.CacheBytes))
+	if len(r.Recursion.Times) > 0 {
+		within, all := make(map[float64]uint64), uint64(0)
+		for _, b := range r.Recursion.Times {
+			if all += b.Count; b.Within > 0 {
+				within[b.Within] = all
+			}
+		}
+		ch <- prometheus.MustNewConstHistogram(recursionTime, all, r.Recursion.TimeSum, within)
+	}
+	for hops, n := range r.Recursion.Hops {
+		counter(recursionHops, float64(n), strconv.Itoa(hops))
+	}
 	for _, n := range r.Node {
 		if d := groups[n.Group]; d != nil {
 			counter(d, float64(n.Value), snake(n.Name))
@@ -192,6 +223,43 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	counter(storeExpired, float64(s.Expired))
 	gauge(storeSetAside, truth(s.SetAside != ""))
 	gauge(storeFailing, truth(s.Failure != ""))
+	gauge(storeOldest, s.OldestItem)
+	host(r.Host, gauge)
+	for _, l := range []struct {
+		level string
+		lines uint64
+	}{{"debug", r.Log.Debug}, {"info", r.Log.Info}, {"warn", r.Log.Warn}, {"error", r.Log.Error}} {
+		counter(logLines, float64(l.lines), l.level)
+	}
+	counter(logForgotten, float64(r.Log.Forgotten))
+	if r.Update != nil {
+		gauge(updateTrial, truth(r.Update.Trial))
+	}
+	if t := r.Tailnet; t != nil {
+		gauge(tailnetUp, truth(t.State == "connected"))
+		if t.Expiry != nil {
+			gauge(tailnetExpiry, float64(t.Expiry.Unix()))
+		}
+	}
+}
+
+// host is the machine, as far as it is known.
+func host(h Host, gauge func(*prometheus.Desc, float64, ...string)) {
+	if h.Memory > 0 {
+		gauge(hostMemory, float64(h.Memory))
+		gauge(hostAvailable, float64(h.MemoryAvailable))
+	}
+	if h.Disk.Size > 0 {
+		gauge(hostDisk, float64(h.Disk.Size))
+		gauge(hostDiskFree, float64(h.Disk.Free))
+	}
+	seen := make(map[string]bool)
+	for _, t := range h.Temperatures {
+		if name := snake(t.Name); !seen[name] { // two of one name would be no metric
+			seen[name] = true
+			gauge(hostTemperature, t.Celsius, name)
+		}
+	}
 }
 
 // snake is what people read as the value of a label, as Prometheus' users write it: "ID changed" is id_changed.

@@ -44,6 +44,8 @@ type Report struct {
 	Store Store `json:"store"`
 	// Update is which root file system runs; missing where there are no updates.
 	Update *Update `json:"update,omitempty"`
+	// Log counts the lines of the log.
+	Log Log `json:"log"`
 	// Events are the last lines of the log that are worth a look, the newest first.
 	Events []Event `json:"events"`
 
@@ -157,6 +159,15 @@ type Update struct {
 	Next string `json:"next,omitempty"`
 	// Offered is a newer release that the update URL has; empty: none is known.
 	Offered string `json:"offered,omitempty"`
+}
+
+// Log counts the lines of the log by severity, and those that are not kept any more.
+type Log struct {
+	Debug     uint64 `json:"debug"`
+	Info      uint64 `json:"info"`
+	Warn      uint64 `json:"warn"`
+	Error     uint64 `json:"error"`
+	Forgotten uint64 `json:"forgotten"`
 }
 
 // Event is a line of the log.
