@@ -1,8 +1,11 @@
 package appliance
 
 import (
+	"log/slog"
 	"math"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"kdht/appliance/history"
 	"kdht/appliance/status"
@@ -65,4 +68,19 @@ func reading(r status.Report) (x history.Reading) {
 		}
 	}
 	return x
+}
+
+// shownEvents is how many lines of the log the status page has.
+const shownEvents = 12
+
+// events are the last lines of the log, the newest first.
+func (p *process) events() (all []status.Event) {
+	for _, l := range slices.Backward(p.journal.Lines(shownEvents, slog.LevelInfo)) {
+		var detail []string
+		for _, a := range l.Attrs {
+			detail = append(detail, a.Key+"="+a.Value)
+		}
+		all = append(all, status.Event{Time: l.Time, Level: l.Level.String(), Message: l.Message, Detail: strings.Join(detail, " ")})
+	}
+	return all
 }

@@ -64,6 +64,7 @@ func (p *process) report() status.Report {
 		Recursion: recursionReport(n.Recursion),
 		XDP:       p.half.Report(),
 		Store:     p.storeReport(),
+		Events:    p.events(),
 	}
 	for _, k := range n.Hottest {
 		method := "get"

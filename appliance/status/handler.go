@@ -17,6 +17,8 @@ import (
 //
 //	/, /status   the page or JSON: what the query says (format=json or format=html), else what Accept prefers, else
 //	             the page at / and JSON at /status
+//	/live        the parts of the page that change, as server-sent events, for the page's own script
+//	/assets/     what the pages load: a style sheet, a script, an icon
 //	/history     JSON: rates and levels of the last minutes and of the last day, see package history
 //	/metrics     Prometheus text format
 //	/grafana.json  a dashboard for these metrics, to be imported into Grafana
@@ -28,9 +30,11 @@ import (
 // report is called once for each request, by any goroutine.
 func Handler(report func() Report, past *history.Recorder, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
-	page := func(w http.ResponseWriter, r *http.Request) { servePage(w, r, report(), log) }
-	mux.HandleFunc("GET /{$}", page)
-	mux.HandleFunc("GET /status", page)
+	x := newRenderer(report, past, log)
+	mux.HandleFunc("GET /{$}", x.page)
+	mux.HandleFunc("GET /status", x.page)
+	mux.HandleFunc("GET /live", x.live)
+	mux.HandleFunc("GET /assets/", serveAsset)
 	mux.HandleFunc("GET /history", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		if err := json.NewEncoder(w).Encode(past.History()); err != nil {
@@ -65,12 +69,12 @@ func (r Report) Unhealthy() (lines []string) {
 	return lines
 }
 
-// Secure sets the headers of every response of the page. Nothing here is to be framed, sniffed, stored, or to load anything;
-// forms lead nowhere else.
+// Secure sets the headers of every response of the page. Nothing here is to be framed, sniffed or stored, but for what says so;
+// pages load files of their own and nothing else, run no script that stands in them, and their forms lead nowhere else.
 func Secure(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cache-Control", "no-store")
@@ -78,8 +82,8 @@ func Secure(next http.Handler) http.Handler {
 	})
 }
 
-func servePage(w http.ResponseWriter, r *http.Request, report Report, log *slog.Logger) {
-	report.fill()
+// page serves the report, as a page or as JSON.
+func (x *renderer) page(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Vary", "Accept")
 	var err error
@@ -87,13 +91,15 @@ func servePage(w http.ResponseWriter, r *http.Request, report Report, log *slog.
 		h.Set("Content-Type", "application/json") // exactly that is what gok understands
 		e := json.NewEncoder(w)
 		e.SetIndent("", "  ")
+		report := x.report()
+		report.fill()
 		err = e.Encode(report)
 	} else {
 		h.Set("Content-Type", "text/html; charset=utf-8")
-		err = page.Execute(w, report)
+		err = pages.ExecuteTemplate(w, "page", x.view())
 	}
 	if err != nil { // the client has gone, or the template is wrong
-		log.Debug("status page not sent", "err", err)
+		x.log.Debug("status page not sent", "err", err)
 	}
 }
 

@@ -26,7 +26,6 @@ func full() status.Report {
 	since := time.Unix(900, 0).UTC()
 	return status.Report{
 		Version: "v1.2.3", Time: time.Unix(1000, 0).UTC(), Started: time.Unix(100, 0).UTC(), PID: 7,
-		Host:  status.Host{Name: "<shelf>", Kernel: "6.12.1", Arch: "arm64"},
 		Ready: true,
 		Health: health.Tree{
 			State: health.Degraded, Ready: true, Headline: "Degraded. <Nothing> can be stored.",
@@ -35,21 +34,34 @@ func full() status.Report {
 				{Name: "kernel half", After: []string{"link"}, State: health.Failed, Sentence: "Waits.", Because: "link", Since: since},
 			},
 		},
+		Host: status.Host{
+			Name: "<shelf>", Kernel: "6.12.1", Arch: "arm64", Memory: 4 << 30, MemoryAvailable: 1 << 30, Resident: 30 << 20,
+			Disk: status.Disk{Path: "/perm", Size: 16 << 30, Free: 4 << 30}, Temperatures: []status.Temperature{{Name: "cpu-thermal", Celsius: 47.7}},
+		},
+		Update: &status.Update{Root: 3, Trial: true, Other: "v1.2.2", Next: "v1.2.4 (slot 2)", Offered: "v1.2.5"},
+		Events: []status.Event{
+			{Time: time.Unix(989, 0).UTC(), Level: "WARN", Message: "oldest is gone", Detail: "why=<age>"},
+			{Time: time.Unix(500, 0).UTC(), Level: "INFO", Message: "6 kept"},
+		},
+		Hottest:  []status.HotKey{{Key: strings.Repeat("cd", 20), Rate: 4.2, Method: "get", Kernel: true}, {Key: strings.Repeat("ef", 20), Rate: 0.02, Method: "get_peers"}},
 		Problems: []string{"eth1: generic mode & no better"},
 		Tasks:    []status.Task{{Name: "node", Running: true}, {Name: "kernel half", Running: true, Restarts: 2}},
 		Network:  "public",
 		Families: []status.Family{{
 			Family: "IPv4", ID: strings.Repeat("ab", 20), Listen: []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:6881")},
 			External: &external, Votes: 3, Secure: true, Contacts: 12, Good: 9, RTT: 0.0321, NetworkSize: 9876543,
-			Bits:   4,
-			Levels: []status.Level{{PrefixLen: 0, Buckets: 2, Full: 1, Good: 7, Questionable: 1, Replacement: 4}, {PrefixLen: 1, Buckets: 1, Good: 2, Bad: 2}},
+			Bits:    4,
+			Buckets: []status.Bucket{{PrefixLen: 0, Number: 0, Good: 7, Questionable: 1, Replacement: 4}, {PrefixLen: 0, Number: 5}, {PrefixLen: 1, Number: 7, Good: 2, Bad: 2}},
+			Levels:  []status.Level{{PrefixLen: 0, Buckets: 2, Full: 1, Good: 7, Questionable: 1, Replacement: 4}, {PrefixLen: 1, Buckets: 1, Good: 2, Bad: 2}},
 		}},
 		Lookups: 1, InFlight: 4,
-		Recursion: status.Recursion{Allow: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, UnderWay: 2, Cached: 3, CacheBytes: 4096},
+		Recursion: status.Recursion{Allow: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, UnderWay: 2, Cached: 3, CacheBytes: 4096,
+			Times: []status.TimeBucket{{Within: 0.05, Count: 60}, {Within: 2, Count: 16}, {Count: 1}}, TimeSum: 7.7, Hops: []uint64{0, 70, 7, 0}},
 		Node: []status.Counter{
 			{Group: "query received", Name: "ping", Value: 11}, {Group: "query answered", Name: "ping", Value: 10},
 			{Group: "query sent", Name: "find_node", Value: 12}, {Group: "error sent", Name: "203", Value: 1},
-			{Group: "drop", Name: "malformed", Value: 5}, {Group: "outgoing", Name: "timeout", Value: 6}, {Group: "recursion", Name: "found", Value: 77},
+			{Group: "drop", Name: "malformed", Value: 5}, {Group: "outgoing", Name: "timeout", Value: 6}, {Group: "recursion", Name: "found", Value: 77}, {Group: "recursion", Name: "begun", Value: 77}, {Group: "drop", Name: "too many", Value: 4},
+			{Group: "query answered", Name: "get_peers", Value: 3},
 			{Group: "table", Name: "ID changed", Value: 7},
 		},
 		XDP: status.XDP{
@@ -61,13 +73,13 @@ func full() status.Report {
 				{Name: "br0", Index: 4, Kind: "bridge", Wanted: "none", Mode: "none", Reason: "its ports see the traffic first"},
 			},
 			Held:     status.Held{Known: 1024, Room: 2048, Missing: 17, Since: &since, Overflows: 3},
-			Counters: []status.KernelCounter{{Reason: "answered", Query: "ping", Packets: 1234567}, {Reason: "not_ours", Packets: 3}},
+			Counters: []status.KernelCounter{{Reason: "answered", Query: "ping", Packets: 1234567}, {Reason: "answered", Query: "hot_get", Packets: 9}, {Reason: "not_ours", Packets: 3}, {Reason: "hop_limit", Packets: 2}, {Reason: "limited", Packets: 8}},
 			Events:   []status.KernelEvent{{Event: "sighting_lost", Count: 2}},
 		},
 		Sections: []status.Section{{Title: "Updates", Facts: []status.Fact{{Name: "last", Value: "1.2 & well"}}}},
 		Store: status.Store{
 			Path: "/perm/kdht/kdht.db", Items: 1234, OwnItems: 1, Infohashes: 2, Peers: 3, Sources: 4, Bytes: 5 << 20, MaxBytes: 64 << 20,
-			FileBytes: 8 << 20, Writes: 100, Commits: 10, CommitTime: 0.5, Expired: 6,
+			FileBytes: 8 << 20, OldestItem: 7200, Checked: true, Writes: 100, Commits: 10, CommitTime: 0.5, Expired: 6,
 			SetAside: "/perm/kdht/kdht.db.damaged", SetAsideReason: "bad checksum",
 			Failure: "no space left on device", FailedSince: &since,
 		},
@@ -144,42 +156,96 @@ func TestJSONIsTheReport(t *testing.T) {
 func TestPage(t *testing.T) {
 	html := get(t, full(), "/", "").Body.String()
 	for _, want := range []string{
-		"&lt;shelf&gt;", "Ready", "generic mode &amp; no better", strings.Repeat("ab", 20), "198.18.0.1:6881",
-		"native: not supported", "1\u2009234\u2009567", "5.0 MiB of 64.0 MiB", "up 15 min.", "for 1 min after a crash and 10 s after a stop", "9\u2009876\u2009543 nodes", "32.1 ms",
-		"restarted 2 times", "1\u2009024 of the keys held here", "not 17", "room for 2\u2009048", "<h2>Updates</h2>", "1.2 &amp; well", "3, for 2 infohashes", "allowed from <code>10.0.0.0/8</code>", "under way 2, found 77, not found 0", "kept are 3 items (4.0 KiB)", "(3 votes)", `name="viewport"`, "color-scheme: light dark",
+		"&lt;shelf&gt;", "&lt;Nothing&gt; can be stored.", "generic mode &amp; no better", strings.Repeat("ab", 20), "198.18.0.1:6881",
+		"native: not supported", "1\u2009234\u2009567", "5.0 MiB of 64.0 MiB", "up 15 min,", "1 min after a crash, 10 s after a stop", "9\u2009876\u2009543 nodes", "32.1 ms",
+		"restarted 2 times", "knows 1\u2009024, <span class=\"word failed\">not 17", "room for 2\u2009048", ">Updates</h2>", "1.2 &amp; well", "3, for 2 infohashes", "<code>10.0.0.0/8</code>",
+		"<dd>77; not there 0", "3 items, 4.0 KiB", "by 3 nodes", `name="viewport"`, `content="light dark"`, "the JIT compiler",
+		"partition 3, <span class=\"badge degraded\">on trial", "the other has v1.2.2", "48 °C", "3.0 GiB of 4.0 GiB", "12.0 GiB of 16.0 GiB",
+		"oldest is gone", "4.2", "6 kept", "11 s ago", "get_peers</code>", "99.9 % of them in the kernel", "2 h", "hop limit", "too many",
+		"<th scope=\"row\">50 ms</th>", "IPv4: 2 levels",
 	} {
 		if !strings.Contains(html, want) {
 			t.Errorf("the page does not contain %q", want)
 		}
 	}
-	if m := regexp.MustCompile(`(?i)<script|src=|https?://|@import|url\(|<shelf>`).FindString(html); m != "" {
+	if m := regexp.MustCompile(`(?i)<script[^>]*>[^<]|style=|\son\w+=|https?://|@import|url\(|<shelf>|<no value>|NaN`).FindString(html); m != "" {
 		t.Errorf("the page contains %q", m)
 	}
-	for _, tag := range []string{"table", "tr", "td", "th", "details", "section", "ul", "li", "div", "main", "p"} {
-		opened, closed := len(regexp.MustCompile("<"+tag+"[ >]").FindAllString(html, -1)), strings.Count(html, "</"+tag+">")
-		if opened != closed {
-			t.Errorf("%d <%s> but %d </%s>", opened, tag, closed, tag)
-		}
-	}
+	whole(t, html)
 
 	r := full()
 	r.Store.Infohashes = 1
 	r.Recursion.Allow = nil
-	if !strings.Contains(get(t, r, "/", "").Body.String(), "Recursive queries: off.") {
+	if !strings.Contains(get(t, r, "/", "").Body.String(), "Off: <code>recursion.allow</code>") {
 		t.Error("recursion is not off")
 	}
 	if !strings.Contains(get(t, r, "/", "").Body.String(), "3, for 1 infohash<") {
 		t.Error("one infohash is several")
 	}
-	r.Ready, r.XDP = false, status.XDP{Mode: "auto", Reason: "no permission"}
-	html = get(t, r, "/", "").Body.String()
-	for _, want := range []string{"Not ready", "Not active", "no permission"} {
-		if !strings.Contains(html, want) {
-			t.Errorf("the page of a node in trouble does not contain %q", want)
+	if html := get(t, status.Report{}, "/", "").Body.String(); !strings.HasSuffix(strings.TrimSpace(html), "</html>") {
+		t.Error("the page of an empty report is not complete")
+	} else {
+		whole(t, html)
+	}
+}
+
+// whole checks that what is opened is closed, and that names of elements are unique and what refers to them is right.
+func whole(t *testing.T, html string) {
+	t.Helper()
+	for _, tag := range []string{"table", "thead", "tbody", "tr", "td", "th", "details", "section", "ul", "ol", "li", "dl", "dd", "dt", "div", "main", "p", "figure", "svg"} {
+		opened, closed := len(regexp.MustCompile("<"+tag+"[ >]").FindAllString(html, -1)), strings.Count(html, "</"+tag+">")
+		if opened != closed {
+			t.Errorf("%d <%s> but %d </%s>", opened, tag, closed, tag)
 		}
 	}
-	if !strings.HasSuffix(strings.TrimSpace(get(t, status.Report{}, "/", "").Body.String()), "</html>") {
-		t.Error("the page of an empty report is not complete")
+	ids := make(map[string]bool)
+	for _, m := range regexp.MustCompile(` id="([^"]*)"`).FindAllStringSubmatch(html, -1) {
+		if ids[m[1]] {
+			t.Errorf("two elements are named %s", m[1])
+		}
+		ids[m[1]] = true
+	}
+	for _, m := range regexp.MustCompile(` (?:aria-labelledby|aria-describedby|for)="([^"]*)"`).FindAllStringSubmatch(html, -1) {
+		if !ids[m[1]] {
+			t.Errorf("nothing is named %s", m[1])
+		}
+	}
+}
+
+// The health of the node is the first that one sees.
+func TestHeadline(t *testing.T) {
+	for _, state := range health.States {
+		r := full()
+		r.Health.State, r.Health.Headline = state, "It is <"+string(state)+">."
+		html := get(t, r, "/", "").Body.String()
+		if !strings.Contains(html, `<section class="hero `+string(state)+`"`) || !strings.Contains(html, `<h1 role="status">It is &lt;`+string(state)+`&gt;.</h1>`) {
+			t.Errorf("no %s in\n%s", state, html)
+		}
+		for _, want := range []string{`<span class="check good">`, `link<span class="unseen"> is good,</span>`, "eth0 is up.", "for 1 min 40 s", `<span class="badge failed">failed</span> kernel half`} {
+			if !strings.Contains(html, want) {
+				t.Errorf("no %q in\n%s", want, html)
+			}
+		}
+	}
+}
+
+// What the pages load is there, and may be kept for ever, as its path names its content.
+func TestAssets(t *testing.T) {
+	html := get(t, full(), "/", "").Body.String()
+	paths := regexp.MustCompile(`(?:src|href)="(/assets/[^"]*)"`).FindAllStringSubmatch(html, -1)
+	if len(paths) != 3 {
+		t.Fatalf("the page loads %v", paths)
+	}
+	for _, p := range paths {
+		w := get(t, full(), p[1], "")
+		if w.Code != 200 || w.Header().Get("Cache-Control") != "public, max-age=31536000, immutable" || w.Body.Len() == 0 || strings.HasPrefix(w.Header().Get("Content-Type"), "text/plain") {
+			t.Errorf("%s: %d, %v", p[1], w.Code, w.Header())
+		}
+	}
+	for _, p := range []string{"/assets/", "/assets/style.css", "/assets/../handler.go"} {
+		if w := get(t, full(), p, ""); w.Code == 200 {
+			t.Errorf("%s is served", p)
+		}
 	}
 }
 

@@ -1,61 +1,48 @@
 package status
 
 import (
-	_ "embed"
+	"embed"
 	"fmt"
 	"html/template"
+	"math"
 	"strconv"
+	"strings"
 	"time"
 )
 
-//go:embed page.html
-var pageText string
+//go:embed pages
+var pageFiles embed.FS
 
-//go:embed style.html
-var styleText string
+// pages are the templates of the status page. It is complete without a script; parts of it, templates of their own, are sent
+// again by [live] when they have changed.
+var pages = template.Must(Frame(template.New("pages").Funcs(template.FuncMap{
+	"count":   count,
+	"plural":  plural,
+	"one":     func(n any, one, many string) string { return strings.SplitN(plural(n, one, many), " ", 2)[1] },
+	"bytes":   func(n any) string { return bytes(number(n)) },
+	"span":    span,
+	"rate":    rate,
+	"ms":      func(seconds float64) string { return significant(seconds * 1000) },
+	"round":   func(f float64) string { return count(int64(f)) },
+	"since":   func(now, then time.Time) string { return span(now.Sub(then).Seconds()) },
+	"when":    when,
+	"percent": percent,
+	"short":   func(key string) string { return key[:min(len(key), 10)] + "…" },
+	"picture": func(f Family) template.HTML { return f.picture() },
+})).ParseFS(pageFiles, "pages/status.html"))
 
-// Style defines the template "style", which all pages begin with.
-func Style(t *template.Template) *template.Template {
-	template.Must(t.New("style").Parse(styleText))
-	return t
+// number makes an int64 of any kind of integer.
+func number(n any) int64 {
+	switch n := n.(type) {
+	case int:
+		return int64(n)
+	case int64:
+		return n
+	case uint64:
+		return int64(n)
+	}
+	return 0
 }
-
-// page is the status page. It needs no script and loads nothing.
-var page = template.Must(Style(template.New("page")).Funcs(template.FuncMap{
-	"count":  count,
-	"plural": plural,
-	"bytes":  bytes,
-	"span":   span,
-	"millis": func(s float64) string { return strconv.FormatFloat(s*1000, 'f', 1, 64) + " ms" },
-	"round":  func(f float64) string { return count(int64(f)) },
-	"since":  func(now, then time.Time) string { return span(now.Sub(then).Seconds()) },
-	"answered": func(r Report) uint64 {
-		var n uint64
-		for _, c := range r.XDP.Counters {
-			if c.Query != "" {
-				n += c.Packets
-			}
-		}
-		return n
-	},
-	"answeredHere": func(r Report) uint64 {
-		var n uint64
-		for _, c := range r.Node {
-			if c.Group == "query answered" {
-				n += c.Value
-			}
-		}
-		return n
-	},
-	"recursions": func(r Report, what string) uint64 {
-		for _, c := range r.Node {
-			if c.Group == "recursion" && c.Name == what {
-				return c.Value
-			}
-		}
-		return 0
-	},
-}).Parse(pageText))
 
 // count writes a number with thin spaces between groups of three digits.
 func count(n any) string {
@@ -114,4 +101,66 @@ func span(seconds float64) string {
 		return two(s/3600, "h", s/60%60, "min")
 	}
 	return two(s/86400, "d", s/3600%24, "h")
+}
+
+// rate writes a rate as exactly as anybody wants to know; a dash for none.
+func rate(f float64) string {
+	switch {
+	case math.IsNaN(f):
+		return "–"
+	case f == 0:
+		return "0"
+	case f < 0.05:
+		return "<\u20090.1"
+	case f < 10:
+		return strconv.FormatFloat(f, 'f', 1, 64)
+	}
+	return count(int64(math.Round(f)))
+}
+
+// significant writes three digits, or all before the point.
+func significant(f float64) string {
+	switch {
+	case math.IsNaN(f):
+		return "–"
+	case f >= 100:
+		return count(int64(math.Round(f)))
+	case f >= 10:
+		return strconv.FormatFloat(f, 'f', 1, 64)
+	}
+	return strconv.FormatFloat(f, 'f', 2, 64)
+}
+
+// when writes how long ago something was, or its date.
+func when(now, then time.Time) string {
+	switch d := now.Sub(then); {
+	case d < 0:
+		return then.UTC().Format(time.DateTime)
+	case d < time.Minute:
+		return fmt.Sprintf("%d s ago", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%d min ago", int(d.Minutes()))
+	case d < 24*time.Hour:
+		return fmt.Sprintf("%d h ago", int(d.Hours()))
+	}
+	return then.UTC().Format("Jan 2, 15:04")
+}
+
+// percent writes a share.
+func percent(part, whole uint64) string {
+	if whole == 0 {
+		return "–"
+	}
+	f := 100 * float64(part) / float64(whole)
+	switch {
+	case part == whole:
+		return "all"
+	case f > 99.9:
+		return "99.9 %"
+	case f > 0 && f < 0.1:
+		return "0.1 %"
+	case f < 10 || f > 90:
+		return strconv.FormatFloat(f, 'f', 1, 64) + " %"
+	}
+	return strconv.FormatFloat(f, 'f', 0, 64) + " %"
 }

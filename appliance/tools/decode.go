@@ -9,11 +9,13 @@ import (
 	"net/http"
 	"strings"
 
+	"kdht/appliance/status"
 	"kdht/router/krpc"
 )
 
 // decoded is the page of a datagram.
 type decoded struct {
+	status.Head
 	D       string
 	Refused string
 	Bytes   int
@@ -25,7 +27,7 @@ type decoded struct {
 // decode serves the page of a datagram.
 func (t *tools) decode(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	x := decoded{D: strings.TrimSpace(r.URL.Query().Get("d"))}
+	x := decoded{Head: t.head("Decode", r), D: strings.TrimSpace(r.URL.Query().Get("d"))}
 	if len(x.D) > 2*1<<16 {
 		x.D = ""
 	}
@@ -35,7 +37,7 @@ func (t *tools) decode(w http.ResponseWriter, r *http.Request) {
 	if x.Refused != "" {
 		w.WriteHeader(http.StatusBadRequest)
 	}
-	_ = t.write(w, "decode", x) && t.write(w, "end", nil)
+	_ = t.write(w, "decode", x) && t.write(w, "close", nil)
 }
 
 // datagram reads what people paste: hexadecimal digits with whatever stands between them, or the datagram itself.

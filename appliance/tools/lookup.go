@@ -5,11 +5,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"html/template"
 	"net/http"
 	"time"
 	"unicode"
 	"unicode/utf8"
 
+	"kdht/appliance/status"
 	"kdht/router"
 	"kdht/router/krpc"
 )
@@ -22,6 +24,7 @@ const maxSteps = 2048
 
 // head is the beginning of the page of a lookup.
 type head struct {
+	status.Head
 	Q       string
 	What    string // "item", "peers" or "nodes"
 	Refused string // why nothing is looked up
@@ -58,6 +61,8 @@ type tail struct {
 	Peers   []string
 	More    int // peers that are not listed
 	Nodes   []row
+	Picture template.HTML // of the way
+	Goal    string        // where it leads, in words
 }
 
 // maxListed bounds the peers that are listed.
@@ -66,7 +71,7 @@ const maxListed = 200
 // lookup serves the page of a lookup.
 func (t *tools) lookup(w http.ResponseWriter, r *http.Request) {
 	form := r.URL.Query()
-	h := head{Q: form.Get("q"), What: form.Get("what")}
+	h := head{Head: t.head("Look up", r), Q: form.Get("q"), What: form.Get("what")}
 	if len(h.Q) > 2000 {
 		h.Q = ""
 	}
@@ -74,10 +79,10 @@ func (t *tools) lookup(w http.ResponseWriter, r *http.Request) {
 	refuse := func(code int, why string) {
 		h.Refused = why
 		w.WriteHeader(code)
-		_ = t.write(w, "lookup", h) && t.write(w, "end", nil)
+		_ = t.write(w, "lookup", h) && t.write(w, "close", nil)
 	}
 	if h.Q == "" {
-		_ = t.write(w, "lookup", h) && t.write(w, "end", nil)
+		_ = t.write(w, "lookup", h) && t.write(w, "close", nil)
 		return
 	}
 	q, err := parseQuery(h.Q)
@@ -111,7 +116,7 @@ func (t *tools) lookup(w http.ResponseWriter, r *http.Request) {
 	h.Target = q.target.String()
 	h.Looking = map[string]string{"item": "the item", "peers": "peers", "nodes": "the closest nodes"}[h.What]
 	flusher := http.NewResponseController(w)
-	if !t.write(w, "lookup", h) || !t.write(w, "rows", nil) {
+	if !t.write(w, "lookup", h) || !t.write(w, "rows", h) {
 		return
 	}
 	_ = flusher.Flush() // where it cannot, the page comes at once at the end
@@ -129,16 +134,20 @@ func (t *tools) lookup(w http.ResponseWriter, r *http.Request) {
 		}))
 		close(steps)
 	}()
+	var rows []row
 	for s := range steps {
 		if s.Kind == router.StepAsked {
 			continue
 		}
-		if !t.write(w, "row", rowOf(s)) {
+		rows = append(rows, rowOf(s))
+		if !t.write(w, "row", rows[len(rows)-1]) {
 			cancel() // nobody looks any more
 		}
 		_ = flusher.Flush()
 	}
-	_ = t.write(w, "result", <-ended) && t.write(w, "end", nil)
+	end := <-ended
+	end.way(rows)
+	_ = t.write(w, "result", end) && t.write(w, "close", nil)
 }
 
 // rowOf shows the step that tells how a node fared.
@@ -227,6 +236,24 @@ func (t *tools) run(ctx context.Context, q query, what string, steps router.Opti
 
 func (e *tail) fact(name, format string, args ...any) {
 	e.Facts = append(e.Facts, [2]string{name, fmt.Sprintf(format, args...)})
+}
+
+// way draws how the lookup went, to the first node that had what was looked for, else to the nearest that answered.
+func (e *tail) way(rows []row) {
+	goal := row{Bits: -1}
+	for _, r := range rows {
+		if r.Good && (r.Found && !goal.Found || r.Found == goal.Found && r.Bits > goal.Bits) {
+			goal = r
+		}
+	}
+	if goal.Addr == "" {
+		return // nobody answered
+	}
+	e.Goal = "the nearest that answered"
+	if goal.Found {
+		e.Goal = "one that has it"
+	}
+	e.Picture = way(rows, goal.Addr)
 }
 
 // nodes lists the closest nodes.

@@ -3,10 +3,10 @@ package tools
 import (
 	_ "embed"
 	"errors"
-	"fmt"
 	"html/template"
 	"log/slog"
 	"net/http"
+	"os"
 
 	"kdht/appliance"
 	"kdht/appliance/gateway"
@@ -17,7 +17,7 @@ import (
 //go:embed pages.html
 var pagesText string
 
-var pages = template.Must(status.Style(template.New("pages")).Funcs(template.FuncMap{"printf": fmt.Sprintf}).Parse(pagesText))
+var pages = template.Must(status.Frame(template.New("pages")).Parse(pagesText))
 
 // maxLookups bounds the lookups under way for people who look at them.
 const maxLookups = 4
@@ -61,6 +61,15 @@ func (t *tools) may(r *http.Request) error {
 		return errors.New("this box looks things up for programs on the machine itself, and for the addresses in recursion.allow of its configuration, and yours is neither")
 	}
 	return nil
+}
+
+// head is that of a page.
+func (t *tools) head(title string, r *http.Request) status.Head {
+	name, err := os.Hostname()
+	if err != nil {
+		name = ""
+	}
+	return status.Head{Title: title, Name: name, Here: r.URL.Path, Tools: true}
 }
 
 // write writes a part of a page.

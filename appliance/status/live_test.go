@@ -1,0 +1,174 @@
+package status_test
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"kdht/appliance/history"
+	"kdht/appliance/status"
+)
+
+// stream is a response that is read while it is written.
+type stream struct {
+	*httptest.ResponseRecorder
+	mu      sync.Mutex
+	flushed string
+}
+
+func (s *stream) FlushError() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.flushed += s.Body.String()
+	s.Body.Reset()
+	return nil
+}
+func (s *stream) SetReadDeadline(time.Time) error  { return nil }
+func (s *stream) SetWriteDeadline(time.Time) error { return nil }
+
+// take returns the parts that came since the last call.
+func (s *stream) take(t *testing.T) map[string]string {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	parts := make(map[string]string)
+	for _, e := range strings.Split(s.flushed, "\n\n") {
+		data, ok := strings.CutPrefix(e, "event: part\ndata: ")
+		if !ok {
+			if strings.Trim(e, ":\n") != "" {
+				t.Errorf("an odd event: %q", e)
+			}
+			continue
+		}
+		var p struct{ ID, HTML string }
+		if err := json.Unmarshal([]byte(data), &p); err != nil {
+			t.Fatal(err)
+		}
+		parts[p.ID] = p.HTML
+	}
+	s.flushed = ""
+	return parts
+}
+
+// live is a page that runs, in a bubble of time.
+type live struct {
+	http.Handler
+	mu     sync.Mutex
+	report status.Report
+	calls  int
+}
+
+func startLive(t *testing.T) (l *live, stop func()) {
+	l = &live{report: full()}
+	past := history.New(history.Options{Read: func() (x history.Reading) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		x[history.User] = float64(l.report.PID) // any number
+		return x
+	}, Log: slog.New(slog.DiscardHandler)})
+	l.Handler = status.Handler(func() status.Report {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.calls++
+		return l.report
+	}, past, slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { _ = past.Run(ctx) }()
+	synctest.Wait()
+	return l, func() { cancel(); synctest.Wait() }
+}
+
+// follow follows the page until ctx ends.
+func (l *live) follow(ctx context.Context) (s *stream, ended chan struct{}) {
+	s, ended = &stream{ResponseRecorder: httptest.NewRecorder()}, make(chan struct{})
+	go func() {
+		defer close(ended)
+		l.ServeHTTP(s, httptest.NewRequestWithContext(ctx, http.MethodGet, "/live", nil))
+	}()
+	synctest.Wait()
+	return s, ended
+}
+
+// Who follows the page gets what it is made of, and then what has changed of it.
+func TestLiveSendsWhatHasChanged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, stop := startLive(t)
+		s, ended := l.follow(t.Context())
+		if s.Header().Get("Content-Type") != "text/event-stream" || s.Header().Get("Content-Security-Policy") == "" {
+			t.Errorf("headers %v", s.Header())
+		}
+		w := httptest.NewRecorder()
+		l.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+		page := w.Body.String()
+		for id, html := range s.take(t) {
+			// Names in charts are the same, too: an element is replaced by what it is.
+			if !regexp.MustCompile(`id="` + id + `"[^>]*>`).MatchString(page) {
+				t.Errorf("the page has no element %s", id)
+			}
+			if !strings.Contains(page, html) {
+				t.Errorf("the page does not contain the part %s:\n%s", id, html)
+			}
+		}
+		if parts := s.take(t); len(parts) != 0 {
+			t.Errorf("sent twice: %v", parts)
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if parts := s.take(t); parts["tiles"] == "" || parts["minutes"] == "" || parts["kernel"] != "" || parts["table-IPv4"] != "" {
+			t.Errorf("of a page on which rates are known now: %v", parts)
+		}
+		l.mu.Lock()
+		l.report.Ready, l.report.Families[0].Contacts = false, 4711
+		l.mu.Unlock()
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if parts := s.take(t); !strings.Contains(parts["table-IPv4"], "4\u2009711") || parts["kernel"] != "" {
+			t.Errorf("after a change: %v", parts)
+		}
+		stop()
+		<-ended
+	})
+}
+
+// However many follow, the page is made once for all; there is an end to how many may.
+func TestManyFollow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, stop := startLive(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		var all []chan struct{}
+		for range 32 {
+			_, ended := l.follow(ctx)
+			all = append(all, ended)
+		}
+		s, ended := l.follow(t.Context())
+		<-ended
+		if s.Code != http.StatusServiceUnavailable || s.Header().Get("Retry-After") == "" {
+			t.Errorf("one more than may: %d", s.Code)
+		}
+		l.mu.Lock()
+		l.calls = 0
+		l.mu.Unlock()
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if l.calls != 5 {
+			t.Errorf("%d reports for 32 who followed for 5 steps", l.calls)
+		}
+		cancel()
+		for _, e := range all {
+			<-e
+		}
+		s, _ = l.follow(t.Context()) // there is room again
+		if len(s.take(t)) == 0 {
+			t.Errorf("nothing comes after others have gone: %d", s.Code)
+		}
+		stop()
+	})
+}
