@@ -38,16 +38,16 @@ var figures = []struct {
 	format    func(float64) string
 	least     float64
 }{
-	{"rates", "Queries answered, datagrams dropped", []line{
+	{"rates", "Answered and dropped", []line{
 		{"kernel", "kernel", []history.Metric{history.Kernel}, 1},
 		{"user", "user space", []history.Metric{history.User}, 1},
 		{"dropped", "dropped", []history.Metric{history.KernelDropped, history.UserDropped}, 1},
 	}, "per second", rate, 0.4},
-	{"work", "What clients and the node itself ask", []line{
+	{"work", "Asked by clients and by us", []line{
 		{"kernel", "recursions", []history.Metric{history.Recursions}, 1},
 		{"user", "our queries", []history.Metric{history.Sent}, 1},
 	}, "per second", rate, 0.4},
-	{"rtt", "Round trip of our queries", []line{
+	{"rtt", "Round trip", []line{
 		{"kernel", "IPv4", []history.Metric{history.RTT4}, 1000},
 		{"fourth", "IPv6", []history.Metric{history.RTT6}, 1000},
 	}, "ms", significant, 1},
@@ -161,11 +161,11 @@ type charts struct {
 const dayDrawn = time.Minute
 
 func (c *charts) draw(h history.History) (minutes, day []figure) {
-	minutes = draw(h.Minutes, "last ten minutes", []string{"−10 min", "−8", "−6", "−4", "−2", "now"}, c.log)
+	minutes = draw(h.Minutes, "last ten minutes", []string{"10 min ago", "5 min", "now"}, c.log)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.day == nil || time.Since(c.at) > dayDrawn {
-		c.day, c.at = draw(h.Day, "last day", []string{"−24 h", "−18", "−12", "−6", "now"}, c.log), time.Now()
+		c.day, c.at = draw(h.Day, "last day", []string{"24 h ago", "18 h", "12 h", "6 h", "now"}, c.log), time.Now()
 	}
 	return minutes, c.day
 }

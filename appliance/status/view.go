@@ -200,33 +200,32 @@ func scale(bars []bar) []bar {
 }
 
 // maxReasons bounds the reasons that are shown at once; all are in the counters below.
-const maxReasons = 12
+const maxReasons = 10
 
-// Reasons counts datagrams by why they left the kernel half or were dropped, the most frequent first.
+// kernelDone are the reasons, beside answers, for which the kernel half had done all there was to do.
+var kernelDone = map[string]bool{"challenged": true, "recursion_begun": true, "recursion_joined": true, "hop_followed": true}
+
+// Reasons counts datagrams by why the kernel half did not answer them, or why they were dropped or refused, the most frequent
+// first.
 func (v view) Reasons() (bars []bar) {
-	var answered uint64
 	for _, c := range v.XDP.Counters {
 		b := bar{Name: strings.ReplaceAll(c.Reason, "_", " "), By: "passed up", Class: "user", Count: c.Packets}
 		switch {
 		case c.Query != "":
-			answered += c.Packets
 			continue
 		case droppedBy[c.Reason]:
-			b.By, b.Class = "kernel drops", "dropped"
-		case c.Reason == "challenged" || c.Reason == "recursion_begun" || c.Reason == "hop_followed" || c.Reason == "recursion_joined":
-			b.By, b.Class = "kernel", "kernel"
+			b.By, b.Class = "dropped", "dropped"
+		case kernelDone[c.Reason]:
+			b.By, b.Class = "by the kernel", "kernel"
 		}
 		bars = append(bars, b)
 	}
-	bars = append(bars, bar{Name: "answered", By: "kernel", Class: "kernel", Count: answered})
 	for _, c := range v.Node {
 		switch c.Group {
-		case "query answered":
-			bars = append(bars, bar{Name: c.Name + " answered", By: "user space", Class: "user", Count: c.Value})
 		case "error sent":
-			bars = append(bars, bar{Name: "error " + c.Name + " sent", By: "user space", Class: "fourth", Count: c.Value})
+			bars = append(bars, bar{Name: "error " + c.Name, By: "refused", Class: "fourth", Count: c.Value})
 		case "drop":
-			bars = append(bars, bar{Name: c.Name, By: "user space drops", Class: "dropped", Count: c.Value})
+			bars = append(bars, bar{Name: c.Name, By: "dropped", Class: "dropped", Count: c.Value})
 		}
 	}
 	bars = slices.DeleteFunc(bars, func(b bar) bool { return b.Count == 0 })
