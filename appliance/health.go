@@ -122,8 +122,8 @@ func (w *healthWatch) look(ctx context.Context) {
 		w.mu.Unlock()
 		tree := w.tree()
 		if tree.State != last {
-			level := slog.LevelInfo
-			if tree.State == health.Failed || tree.State == health.Degraded {
+			level := slog.LevelInfo // what is degraded has warned by itself
+			if tree.State == health.Failed {
 				level = slog.LevelWarn
 			}
 			w.log.Log(ctx, level, "health", "state", tree.State, "why", tree.Headline)
