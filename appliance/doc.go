@@ -8,6 +8,7 @@
 //	appliance/discover  nodes of one network on one LAN find each other, by DNS-SD
 //	appliance/status  the status page, its JSON twin, metrics, health endpoints
 //	appliance/tools   what one can do on the page: see a lookup, decode a datagram
+//	appliance/bundle  what somebody needs to find out from afar what is wrong
 //	appliance/gateway  items, peers and names over HTTP for programs, a pkarr relay, and who may do what
 //	appliance/box     what a machine without keyboard needs at boot (kdht serve --appliance)
 //	appliance/update  updates of the appliance: interface, trial, history; bootdisk below it: what the disk boots

@@ -259,6 +259,9 @@ var keys = []*key{
 		if err != nil {
 			return `""`
 		}
+		if u.RawQuery != "" { // where places of downloads have their tokens
+			u.RawQuery = "xxxxx"
+		}
 		return quote(u.Redacted())
 	}),
 	entry("update.every", duration{10 * time.Minute, 30 * 24 * time.Hour}, `"6h"`,

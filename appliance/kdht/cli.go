@@ -42,6 +42,7 @@ type commands struct {
 	Serve    serveCmd    `cmd:"" group:"node" help:"Run a node until it is told to stop."`
 	Status   statusCmd   `cmd:"" group:"node" help:"Show what a running node does."`
 	Config   configCmd   `cmd:"" group:"node" help:"Show or check the configuration."`
+	Bundle   bundleCmd   `cmd:"" group:"node" help:"Get a support bundle of a node."`
 	Update   updateCmd   `cmd:"" group:"node" help:"Update a box that runs the appliance."`
 	Name     nameCmd     `cmd:"" group:"node" help:"Read and change the names of a fleet."`
 	Get      getCmd      `cmd:"" group:"client" help:"Get an item from the DHT."`

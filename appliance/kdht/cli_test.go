@@ -75,7 +75,7 @@ func golden(t *testing.T, name, got string) {
 
 func TestHelp(t *testing.T) {
 	t.Setenv("COLUMNS", "100")
-	for _, command := range []string{"", "serve", "status", "config", "config show", "config check", "update", "update status", "update check", "update apply", "update rollback", "name", "name get", "name put", "name rm", "name ls", "get", "put", "announce", "peers", "ping", "find", "keygen", "decode", "version"} {
+	for _, command := range []string{"", "serve", "status", "config", "config show", "config check", "bundle", "update", "update status", "update check", "update apply", "update rollback", "name", "name get", "name put", "name rm", "name ls", "get", "put", "announce", "peers", "ping", "find", "keygen", "decode", "version"} {
 		t.Run(command, func(t *testing.T) {
 			r := kdht(t, append(strings.Fields(command), "--help")...)
 			if r.code != exitOK || r.stderr != "" {

@@ -189,20 +189,13 @@ func (f *nameFlags) do(s *system, method, name string, body []byte, header ...st
 	if f.Timeout <= 0 {
 		return nil, usage("write for example --timeout 5s", "--timeout must be more than 0s")
 	}
-	addr := strings.TrimSuffix(strings.TrimPrefix(f.HTTP, "http://"), "/")
-	if strings.HasPrefix(addr, ":") {
-		addr = "127.0.0.1" + addr
+	addr, err := webAddress(f.HTTP)
+	if err != nil {
+		return nil, err
 	}
-	if _, _, err := net.SplitHostPort(addr); err != nil {
-		return nil, usage("write ADDR:PORT, as in 10.0.0.7:8080; on the appliance the port is 80", "--http %s is no address with a port", f.HTTP)
-	}
-	token := f.Token
-	if f.TokenFile != "" {
-		text, err := os.ReadFile(f.TokenFile)
-		if err != nil {
-			return nil, failed(err, "name a file that you may read", "cannot read the token")
-		}
-		token = strings.TrimSpace(string(text))
+	token, err := readToken(f.Token, f.TokenFile)
+	if err != nil {
+		return nil, err
 	}
 	u := url.URL{Scheme: "http", Host: addr, Path: "/v1/names"}
 	if name != "" {
@@ -217,20 +210,9 @@ func (f *nameFlags) do(s *system, method, name string, body []byte, header ...st
 	for i := 0; i < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}
-	if token != "" {
-		req.Header.Set("Authorization", "Bearer "+token)
-	}
-	client := &http.Client{Transport: &http.Transport{}} // no proxy stands before one's own box
-	defer client.CloseIdleConnections()
-	res, err := client.Do(req)
+	res, err := askBox(ctx, req, token)
 	if err != nil {
-		switch {
-		case ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded):
-			return nil, ctx.Err()
-		case errors.Is(err, syscall.ECONNREFUSED):
-			return nil, &failure{code: exitUnreachable, msg: "no box answers HTTP at " + addr, hint: "start one with \"kdht serve\", or give the address that its --http has; on the appliance the port is 80"}
-		}
-		return nil, &failure{code: exitUnreachable, msg: "no answer from " + addr, err: errors.Unwrap(err), hint: "check the address, and firewalls between"}
+		return nil, err
 	}
 	defer res.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(res.Body, maxStatus))
@@ -241,6 +223,48 @@ func (f *nameFlags) do(s *system, method, name string, body []byte, header ...st
 		return nil, problemFailure(addr, res, text)
 	}
 	return &gatewayAnswer{text}, nil
+}
+
+// webAddress is the ADDR:PORT that --http names, written in any of the usual ways.
+func webAddress(text string) (string, error) {
+	addr := strings.TrimSuffix(strings.TrimPrefix(text, "http://"), "/")
+	if strings.HasPrefix(addr, ":") {
+		addr = "127.0.0.1" + addr
+	}
+	if _, _, err := net.SplitHostPort(addr); err != nil {
+		return "", usage("write ADDR:PORT, as in 10.0.0.7:8080; on the appliance the port is 80", "--http %s is no address with a port", text)
+	}
+	return addr, nil
+}
+
+// readToken is the token that the flags give, "" if none.
+func readToken(token, file string) (string, error) {
+	if file == "" {
+		return token, nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", failed(err, "name a file that you may read", "cannot read the token")
+	}
+	return strings.TrimSpace(string(text)), nil
+}
+
+// askBox sends a request to a box, with a token unless that is empty.
+func askBox(ctx context.Context, req *http.Request, token string) (*http.Response, error) {
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // no proxy stands before one's own box
+	res, err := client.Do(req)
+	switch {
+	case err == nil:
+		return res, nil
+	case ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return nil, ctx.Err()
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return nil, &failure{code: exitUnreachable, msg: "no box answers HTTP at " + req.URL.Host, hint: "start one with \"kdht serve\", or give the address that its --http has; on the appliance the port is 80"}
+	}
+	return nil, &failure{code: exitUnreachable, msg: "no answer from " + req.URL.Host, err: errors.Unwrap(err), hint: "check the address, and firewalls between"}
 }
 
 // escapeName writes a name as the end of a path, with all its bytes, "." and ".." too, as they are meant.

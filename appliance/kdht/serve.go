@@ -9,10 +9,12 @@ import (
 	"syscall"
 
 	"kdht/appliance"
+	"kdht/appliance/bundle"
 	"kdht/appliance/discover"
 	"kdht/appliance/gateway"
 	"kdht/appliance/journal"
 	"kdht/appliance/tools"
+	"kdht/appliance/update"
 	"kdht/config"
 	"kdht/store"
 )
@@ -116,8 +118,11 @@ the console.
 SIGTERM or SIGINT stop it cleanly; a second one stops it at once.`
 }
 
+// secretFiles are those that no support bundle may tell of: passwords for updates, and the auth key of the tailnet.
+var secretFiles = append([]string{"gokr-pw.txt", "tailnet.key"}, update.PasswordFiles...)
+
 // extensions are what the program adds to a node.
-var extensions = []appliance.Extension{discover.Extend, gateway.Extension(), tools.Extension()}
+var extensions = []appliance.Extension{discover.Extend, gateway.Extension(), bundle.Extension(bundle.Options{SecretFiles: secretFiles}), tools.Extension()}
 
 // Run runs the node.
 func (c *serveCmd) Run(s *system) error {

@@ -1,0 +1,35 @@
+package config
+
+import (
+	"net/url"
+	"os"
+)
+
+// Secrets returns what of the configuration nobody but its owner is to read: the values, and the files that hold some. What
+// leaves the machine is searched for them. [Config.Redacted] leaves the values out; a test holds the two together.
+func (c *Config) Secrets() (values, files []string) {
+	add := func(v string) {
+		if v != "" {
+			values = append(values, v)
+		}
+	}
+	for _, t := range c.Gateway.Tokens {
+		add(t.Secret)
+	}
+	if _, file := c.Names.Seed(); file != "" {
+		files = append(files, file)
+	} else {
+		add(c.Names.Secret)
+	}
+	add(c.Tailnet.AuthKey)
+	add(os.Getenv(TailnetKeyVariable))
+	if c.Tailnet.AuthKeyFile != "" {
+		files = append(files, c.Tailnet.AuthKeyFile)
+	}
+	if u, err := url.Parse(c.Update.URL); err == nil {
+		password, _ := u.User.Password()
+		add(password)
+		add(u.RawQuery)
+	}
+	return values, files
+}
