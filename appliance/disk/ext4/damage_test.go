@@ -93,6 +93,29 @@ func TestDamagedName(t *testing.T) {
 	}
 }
 
+// TestDamagedBit flips each bit of a superblock in turn, also the one that says that it has a checksum: all is damage that a
+// copy mends, none is a file system of another kind.
+func TestDamagedBit(t *testing.T) {
+	f := image(t, 400*mib)
+	whole := make([]byte, 1024)
+	if _, err := f.ReadAt(whole, 1024); err != nil {
+		t.Fatal(err)
+	}
+	for bit := range 8 * len(whole) {
+		b := bytes.Clone(whole)
+		b[bit/8] ^= 1 << (bit % 8)
+		if _, err := f.WriteAt(b, 1024); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ext4.ReadSuperblock(f, 0); !errors.Is(err, ext4.ErrChecksum) && !errors.Is(err, ext4.ErrNoSuperblock) {
+			t.Errorf("bit %d of byte %#x: %v", bit%8, bit/8, err)
+		}
+		if s, err := ext4.FindSuperblock(f, 400*mib); err != nil || s.UUID != options.UUID {
+			t.Errorf("bit %d of byte %#x: %+v, %v", bit%8, bit/8, s, err)
+		}
+	}
+}
+
 // repair does what the boot code does, without the journal.
 func repair(t testing.TB, f *os.File) {
 	t.Helper()

@@ -100,7 +100,12 @@ func parseSuperblock(b []byte, group int) (*Superblock, error) {
 		return nil, ErrNoSuperblock
 	}
 	if raw.FeatureRoCompat&roMetadataCsum == 0 {
-		return nil, fmt.Errorf("%w: no metadata checksums", ErrUnsupported)
+		// Either it has no checksum, or the bit that says so was lost, and it has one of itself with that bit.
+		whole := raw
+		whole.FeatureRoCompat |= roMetadataCsum
+		if !bytes.Equal(whole.encode()[superSize-4:], b[superSize-4:]) {
+			return nil, fmt.Errorf("%w: no metadata checksums", ErrUnsupported)
+		}
 	}
 	if raw.Checksum != crc(^uint32(0), b[:superSize-4]) {
 		return nil, fmt.Errorf("superblock of group %d: %w", group, ErrChecksum)
