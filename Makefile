@@ -32,8 +32,9 @@ setup: ## install what the tests need (Debian packages when root; otherwise say 
 
 # -count=1: of the programs that tests build and run, go's cache of results knows nothing.
 .PHONY: test
-test: setup ## run every test (as root: also namespaces, XDP, real clients, three kernels in QEMU)
+test: setup ## run every test (as root: also namespaces, XDP, real clients, a browser, three kernels in QEMU)
 	@KDHT_REQUIRE=$(REQUIRE) go test -count=1 -p 1 -timeout 30m ./...
+	@KDHT_REQUIRE=$(REQUIRE) go test -C appliance/browser -count=1 -timeout 5m ./...
 
 .PHONY: test-image
 test-image: setup ## boot the images in virtual machines and test them (root; logs of failures in bin/logs)

@@ -143,6 +143,9 @@ type queryRow struct {
 	UserShare          float64
 }
 
+// rare are types that are not worth a row while there are none.
+var rare = map[string]bool{"unknown": true, "sample_infohashes": true}
+
 // Queries counts queries by type.
 func (v view) Queries() (rows []queryRow) {
 	at := make(map[string]int)
@@ -168,6 +171,7 @@ func (v view) Queries() (rows []queryRow) {
 			row(strings.TrimPrefix(c.Query, "hot_")).Kernel += c.Packets
 		}
 	}
+	rows = slices.DeleteFunc(rows, func(r queryRow) bool { return r.Kernel+r.User+r.Sent == 0 && rare[r.Method] })
 	for i := range rows {
 		if sum := float64(rows[i].Kernel + rows[i].User); sum > 0 {
 			rows[i].KernelShare = 100 * float64(rows[i].Kernel) / sum
