@@ -187,7 +187,7 @@ func (m maker) request(t *testing.T) (*http.Request, []byte) {
 		method = m.one("GET", "HEAD", "PUT", "DELETE", "OPTIONS", "POST", "PATCH")
 	}
 	if m.r.IntN(4) == 0 {
-		path += "?" + m.one("count=true", "count=1&noseed=0", "noseed=perhaps", "%zz", "count=%FF")
+		path += "?" + m.one("count=true", "count=1&noseed=0", "keep=true", "keep=maybe", "noseed=perhaps", "%zz", "count=%FF")
 	}
 	var body []byte
 	media := m.one("application/json", "application/octet-stream", "application/x-bencode", "text/plain", "a/b; c", "")

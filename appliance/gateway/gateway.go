@@ -164,8 +164,8 @@ func (g *Gateway) Handler() http.Handler {
 		{pattern: "/v1/{$}", get: g.about},
 		{pattern: "/v1/openapi.yaml", get: g.openAPI},
 		{pattern: "/v1/items", put: g.putImmutable},
-		{pattern: "/v1/items/{id}", get: g.getItem, put: g.putMutable},
-		{pattern: "/v1/items/{id}/{salt...}", get: g.getItem, put: g.putMutable},
+		{pattern: "/v1/items/{id}", get: g.getItem, put: g.putMutable, del: g.dropItem},
+		{pattern: "/v1/items/{id}/{salt...}", get: g.getItem, put: g.putMutable, del: g.dropItem},
 		{pattern: "/v1/peers/{infohash}", get: g.getPeers},
 		{pattern: "/v1/names", get: g.listNames},
 		{pattern: "/v1/names/{name...}", get: g.getName, put: g.putName, del: g.deleteName},
@@ -220,7 +220,7 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, t route) error 
 	need := Read
 	switch {
 	case r.Method == http.MethodGet || r.Method == http.MethodHead:
-	case strings.HasPrefix(r.URL.Path, "/v1/names"):
+	case strings.HasPrefix(r.URL.Path, "/v1/names"), r.Method == http.MethodDelete:
 		need = Name
 	default:
 		need = Put

@@ -150,8 +150,12 @@ func storedOf(res *router.StoreResult) Stored {
 }
 
 // putImmutable stores an immutable item.
-func (g *Gateway) putImmutable(w http.ResponseWriter, r *http.Request, _ Caller) error {
+func (g *Gateway) putImmutable(w http.ResponseWriter, r *http.Request, who Caller) error {
 	v, d, err := readValue(r)
+	if err != nil {
+		return err
+	}
+	opts, err := g.keeping(r, who)
 	if err != nil {
 		return err
 	}
@@ -164,7 +168,7 @@ func (g *Gateway) putImmutable(w http.ResponseWriter, r *http.Request, _ Caller)
 	}
 	var res *router.StoreResult
 	err = g.within(r.Context(), func(ctx context.Context) (err error) {
-		res, err = g.node.PutImmutable(ctx, v, router.For(remote(r)))
+		res, err = g.node.PutImmutable(ctx, v, append(opts, router.For(remote(r)))...)
 		return err
 	})
 	if err != nil {
@@ -185,6 +189,10 @@ func (g *Gateway) putMutable(w http.ResponseWriter, r *http.Request, who Caller)
 	if p != nil {
 		return p
 	}
+	opts, err := g.keeping(r, who)
+	if err != nil {
+		return err
+	}
 	v, d, err := readValue(r)
 	if err != nil {
 		return err
@@ -197,7 +205,7 @@ func (g *Gateway) putMutable(w http.ResponseWriter, r *http.Request, who Caller)
 		return g.change(w, r, it, func(current *router.Item) (router.Item, *int64, error) {
 			cas, err := cond.cas(current)
 			return it, cas, err
-		})
+		}, opts...)
 	}
 	if d != nil && d.Seq != nil {
 		return bad("document", `The document has a sequence number and no signature: "sig" is missing.`)
@@ -215,7 +223,7 @@ func (g *Gateway) putMutable(w http.ResponseWriter, r *http.Request, who Caller)
 	it := router.Item{Mutable: true, K: k, Salt: salt, V: v}
 	err = g.change(w, r, it, func(current *router.Item) (router.Item, *int64, error) {
 		return signNext(it, g.box, cond, current)
-	})
+	}, opts...)
 	if err == nil {
 		g.log.Info("the box has signed an item", "salt", printable(string(salt)), "for", who.Name, "from", r.RemoteAddr)
 	}

@@ -28,12 +28,12 @@ func (g *Gateway) getPeers(w http.ResponseWriter, r *http.Request, _ Caller) err
 	}
 	var opts []router.Option
 	for name, option := range map[string]func() router.Option{"noseed": router.WithoutSeeds, "count": router.WithScrape} {
-		switch v := r.URL.Query().Get(name); v {
-		case "", "0", "false":
-		case "1", "true":
+		yes, err := asked(r, name)
+		if err != nil {
+			return err
+		}
+		if yes {
 			opts = append(opts, option())
-		default:
-			return bad("query", "%s of the query is %s, and may be true or false.", name, printable(v))
 		}
 	}
 	var res *router.PeersResult
@@ -61,4 +61,16 @@ func (g *Gateway) getPeers(w http.ResponseWriter, r *http.Request, _ Caller) err
 func whole(x float64) *int64 {
 	n := int64(math.Round(x))
 	return &n
+}
+
+// asked reads a parameter of a query that is true or false, which it is if it is not there.
+func asked(r *http.Request, name string) (bool, error) {
+	switch v := r.URL.Query().Get(name); v {
+	case "", "0", "false":
+		return false, nil
+	case "1", "true":
+		return true, nil
+	default:
+		return false, bad("query", "%s of the query is %s, and may be true or false.", name, printable(v))
+	}
 }
