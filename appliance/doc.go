@@ -10,6 +10,7 @@
 //	appliance/tools   what one can do on the page: see a lookup, decode a datagram
 //	appliance/bundle  what somebody needs to find out from afar what is wrong
 //	appliance/gateway  items, peers and names over HTTP for programs, a pkarr relay, and who may do what
+//	appliance/admin  the admin plane in a tailnet: who may do what, configuration, backups, updates from afar
 //	appliance/box     what a machine without keyboard needs at boot (kdht serve --appliance)
 //	appliance/update  updates of the appliance: interface, trial, history; bootdisk below it: what the disk boots
 //	appliance/guard   the small program that commits a trial or goes back

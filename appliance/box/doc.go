@@ -17,8 +17,9 @@
 // start. The order is always: first durable in /perm, then changed on the boot partition, which is mounted for writing
 // only while something is taken away from it.
 //
-// No key of the configuration is a secret, so kdht.hujson stays where it is, to be changed there. Secrets have files of
-// their own, which are overwritten and removed.
+// The configuration, kdht.hujson, stays where it is, to be changed there; if it is changed over the tailnet (appliance/admin),
+// what lies there counts as an earlier one until somebody changes it. Secrets have files of their own, which are overwritten and
+// removed.
 // An update with another kernel has a boot file system of its own (appliance/update/bootdisk), without that file; a rollback brings the one of
 // before back, with its file, which counts as new only if it was changed since (seen.go).
 //

@@ -50,7 +50,7 @@ func TestKernelsTakeTurns(t *testing.T) {
 			t.Errorf("%s: %q, want %q", step.what, got, step.want)
 		}
 		if step.told {
-			wantProblem(t, b, "kdht.hujson", "an earlier one", "what was taken over since is used")
+			wantProblem(t, b, "kdht.hujson", "an earlier one", "What came later is used")
 		} else if p := b.Problems(); len(p) != 0 {
 			t.Errorf("%s: %q", step.what, p)
 		}

@@ -75,7 +75,7 @@ func (b *Box) takeConfig(in *inbox) {
 		case err != nil:
 			b.faults(err, "%s on the boot partition is not used", l.name)
 		case old != nil && !bytes.Equal(next, old) && s.has(next):
-			b.problem("%s on the boot partition is an earlier one, which came back with an earlier kernel: what was taken over since is used. Change it, if only by a blank, to have it used.", l.name)
+			b.problem("%s on the boot partition is an earlier one: the configuration was changed since, over the tailnet, or before this kernel came back. What came later is used. Change the file, if only by a blank, to have it used.", l.name)
 			err = errEarlier
 		case !bytes.Equal(next, old):
 			if err := writeDurable(saved, next, 0o600); err != nil {

@@ -1,6 +1,10 @@
 package main
 
 import (
+	"path/filepath"
+
+	"kdht/appliance/admin"
+	"kdht/appliance/admin/change"
 	"kdht/appliance/journal"
 	"kdht/appliance/update"
 	"kdht/config"
@@ -24,14 +28,34 @@ func (c *serveCmd) beAppliance(s *system) error {
 		return err
 	}
 	name, file := b.Configuration()
-	cfg, err := c.applianceConfig(name, file, b.State())
+	h := change.Open(filepath.Join(b.State(), historyDir), filepath.Join(b.State(), name))
+	said, errStart := h.Start()
+	if said != "" { // the file may be another one now
+		if file, err = h.Text(); err != nil {
+			return err
+		}
+	}
+	read := func(text []byte) (config.Config, error) { return c.applianceConfig(name, text, b.State()) }
+	cfg, err := read(file)
 	if err != nil { // the file and the flags do not go together
 		b.Reject(err)
 		cfg = defaults
 	}
 	log := newLogger(s.stderr, cfg.Log, kept)
+	if errStart != nil {
+		log.Warn("changes of the configuration", "err", errStart)
+	}
 	b.Name(cfg.Hostname)
-	return s.served(cfg, log, b.Serve(s.ctx, cfg, defaults, log, s.serve, append(extensions, update.Extension)...))
+	serve := trying(s.serve, h, func() (config.Config, error) {
+		text, err := h.Text()
+		if err != nil {
+			return config.Config{}, err
+		}
+		return read(text)
+	})
+	s.again = nil // who started it does that, as after a crash
+	plane := admin.Extension(admin.Options{History: h, Said: said, Check: read, Appliance: true})
+	return s.served(cfg, log, b.Serve(s.ctx, cfg, defaults, log, serve, append(extensions, update.Extension, plane)...))
 }
 
 // applianceLinger lets the kernel half answer until gokrazy has started the program again.

@@ -30,6 +30,7 @@ type system struct {
 
 	serve box.ServeFunc
 	boot  func(context.Context, *slog.Logger) (*box.Box, error)
+	again func() error // starts the program anew in the place of this process; nil: who started it does
 }
 
 // say prints a line for people, which is no part of the result.

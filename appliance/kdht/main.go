@@ -32,6 +32,7 @@ func main() {
 
 		serve: appliance.Serve,
 		boot:  boot,
+		again: again,
 	}))
 }
 

@@ -5,10 +5,14 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"net/http"
+	"path/filepath"
 	"strings"
 	"syscall"
 
 	"kdht/appliance"
+	"kdht/appliance/admin"
+	"kdht/appliance/admin/change"
 	"kdht/appliance/bundle"
 	"kdht/appliance/discover"
 	"kdht/appliance/gateway"
@@ -122,23 +126,58 @@ SIGTERM or SIGINT stop it cleanly; a second one stops it at once.`
 var secretFiles = append([]string{"gokr-pw.txt", "tailnet.key"}, update.PasswordFiles...)
 
 // extensions are what the program adds to a node.
-var extensions = []appliance.Extension{discover.Extend, gateway.Extension(), bundle.Extension(bundle.Options{SecretFiles: secretFiles}), tools.Extension()}
+var extensions = []appliance.Extension{discover.Extend, gateway.Extension(admin.Authority), bundle.Extension(bundle.Options{May: []func(*http.Request) bool{admin.MayLook}, SecretFiles: secretFiles}), tools.Extension()}
 
 // Run runs the node.
 func (c *serveCmd) Run(s *system) error {
 	if c.Appliance {
 		return c.beAppliance(s)
 	}
-	b, err := c.builder()
+	cfg, err := c.config()
 	if err != nil {
 		return err
 	}
-	cfg, err := b.Config()
-	if err != nil {
-		return err
+	kept := journal.New(journal.DefaultBytes)
+	if c.Config == "" {
+		log := newLogger(s.stderr, cfg.Log, kept)
+		return s.served(cfg, log, s.serve(s.ctx, cfg, log, append(extensions, admin.Extension(admin.Options{}))...))
 	}
-	log := newLogger(s.stderr, cfg.Log, journal.New(journal.DefaultBytes))
-	return s.served(cfg, log, s.serve(s.ctx, cfg, log, extensions...))
+	h := change.Open(filepath.Join(cfg.State, historyDir), c.Config)
+	said, err := h.Start()
+	if said != "" { // the file may be another one now
+		if cfg, err = c.config(); err != nil {
+			return err
+		}
+	}
+	log := newLogger(s.stderr, cfg.Log, kept)
+	if err != nil {
+		log.Warn("changes of the configuration", "err", err)
+	}
+	plane := admin.Extension(admin.Options{History: h, Said: said, Check: func(text []byte) (config.Config, error) {
+		return c.read(c.Config, text)
+	}})
+	return s.served(cfg, log, trying(s.serve, h, c.config)(s.ctx, cfg, log, append(extensions, plane)...))
+}
+
+// config is the configuration that the file and the flags give.
+func (f *configFlags) config() (config.Config, error) {
+	b, err := f.builder()
+	if err != nil {
+		return config.Config{}, err
+	}
+	return b.Config()
+}
+
+// read is the configuration that the text of a file and the flags give.
+func (f *configFlags) read(name string, text []byte) (config.Config, error) {
+	b := config.New()
+	if err := b.Parse(name, text); err != nil {
+		return config.Config{}, err
+	}
+	if err := f.override(b); err != nil {
+		return config.Config{}, err
+	}
+	return b.Config()
 }
 
 // served is the error of the command after the node has stopped.
@@ -147,7 +186,13 @@ func (s *system) served(cfg config.Config, log *slog.Logger, err error) error {
 		return nil // it was asked to stop
 	}
 	f := &failure{code: exitFailure, msg: "the node stopped", err: err, hint: serveHint(err)}
-	if err == nil {
+	switch {
+	case errors.Is(err, appliance.ErrRestart) && s.again != nil:
+		log.Info("the program starts anew")
+		f.err, f.hint = s.again(), "start it again" // it returns only with an error
+	case errors.Is(err, appliance.ErrRestart):
+		f.hint = "who runs it starts it again" // gokrazy does, after any exit code but 0 and 125
+	case err == nil:
 		// Success would keep gokrazy from starting it again.
 		f = failed(nil, "this is a fault of the program; its last log lines say more", "the node stopped without being told to")
 	}

@@ -52,9 +52,9 @@ func WithAuthority(ctx context.Context, name string) context.Context {
 	return context.WithValue(ctx, authorizedKey{}, name)
 }
 
-// authorized is the name that WithAuthority was given.
-func authorized(r *http.Request) (name string, ok bool) {
-	name, ok = r.Context().Value(authorizedKey{}).(string)
+// Authorized is the name that [WithAuthority] was given.
+func Authorized(ctx context.Context) (name string, ok bool) {
+	name, ok = ctx.Value(authorizedKey{}).(string)
 	return name, ok
 }
 
@@ -66,7 +66,7 @@ func (m *Manager) authenticated(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		if _, ok := authorized(r); ok {
+		if _, ok := Authorized(r.Context()); ok {
 			next.ServeHTTP(w, r)
 			return
 		}
@@ -101,7 +101,7 @@ func (m *Manager) authenticated(next http.Handler) http.Handler {
 
 // who names a client for the history.
 func who(r *http.Request) string {
-	if name, ok := authorized(r); ok {
+	if name, ok := Authorized(r.Context()); ok {
 		return name + " over the tailnet"
 	}
 	if s := r.Header.Get("User-Agent"); strings.HasPrefix(s, "kdht/") {

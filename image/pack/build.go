@@ -116,6 +116,7 @@ func setVersion(config map[string]any, src Source, instance, version string) err
 	for _, pkg := range packages {
 		if pkg, ok := pkg.(map[string]any); ok {
 			pkg["GoBuildFlags"] = []string{"-ldflags=-s -w -X=kdht/appliance/buildinfo.release=" + version}
+			pkg["GoBuildTags"] = Tags()
 		}
 	}
 	return nil

@@ -18,8 +18,8 @@ const (
 	// PermSize is the size of /perm in an image: the rest, less the second partition table.
 	PermSize = ImageSize - PermOffset - 34*512
 
-	// MaxRoot is how big a root file system may be.
-	MaxRoot = 45 * MiB
+	// MaxRoot is how big a root file system may be, the admin plane's node of a tailnet included.
+	MaxRoot = 60 * MiB
 )
 
 // Offsets and sizes of what gokrazy's packer makes; see its package tools/packer.

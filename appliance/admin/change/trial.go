@@ -1,0 +1,159 @@
+package change
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// maxStarts is how often the program may start with a change on trial: the restart that it takes, and one more, as after a
+// loss of power.
+const maxStarts = 2
+
+// Before is what the node did before a change, and must do again.
+type Before struct {
+	Ready   bool     `json:"ready"`   // it had its place in the network
+	Kernel  bool     `json:"kernel"`  // the kernel half was active
+	Tailnet bool     `json:"tailnet"` // the admin plane was reached
+	Failing []string `json:"failing"` // tasks that did not run
+}
+
+// Trial is a change that has to prove well.
+type Trial struct {
+	Version  int           `json:"version"`
+	Previous int           `json:"previous"` // 0: there was no file
+	By       string        `json:"by"`
+	Within   time.Duration `json:"within"` // after a start, in nanoseconds
+	Before   Before        `json:"before"`
+	Starts   int           `json:"starts"` // of the program, since
+}
+
+// Begin puts a new text in force, on trial from the next start of the program on. ifMatch is the Sum of the text that it was
+// made from; "" is any.
+func (h *History) Begin(text []byte, ifMatch, by string, within time.Duration, before Before, now time.Time) (Version, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.trial != nil {
+		return Version{}, ErrTrial
+	}
+	old, err := h.Text()
+	if err != nil {
+		return Version{}, err
+	}
+	if ifMatch != "" && ifMatch != Sum(old) {
+		return Version{}, ErrChanged
+	}
+	t := &Trial{By: by, Within: within, Before: before}
+	if old != nil {
+		v, err := h.add(old, Version{Time: now, Outcome: inForce})
+		if err != nil {
+			return Version{}, err
+		}
+		t.Previous = v.ID
+	}
+	v, err := h.add(text, Version{Time: now, By: by, Outcome: onTrial})
+	if err != nil {
+		return v, err
+	}
+	t.Version = v.ID
+	if err := h.saveTrial(t); err != nil {
+		return v, err
+	}
+	if err := h.put(text); err != nil {
+		h.set(v.ID, "taken back: it could not be written")
+		return v, errors.Join(err, h.saveTrial(nil), h.save())
+	}
+	return v, nil
+}
+
+// saveTrial writes the record of a trial; nil: there is none. h.mu is held.
+func (h *History) saveTrial(t *Trial) error {
+	path := filepath.Join(h.dir, "trial.json")
+	if h.trial = t; t == nil {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return syncDir(path)
+	}
+	b, err := json.MarshalIndent(t, "", "\t")
+	if err != nil {
+		return err
+	}
+	return write(path, b, 0o600)
+}
+
+// Trial is the change on trial, nil if there is none.
+func (h *History) Trial() *Trial {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.trial == nil {
+		return nil
+	}
+	t := *h.trial
+	return &t
+}
+
+// Start is to be called when the program starts, before it reads the file. A change on trial that it has been started with
+// too often is taken back, and one that is not in the file any more forgotten; said is what happened, "" if nothing.
+func (h *History) Start() (said string, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.trial == nil {
+		return "", h.err
+	}
+	t := *h.trial
+	text, err := h.Text()
+	if err != nil {
+		return "", err
+	}
+	want, err := h.version(t.Version)
+	if err != nil || Sum(want) != Sum(text) {
+		h.set(t.Version, "taken back: the file was changed meanwhile, or the power failed")
+		return "A change of the configuration is not in the file any more, and not on trial.", errors.Join(h.saveTrial(nil), h.save())
+	}
+	if t.Starts++; t.Starts > maxStarts {
+		return h.back(fmt.Sprintf("the program was started %d times with it and never proved well", maxStarts))
+	}
+	return "", h.saveTrial(&t)
+}
+
+// Keep ends a trial: the change stays.
+func (h *History) Keep() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.trial == nil {
+		return nil
+	}
+	h.set(h.trial.Version, inForce)
+	return errors.Join(h.save(), h.saveTrial(nil))
+}
+
+// Back ends a trial: the file is what it was before. It does nothing if there is no trial. said is what happened, for the owner.
+func (h *History) Back(reason string) (said string, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.trial == nil {
+		return "", nil
+	}
+	return h.back(reason)
+}
+
+func (h *History) back(reason string) (said string, err error) {
+	var text []byte
+	if h.trial.Previous != 0 {
+		if text, err = h.version(h.trial.Previous); err != nil {
+			return "", err
+		}
+	}
+	if err := h.put(text); err != nil {
+		return "", err
+	}
+	version := h.trial.Version
+	h.set(version, "taken back: "+reason)
+	h.set(h.trial.Previous, inForce)
+	return fmt.Sprintf("Version %d of the configuration was taken back: %s.", version, reason), errors.Join(h.save(), h.saveTrial(nil))
+}

@@ -1,0 +1,238 @@
+package admin_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"kdht/appliance"
+	"kdht/appliance/admin"
+	"kdht/appliance/admin/change"
+	"kdht/store"
+)
+
+func isRestart(err error) bool { return errors.Is(err, appliance.ErrRestart) }
+
+// operated starts a box with a configuration file and a peer who may do everything.
+func operated(t *testing.T) (n *tailnet, p *peer, b *box, o options) {
+	t.Helper()
+	n = newTailnet(t, nil)
+	cfg := configure(t)
+	h, check := fileOf(t, &cfg, `{
+	// a box
+	"network": "private", "discovery": "off", "bootstrap": "none",
+	"tailnet": { "mode": "on", "controlURL": "`+n.url+`", "hostname": "box", "authKey": "tskey-auth-secret", "operators": ["user-2@fake-control.example.net"] },
+}
+`)
+	o = options{admin: admin.Options{History: h, Check: check}, config: &cfg}
+	b = start(t, o)
+	b.state("connected")
+	p = n.peer("operator")
+	p.box = b.host.Report().Tailnet.Addrs[0]
+	p.rolesAre("viewer, operator")
+	return n, p, b, o
+}
+
+// again starts a box that was stopped, with the configuration that is in its file now.
+func again(t *testing.T, o options) *box {
+	t.Helper()
+	text, err := o.admin.History.Text()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := o.admin.Check(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.config = &cfg
+	if o.admin.Said, err = o.admin.History.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return start(t, o)
+}
+
+// TestChangeOfConfiguration follows changes: wrong ones, one that proves well, and one that would lock the operator out.
+func TestChangeOfConfiguration(t *testing.T) {
+	_, p, b, o := operated(t)
+	first := p.must(200, "GET", "/admin/config/file", "")
+	if strings.Contains(first.body, "tskey-auth-secret") || !strings.Contains(first.body, `"(kept)"`) || !strings.Contains(first.body, "// a box") {
+		t.Fatalf("the file is shown as\n%s", first.body)
+	}
+	wrong := p.must(422, "PUT", "/admin/config", strings.Replace(first.body, `"private"`, `"privat"`, 1))
+	if want := `kdht.hujson:3:13: network: "privat" is not one of "public", "private"; did you mean "private"?` + "\n"; wrong.body != want {
+		t.Errorf("got  %s\nwant %s", wrong.body, want)
+	}
+	p.must(400, "PUT", "/admin/config?within=1s", first.body)
+	p.must(412, "PUT", "/admin/config", strings.Replace(first.body, "a box", "my box", 1), "If-Match", `"another"`)
+	p.must(200, "PUT", "/admin/config", first.body) // nothing new
+
+	next := strings.Replace(first.body, "// a box", `"store": { "maxItems": 77 },`, 1)
+	p.must(202, "PUT", "/admin/config", next, "If-Match", first.header.Get("Etag"))
+	if err := b.ended(); !isRestart(err) {
+		t.Fatalf("Serve = %v, want ErrRestart", err)
+	}
+	b = again(t, o)
+	if b.cfg.Store.MaxItems != 77 || b.cfg.Tailnet.AuthKey != "tskey-auth-secret" {
+		t.Fatalf("the change is not in force: %+v", b.cfg.Store)
+	}
+	b.state("connected")
+	p.must(409, "PUT", "/admin/config", first.body) // on trial
+	eventually(t, func() bool { return o.admin.History.Trial() == nil }, func() string { return "the change was not kept" })
+	var versions []change.Version
+	if err := json.Unmarshal([]byte(p.must(200, "GET", "/admin/config/versions", "").body), &versions); err != nil {
+		t.Fatal(err)
+	}
+	if len(versions) != 2 || versions[0].Outcome != "in force" || versions[0].By != "user-2@fake-control.example.net (operator)" {
+		t.Errorf("versions: %+v", versions)
+	}
+	if old := p.must(200, "GET", fmt.Sprintf("/admin/config/versions/%d", versions[1].ID), ""); old.body != first.body {
+		t.Errorf("the earlier version is\n%s", old.body)
+	}
+
+	// Without the plane the operator would never come back. The deadline is shorter than any that can be asked for.
+	off := strings.Replace(strings.Replace(next, `"mode": "on"`, `"mode": "off"`, 1), "(kept)", "tskey-auth-secret", 1)
+	if _, err := o.admin.History.Begin([]byte(off), "", "user-2", 3*time.Second, change.Before{Ready: true, Tailnet: true}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	b.stop()
+	b = again(t, o)
+	if b.host.Report().Tailnet != nil {
+		t.Error("the plane is on")
+	}
+	if err := b.ended(); !isRestart(err) {
+		t.Fatalf("Serve = %v, want ErrRestart", err)
+	}
+	b = again(t, o)
+	b.state("connected")
+	p.rolesAre("viewer, operator")
+	if v := o.admin.History.Versions(); v[0].Outcome != "taken back: the admin plane is not in the tailnet" {
+		t.Errorf("outcome: %s", v[0].Outcome)
+	}
+	audit := p.must(200, "GET", "/admin/audit", "").body
+	for _, want := range []string{`"outcome": "on trial for 3m0s"`, `"outcome": "kept"`, `"outcome": "taken back: the admin plane is not in the tailnet"`} {
+		if !strings.Contains(audit, want) {
+			t.Errorf("the audit log lacks %s:\n%s", want, audit)
+		}
+	}
+}
+
+// TestBackupAndRestore takes a backup, refuses damaged ones, and restores it.
+func TestBackupAndRestore(t *testing.T) {
+	_, p, b, o := operated(t)
+	item := func(v string) *store.Item {
+		it := &store.Item{V: []byte(v)}
+		it.Target = sha1Of(v)
+		return it
+	}
+	for i := range 200 {
+		if err := b.host.Store.PutItem(item(fmt.Sprintf("10:value %04d", i)), nil, netip.MustParseAddr("192.0.2.1")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	backup := p.must(200, "GET", "/admin/backup", "")
+	sum := sha256.Sum256([]byte(backup.body))
+	if got, want := backup.header.Get("Repr-Digest"), "sha-256=:"+base64.StdEncoding.EncodeToString(sum[:])+":"; got != want {
+		t.Errorf("Repr-Digest %s, want %s", got, want)
+	}
+	if head := p.must(200, "HEAD", "/admin/backup", ""); head.header.Get("Content-Length") != fmt.Sprint(len(backup.body)) {
+		t.Logf("the database has changed meanwhile: %s, %d", head.header.Get("Content-Length"), len(backup.body)) // it may: the audit log is in it
+	}
+	file := filepath.Join(t.TempDir(), "backup.db")
+	if err := os.WriteFile(file, []byte(backup.body), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := store.Verify(file); err != nil || c.Items != 200 {
+		t.Fatalf("the backup: %+v, %v", c, err)
+	}
+	if err := b.host.Store.PutItem(item("5:later"), nil, netip.MustParseAddr("192.0.2.1")); err != nil {
+		t.Fatal(err)
+	}
+
+	damaged := strings.ReplaceAll(backup.body, "value 0123", "value 0x23")
+	for name, c := range map[string]struct {
+		body, query string
+		want        int
+	}{
+		"a value changed": {damaged, "", 422},
+		"half of it":      {backup.body[:len(backup.body)/2], "", 422},
+		"empty":           {"", "", 422},
+		"another file":    {strings.Repeat("x", 1<<16), "", 422},
+		"another hash":    {backup.body, "?sha256=" + strings.Repeat("00", 32), 422},
+		"no hash":         {backup.body, "?sha256=zz", 400},
+	} {
+		a, err := p.do("PUT", "/admin/restore"+c.query, strings.NewReader(c.body))
+		if err != nil || a.status != c.want || !strings.Contains(a.body, "Nothing was changed") && c.want == 422 {
+			t.Errorf("%s: %d %s, %v; want %d", name, a.status, a.body, err, c.want)
+		}
+	}
+	if left, err := filepath.Glob(filepath.Join(b.cfg.State, "restore-*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	if n := b.host.Store.Stats().Items; n != 201 {
+		t.Errorf("%d items after restores that were refused, want 201", n)
+	}
+
+	a := p.must(202, "PUT", "/admin/restore", backup.body, "Repr-Digest", backup.header.Get("Repr-Digest"))
+	if !strings.Contains(a.body, "200 items") {
+		t.Errorf("answer: %s", a.body)
+	}
+	if err := b.ended(); !isRestart(err) {
+		t.Fatalf("Serve = %v, want ErrRestart", err)
+	}
+	b = again(t, o)
+	if n := b.host.Store.Stats().Items; n != 200 {
+		t.Errorf("%d items after the restore, want 200", n)
+	}
+	if _, err := os.Stat(filepath.Join(b.cfg.State, "kdht.db.before-restore")); err != nil {
+		t.Error(err)
+	}
+	b.state("connected")
+	audit := p.must(200, "GET", "/admin/audit", "").body
+	for _, want := range []string{"restore a database of 200 items", "backup: GET /admin/backup", "refused: store: file is damaged"} {
+		if !strings.Contains(audit, want) {
+			t.Errorf("the audit log lacks %q:\n%s", want, audit)
+		}
+	}
+}
+
+// TestLog follows the log over the tailnet.
+func TestLog(t *testing.T) {
+	_, p, b, _ := operated(t)
+	resp, err := p.http.Get("http://" + p.box + "/admin/log?n=2&follow&level=warn")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Fatal(resp.Status)
+	}
+	b.host.Log.Info("not this")
+	b.host.Log.Warn("this", "n", 7)
+	var got bytes.Buffer
+	buf := make([]byte, 4096)
+	for !strings.Contains(got.String(), "level=WARN msg=this n=7\n") {
+		n, err := resp.Body.Read(buf)
+		got.Write(buf[:n])
+		if err != nil {
+			t.Fatalf("%v, after %s", err, got.String())
+		}
+	}
+	if strings.Contains(got.String(), "not this") {
+		t.Errorf("got %s", got.String())
+	}
+	a := p.must(200, "GET", "/admin/log?n=1&level=warn", "", "Accept", "application/jsonl")
+	var line struct{ Message string }
+	if err := json.Unmarshal([]byte(a.body), &line); err != nil || line.Message != "this" {
+		t.Errorf("%s: %v", a.body, err)
+	}
+}

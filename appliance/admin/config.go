@@ -1,0 +1,164 @@
+package admin
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"kdht/appliance/admin/change"
+	"kdht/config"
+)
+
+const (
+	maxConfig = 256 << 10 // bytes of a configuration file
+	// kept stands in what is served for the auth key, which nobody gets to read, and in what is put for the one that is there.
+	kept = "(kept)"
+
+	// within is how long a changed configuration has to prove well, unless the caller says otherwise.
+	within    = 3 * time.Minute
+	withinMin = 30 * time.Second
+	withinMax = time.Hour
+)
+
+// getConfig serves the effective configuration, every key with its description, without secrets.
+func (g *gate) getConfig(w http.ResponseWriter, _ *http.Request) {
+	serveText(w, g.p.h.Config.Redacted(nil))
+}
+
+// getFile serves the configuration file as it is, with the other secrets that are in it. Its entity tag is for If-Match.
+func (g *gate) getFile(w http.ResponseWriter, _ *http.Request) {
+	if !g.changeable(w) {
+		return
+	}
+	text, err := g.p.o.History.Text()
+	if err != nil {
+		fail(w, http.StatusInternalServerError, "The configuration file cannot be read: "+err.Error()+".")
+		return
+	}
+	w.Header().Set("ETag", strconv.Quote(change.Sum(text)))
+	serveText(w, g.withoutKey(text))
+}
+
+// getVersions lists the versions of the configuration file, the newest first.
+func (g *gate) getVersions(w http.ResponseWriter, _ *http.Request) {
+	if !g.changeable(w) {
+		return
+	}
+	all := g.p.o.History.Versions()
+	if all == nil {
+		all = []change.Version{}
+	}
+	serveJSON(w, http.StatusOK, all)
+}
+
+// getVersion serves the text of a version.
+func (g *gate) getVersion(w http.ResponseWriter, r *http.Request) {
+	if !g.changeable(w) {
+		return
+	}
+	id, err := strconv.Atoi(strings.TrimPrefix(r.URL.Path, "/admin/config/versions/"))
+	if err != nil {
+		fail(w, http.StatusNotFound, "A version is a number; GET /admin/config/versions lists them.")
+		return
+	}
+	text, err := g.p.o.History.Version(id)
+	if errors.Is(err, change.ErrVersion) {
+		fail(w, http.StatusNotFound, "There is no such version; GET /admin/config/versions lists them.")
+		return
+	}
+	if err != nil {
+		fail(w, http.StatusInternalServerError, "The version cannot be read: "+err.Error()+".")
+		return
+	}
+	serveText(w, g.withoutKey(text))
+}
+
+// putConfig checks a configuration file, puts it in force, on trial, and has the program start anew with it.
+func (g *gate) putConfig(w http.ResponseWriter, r *http.Request) {
+	if !g.changeable(w) {
+		return
+	}
+	limit := within
+	if s := r.URL.Query().Get("within"); s != "" {
+		var err error
+		if limit, err = time.ParseDuration(s); err != nil || limit < withinMin || limit > withinMax {
+			fail(w, http.StatusBadRequest, fmt.Sprintf("within is a duration from %s to %s, as in 5m.", withinMin, withinMax))
+			return
+		}
+	}
+	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxConfig))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		fail(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("A configuration has at most %d KiB.", maxConfig>>10))
+		return
+	case err != nil:
+		fail(w, http.StatusBadRequest, "The configuration did not come whole.")
+		return
+	}
+	if key := g.p.h.Config.Tailnet.AuthKey; key != "" {
+		text = []byte(strings.ReplaceAll(string(text), kept, key))
+	}
+	next, err := g.p.o.Check(text)
+	if err != nil {
+		fail(w, http.StatusUnprocessableEntity, g.p.keys.redact(err.Error()))
+		return
+	}
+	if next.State != g.p.h.Config.State {
+		fail(w, http.StatusUnprocessableEntity, "state: the directory cannot be changed over the tailnet: the box would begin with an empty one, and not be in the tailnet.")
+		return
+	}
+	h := g.p.o.History
+	now, err := h.Text()
+	if err == nil && string(now) == string(text) {
+		_, _ = io.WriteString(w, "That is the configuration already; nothing was changed.\n")
+		return
+	}
+	v, err := h.Begin(text, strings.Trim(r.Header.Get("If-Match"), `"`), caller(r).Name, limit, g.p.before(), time.Now().UTC())
+	switch {
+	case errors.Is(err, change.ErrTrial):
+		fail(w, http.StatusConflict, err.Error())
+		return
+	case errors.Is(err, change.ErrChanged):
+		fail(w, http.StatusPreconditionFailed, err.Error())
+		return
+	case err != nil:
+		fail(w, http.StatusInternalServerError, "The configuration cannot be written: "+err.Error()+".")
+		return
+	}
+	g.note(caller(r), fmt.Sprintf("change the configuration: version %d", v.ID), fmt.Sprintf("on trial for %s", limit))
+	noted(w)
+	w.WriteHeader(http.StatusAccepted)
+	_, _ = fmt.Fprintf(w, "Version %d is on trial: the program starts anew with it, and goes back to the one before unless it proves well within %s.\n", v.ID, limit)
+	g.leave(w, nil)
+}
+
+// changeable reports whether the configuration can be changed here; else it says what would let it.
+func (g *gate) changeable(w http.ResponseWriter) bool {
+	if g.p.o.History == nil {
+		fail(w, http.StatusConflict, "This node was started without a configuration file, so there is none to change: start it with --config FILE.")
+		return false
+	}
+	return true
+}
+
+// withoutKey takes the auth key out of a configuration file.
+func (g *gate) withoutKey(text []byte) []byte {
+	s := string(text)
+	if c, err := config.Parse("", text); err == nil && c.Tailnet.AuthKey != "" {
+		s = strings.ReplaceAll(s, c.Tailnet.AuthKey, kept)
+		if c, err := config.Parse("", []byte(strings.ReplaceAll(s, kept, "tskey-kept"))); err != nil || c.Tailnet.AuthKey != "tskey-kept" {
+			return []byte("// The file is not shown: its auth key is written in a way that cannot be hidden.\n") // with escapes
+		}
+	}
+	return []byte(g.p.keys.redactKnown(s))
+}
+
+func serveText(w http.ResponseWriter, text []byte) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = w.Write(text) // the client may have gone
+}

@@ -1,0 +1,49 @@
+package admin
+
+import (
+	"kdht/appliance"
+	"kdht/appliance/admin/change"
+	"kdht/appliance/status"
+	"kdht/config"
+)
+
+// Options are what the program knows and the node does not.
+type Options struct {
+	// History is that of the configuration file; nil: there is no file, and nothing can be changed.
+	History *change.History
+	// Check reads the text of a configuration file as the program would at its start, with the flags on top. The error is of
+	// type [config.Errors].
+	Check func(text []byte) (config.Config, error)
+	// Said is what is to be said of a change that was taken back before anything was served; "" if nothing.
+	Said string
+	// Appliance says that the machine is ours to restart.
+	Appliance bool
+}
+
+// Extension adds the admin plane to a node, if the configuration wants it.
+func Extension(o Options) appliance.Extension {
+	return func(h *appliance.Host) error {
+		p := newPlane(h, o)
+		p.gate = newGate(p)
+		if o.Said != "" {
+			h.Log.Error("configuration", "problem", o.Said)
+			h.Problems(func() []string { return []string{o.Said} })
+		}
+		if o.History != nil {
+			t := &trial{p: p, ready: make(chan struct{})}
+			close(t.ready)
+			h.Task(t)
+		}
+		if err := tidy(h.Config.State); err != nil {
+			h.Log.Warn("what a restore has left cannot be removed", "err", err)
+		}
+		if !wanted(h.Config.Tailnet, h.Config.State) {
+			return nil
+		}
+		h.Amend(func(r *status.Report) { r.Tailnet = p.now.report() })
+		h.Section(p.section)
+		h.Problems(p.now.problems)
+		h.Task(p)
+		return nil
+	}
+}

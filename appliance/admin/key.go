@@ -1,0 +1,134 @@
+package admin
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+
+	"kdht/config"
+)
+
+// keyFile is the name of the file in the state directory to which the appliance takes an auth key over from the boot partition
+// (package box).
+const keyFile = "tailnet.key"
+
+// maxKey bounds the file of an auth key, in bytes.
+const maxKey = 4 << 10
+
+// keys finds auth keys and keeps them out of logs.
+type keys struct {
+	c     config.Tailnet
+	state string // directory
+
+	mu    sync.Mutex
+	known []string
+}
+
+// find gives the auth key and where it comes from; both are empty if there is none. Files are read each time.
+func (k *keys) find() (key, from string, err error) {
+	defer func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if key != "" && !slices.Contains(k.known, key) {
+			k.known = append(k.known, key)
+		}
+	}()
+	if k.c.AuthKey != "" {
+		return k.c.AuthKey, "tailnet.authKey", nil
+	}
+	if k.c.AuthKeyFile != "" {
+		key, err := readKey(k.c.AuthKeyFile)
+		return key, k.c.AuthKeyFile, err
+	}
+	path := filepath.Join(k.state, keyFile)
+	if key, err := readKey(path); !errors.Is(err, fs.ErrNotExist) {
+		return key, path, err
+	}
+	for _, name := range []string{config.TailnetKeyVariable, "TS_AUTHKEY"} {
+		if key := strings.TrimSpace(os.Getenv(name)); key != "" {
+			return key, name + " in the environment", nil
+		}
+	}
+	return "", "", nil
+}
+
+// used removes the key that the appliance has kept: nobody needs it any more, and whoever gets hold of the card could.
+func (k *keys) used() error {
+	path := filepath.Join(k.state, keyFile)
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	fi, err := f.Stat()
+	if err == nil {
+		_, err = f.Write(make([]byte, fi.Size()))
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close(), os.Remove(path))
+}
+
+// readKey reads an auth key from a file. What is wrong with it is said without it.
+func readKey(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("auth key: %w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxKey+1))
+	if err != nil {
+		return "", fmt.Errorf("auth key: %w", err)
+	}
+	key := bytes.TrimSpace(bytes.TrimPrefix(b, []byte("\ufeff")))
+	switch {
+	case len(b) > maxKey || bytes.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }):
+		return "", fmt.Errorf("auth key: %s should hold one auth key and nothing else", path)
+	case len(key) == 0:
+		return "", fmt.Errorf("auth key: %s is empty", path)
+	}
+	return string(key), nil
+}
+
+// wanted says whether the plane is on.
+func wanted(c config.Tailnet, state string) bool {
+	switch c.Mode {
+	case config.TailnetOn:
+		return true
+	case config.TailnetOff:
+		return false
+	}
+	if c.HasKey() || joined(filepath.Join(state, stateDir)) {
+		return true
+	}
+	_, err := os.Stat(filepath.Join(state, keyFile))
+	return err == nil
+}
+
+// keyForm is what auth keys of Tailscale and Headscale look like.
+var keyForm = regexp.MustCompile(`(tskey|hskey)-[A-Za-z0-9_-]+`)
+
+// redact takes auth keys out of a text.
+func (k *keys) redact(s string) string {
+	return keyForm.ReplaceAllString(k.redactKnown(s), "(auth key)")
+}
+
+func (k *keys) redactKnown(s string) string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, key := range k.known {
+		s = strings.ReplaceAll(s, key, "(auth key)")
+	}
+	return s
+}

@@ -1,0 +1,195 @@
+package admin
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+	"time"
+
+	"tailscale.com/client/local"
+	"tailscale.com/ipn"
+	"tailscale.com/ipn/ipnstate"
+)
+
+const (
+	// lookEvery is how often the node's state is looked at when nothing is heard of it, and a new auth key looked for.
+	lookEvery = 5 * time.Second
+	// soon is for how long before the node key expires the owner is told.
+	soon = 14 * 24 * time.Hour
+)
+
+// login follows the state of the node in the tailnet, and logs it in whenever that is needed.
+type login struct {
+	p      *plane
+	client *local.Client
+	secure func() error // starts TLS
+
+	tried   string // the auth key that the login under way is made with; "" if somebody has to visit a URL
+	failed  string // a key that the control server does not take
+	asking  bool   // a login is under way
+	url     string // that was said
+	said    bool   // that it is connected
+	secured bool
+}
+
+// watch follows the node until ctx ends.
+func (l *login) watch(ctx context.Context) error {
+	l.asking = true // tsnet has begun one, if there is need
+	watcher, err := l.client.WatchIPNBus(ctx, ipn.NotifyInitialState)
+	if err != nil {
+		return err
+	}
+	defer watcher.Close()
+	heard, failed := make(chan ipn.Notify), make(chan error, 1)
+	go func() {
+		for {
+			n, err := watcher.Next()
+			if err != nil {
+				failed <- err
+				return
+			}
+			select {
+			case heard <- n:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-failed:
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		case n := <-heard:
+			if n.ErrMessage != nil {
+				l.refused(*n.ErrMessage)
+			}
+		case <-tick.C:
+		}
+		st, err := l.client.StatusWithoutPeers(ctx)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		if err := l.look(ctx, st); err != nil && ctx.Err() == nil {
+			return err
+		}
+	}
+}
+
+// refused takes down what the control server has against us.
+func (l *login) refused(why string) {
+	why = l.p.keys.redact(why)
+	l.p.now.trouble(why)
+	l.p.log.Warn("the control server of the tailnet refuses", "err", why)
+	if l.asking && l.tried != "" {
+		l.failed = l.tried
+	}
+}
+
+// look acts on the state of the node.
+func (l *login) look(ctx context.Context, st *ipnstate.Status) error {
+	switch st.BackendState {
+	case ipn.Running.String():
+		return l.connected(st)
+	case ipn.NeedsLogin.String():
+		return l.needsLogin(ctx, st)
+	case ipn.NeedsMachineAuth.String():
+		l.p.now.set("needs approval", "")
+	default:
+		l.p.now.set("starting", l.p.now.error())
+	}
+	return nil
+}
+
+// needsLogin logs in: with an auth key that was not refused, else by somebody's visit to a URL.
+func (l *login) needsLogin(ctx context.Context, st *ipnstate.Status) error {
+	l.said = false
+	key, from, err := l.p.keys.find()
+	if err != nil {
+		l.p.now.trouble(err.Error())
+	}
+	if key == l.failed {
+		key = ""
+	}
+	if !l.asking || key != l.tried {
+		// A control client takes or forgets a key only when it begins anew. One that has none goes on listening meanwhile, so
+		// that it notices when the administrator extends a node key that has expired.
+		anew := key != "" || l.tried != ""
+		l.asking, l.tried, l.url = true, key, ""
+		how := "with the auth key of " + from
+		if key == "" {
+			how = "at a URL that the control server is asked for"
+		}
+		l.p.log.Info("the tailnet needs a login", "how", how)
+		if anew {
+			if err := l.client.Start(ctx, ipn.Options{AuthKey: key}); err != nil {
+				return err
+			}
+		}
+		return l.client.StartLoginInteractive(ctx)
+	}
+	l.p.now.needsLogin(st.AuthURL)
+	if st.AuthURL != "" && st.AuthURL != l.url {
+		l.url = st.AuthURL
+		l.p.log.Warn("to have this box join the tailnet, somebody has to log in", "url", l.url)
+	}
+	return nil
+}
+
+// connected takes down where the box is reached.
+func (l *login) connected(st *ipnstate.Status) error {
+	if st.CurrentTailnet == nil || st.Self == nil || len(st.TailscaleIPs) == 0 {
+		l.p.now.set("starting", "") // it has no network map yet
+		return nil
+	}
+	here := pin{ControlURL: l.p.h.Config.Tailnet.ControlURL, Tailnet: st.CurrentTailnet.Name}
+	ok, was, err := here.check(l.p.dir)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		l.p.now.refuse("This box belongs to the tailnet " + was.Tailnet + " and has been logged in to " + here.Tailnet +
+			": nobody is served there. Log it in to the right one, or if that is meant, remove " + stateDir + "/" + pinFile + " from its state directory, and restart.")
+		return nil
+	}
+	l.asking, l.failed = false, ""
+	if l.tried != "" {
+		l.tried = ""
+		if err := l.p.keys.used(); err != nil {
+			l.p.log.Warn("the auth key that was used cannot be removed", "err", err)
+		}
+	}
+	at := place{tailnet: st.CurrentTailnet.Name, name: strings.TrimSuffix(st.Self.DNSName, "."), addrs: st.TailscaleIPs, certs: st.CertDomains}
+	if st.Self.KeyExpiry != nil {
+		at.expiry = *st.Self.KeyExpiry
+	}
+	if len(st.CertDomains) > 0 && !l.secured {
+		if err := l.secure(); err != nil {
+			return err
+		}
+		l.secured = true
+	}
+	l.p.now.connected(at, l.secured)
+	if !l.said {
+		l.said, l.url = true, ""
+		l.p.log.Info("the admin plane is in the tailnet", "name", at.name, "addresses", at.addrs, "tls", l.secured)
+	}
+	return nil
+}
+
+// place is where the box is in the tailnet.
+type place struct {
+	tailnet, name string
+	addrs         []netip.Addr
+	certs         []string
+	expiry        time.Time // zero: never
+}

@@ -1,0 +1,77 @@
+package admin
+
+import (
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"kdht/appliance/journal"
+	"kdht/appliance/status"
+)
+
+// log serves the last lines of the log: ?n= of them (100), ?level= at least so severe, and with ?follow those that come. As
+// text, or if that is accepted as JSON, one object per line.
+func (g *gate) log(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	n, least := 100, slog.LevelDebug
+	if s := q.Get("n"); s != "" {
+		var err error
+		if n, err = strconv.Atoi(s); err != nil || n < 0 {
+			fail(w, http.StatusBadRequest, "n is how many lines.")
+			return
+		}
+	}
+	if s := q.Get("level"); s != "" && least.UnmarshalText([]byte(s)) != nil {
+		fail(w, http.StatusBadRequest, "level is debug, info, warn or error.")
+		return
+	}
+	follow := q.Has("follow")
+	if follow {
+		select {
+		case g.follow <- struct{}{}:
+			defer func() { <-g.follow }()
+		default:
+			fail(w, http.StatusServiceUnavailable, "Too many callers follow the log already.")
+			return
+		}
+	}
+	write, kind := writeText, "text/plain; charset=utf-8"
+	if accept := strings.Join(r.Header.Values("Accept"), ","); status.Quality(accept, "application", "jsonl") > status.Quality(accept, "text", "plain") {
+		write, kind = writeJSON, "application/jsonl"
+	}
+	w.Header().Set("Content-Type", kind)
+	rc := http.NewResponseController(w)
+	out := patientWriter{w, rc}
+	last := g.p.h.Journal.Last()
+	for _, l := range g.p.h.Journal.Lines(n, least) {
+		if write(out, l) != nil {
+			return
+		}
+		last = max(last, l.Seq)
+	}
+	if !follow {
+		return
+	}
+	if rc.Flush() != nil {
+		return
+	}
+	for l := range g.p.h.Journal.Follow(r.Context(), last, least) {
+		if write(out, l) != nil || rc.Flush() != nil {
+			return // the client has gone
+		}
+	}
+}
+
+func writeText(w io.Writer, l journal.Line) error {
+	text := l.String() + "\n"
+	if l.Missed > 0 {
+		text = "(" + strconv.FormatUint(l.Missed, 10) + " lines are missing here)\n" + text
+	}
+	_, err := io.WriteString(w, text)
+	return err
+}
+
+func writeJSON(w io.Writer, l journal.Line) error { return json.NewEncoder(w).Encode(l) }

@@ -1,0 +1,179 @@
+package admin
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"kdht/appliance/status"
+)
+
+// state is what is shown of the plane.
+type state struct {
+	mu     sync.Mutex
+	word   string
+	since  time.Time
+	err    string
+	url    string
+	place  place
+	secure bool
+}
+
+// to changes the word. s.mu is held.
+func (s *state) to(word string) {
+	if s.word != word {
+		s.word, s.since = word, time.Now()
+	}
+}
+
+func (s *state) set(word, err string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.to(word)
+	s.err, s.url = err, ""
+}
+
+func (s *state) trouble(err string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err = err
+}
+
+func (s *state) error() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+func (s *state) needsLogin(url string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.to("needs login")
+	s.url = url
+}
+
+func (s *state) refuse(why string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.to("refused")
+	s.err, s.url = why, ""
+}
+
+func (s *state) connected(at place, secure bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.to("connected")
+	s.err, s.url, s.place, s.secure = "", "", at, secure
+}
+
+// serves says whether anybody is served, and else why not.
+func (s *state) serves() (ok bool, why string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.word == "connected", s.err
+}
+
+// ours reports whether the host of a request can only mean this box: one of its addresses in the tailnet, or its name there, with or
+// without the domain. Any other name may be one that somebody has point here, to have a browser that he is visited with ask us
+// in its owner's name.
+func (s *state) ours(host string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	host = strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
+	if a, err := netip.ParseAddr(host); err == nil {
+		return slices.Contains(s.place.addrs, a.Unmap())
+	}
+	name := strings.ToLower(s.place.name)
+	short, _, _ := strings.Cut(name, ".")
+	return host != "" && (host == name || host == short || slices.Contains(s.place.certs, host))
+}
+
+// report describes the plane.
+func (s *state) report() *status.Tailnet {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := &status.Tailnet{State: s.word, Since: s.since, LoginURL: s.url, Error: s.err, Tailnet: s.place.tailnet, Name: s.place.name}
+	for _, a := range s.place.addrs {
+		r.Addrs = append(r.Addrs, a.String())
+	}
+	if s.word == "connected" {
+		if s.secure {
+			for _, d := range s.place.certs {
+				r.URLs = append(r.URLs, "https://"+d)
+			}
+		}
+		if s.place.name != "" {
+			r.URLs = append(r.URLs, "http://"+s.place.name)
+		}
+	}
+	if !s.place.expiry.IsZero() {
+		r.Expiry = &s.place.expiry
+	}
+	return r
+}
+
+// problems is what the owner should know.
+func (s *state) problems() (lines []string) {
+	r := s.report()
+	switch {
+	case r.LoginURL != "":
+		lines = append(lines, "The admin plane waits for a login to the tailnet: "+r.LoginURL)
+	case r.State == "needs login" && r.Error != "":
+		lines = append(lines, "The admin plane is not in the tailnet: "+sentence(r.Error))
+	case r.State == "needs approval":
+		lines = append(lines, "The administrator of the tailnet has to approve of this box before its admin plane can be reached.")
+	case r.State == "refused":
+		lines = append(lines, r.Error)
+	case r.State == "starting" && time.Since(r.Since) > time.Minute:
+		line := fmt.Sprintf("The admin plane is not in the tailnet since %s", r.Since.UTC().Format(time.DateTime+" MST"))
+		if r.Error != "" {
+			line += ": " + strings.TrimSuffix(r.Error, ".")
+		}
+		lines = append(lines, line+".")
+	case r.Expiry != nil && time.Until(*r.Expiry) < soon:
+		lines = append(lines, fmt.Sprintf("The key of the admin plane expires on %s: extend it at the control server, or log in anew then.", r.Expiry.UTC().Format(time.DateOnly)))
+	}
+	return lines
+}
+
+func sentence(s string) string { return strings.TrimSuffix(s, ".") + "." }
+
+// section is the plane's part of the status page.
+func (p *plane) section() status.Section {
+	r := p.now.report()
+	out := status.Section{Title: "Admin plane"}
+	fact := func(name, value string) {
+		if value != "" {
+			out.Facts = append(out.Facts, status.Fact{Name: name, Value: value})
+		}
+	}
+	fact("State", r.State)
+	fact("Log in at", r.LoginURL)
+	fact("Error", r.Error)
+	fact("Tailnet", r.Tailnet)
+	fact("Name", r.Name)
+	fact("Addresses", strings.Join(r.Addrs, ", "))
+	fact("Served at", strings.Join(r.URLs, ", "))
+	if r.Expiry != nil {
+		fact("Key expires", r.Expiry.UTC().Format(time.DateTime+" MST"))
+	}
+	if p.o.History != nil {
+		if t := p.o.History.Trial(); t != nil {
+			fact("Configuration", fmt.Sprintf("version %d is on trial", t.Version))
+		}
+	}
+	entries, err := p.h.Store.Audit(shownAudit)
+	if err != nil {
+		fact("Audit log", "cannot be read: "+err.Error())
+	}
+	for _, a := range entries {
+		fact(a.Time.UTC().Format(time.DateTime), fmt.Sprintf("%s: %s, %s", a.Who, a.What, a.Outcome))
+	}
+	return out
+}
+
+// shownAudit is how many entries of the audit log the status page has.
+const shownAudit = 10

@@ -1,0 +1,115 @@
+package admin
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"kdht/appliance/admin/change"
+	"kdht/appliance/status"
+)
+
+const (
+	// wellEvery is how often a changed configuration is looked at while it is on trial, and wellTimes how often in a row it
+	// must be well.
+	wellEvery = time.Second
+	wellTimes = 5
+)
+
+// before is what the node does now.
+func (p *plane) before() change.Before {
+	r := p.h.Report()
+	b := change.Before{Ready: r.Ready, Kernel: r.XDP.Active, Tailnet: r.Tailnet != nil && r.Tailnet.State == "connected"}
+	for _, t := range r.Tasks {
+		if !t.Running {
+			b.Failing = append(b.Failing, t.Name)
+		}
+	}
+	return b
+}
+
+// unwell says what the node does not do any more that it did before; "" if it does all.
+func unwell(r status.Report, was change.Before) string {
+	var what []string
+	if was.Ready && !r.Ready {
+		what = append(what, "the node has no place in the network")
+	}
+	if was.Kernel && !r.XDP.Active {
+		what = append(what, "the kernel half is not active: "+r.XDP.Reason)
+	}
+	if was.Tailnet && (r.Tailnet == nil || r.Tailnet.State != "connected") {
+		what = append(what, "the admin plane is not in the tailnet")
+	}
+	for _, t := range r.Tasks {
+		if !t.Running && !slices.Contains(was.Failing, t.Name) {
+			what = append(what, t.Name+": "+t.Error)
+		}
+	}
+	return strings.Join(what, "; ")
+}
+
+// trial is the task that looks at a changed configuration. It runs whether or not the plane is on, since a change may have
+// switched that off.
+type trial struct {
+	p     *plane
+	ready chan struct{}
+}
+
+func (t *trial) String() string         { return "trial of the configuration" }
+func (t *trial) Ready() <-chan struct{} { return t.ready }
+
+// Run keeps the change once it has proved well, or takes it back and has the program start anew.
+func (t *trial) Run(ctx context.Context) error {
+	h := t.p.o.History
+	if x := h.Trial(); x != nil {
+		if err := t.watch(ctx, *x); err != nil {
+			return err
+		}
+	}
+	<-ctx.Done()
+	return nil
+}
+
+func (t *trial) watch(ctx context.Context, x change.Trial) error {
+	h, log := t.p.o.History, t.p.log
+	who := Identity{Name: x.By}
+	what := fmt.Sprintf("change the configuration: version %d", x.Version)
+	deadline := time.NewTimer(x.Within)
+	defer deadline.Stop()
+	tick := time.NewTicker(wellEvery)
+	defer tick.Stop()
+	for well := 0; ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if unwell(t.p.h.Report(), x.Before) != "" {
+				well = 0
+				continue
+			}
+			if well++; well < wellTimes {
+				continue
+			}
+			if err := h.Keep(); err != nil {
+				return err
+			}
+			t.p.gate.note(who, what, "kept")
+			return nil
+		case <-deadline.C:
+			reason := unwell(t.p.h.Report(), x.Before)
+			if reason == "" {
+				reason = "it was not well for long enough"
+			}
+			said, err := h.Back(reason)
+			if err != nil {
+				return err
+			}
+			log.Error("the program starts anew with the configuration of before", "why", said)
+			t.p.gate.note(who, what, "taken back: "+reason)
+			t.p.h.Restart(nil)
+			return nil
+		}
+	}
+}
