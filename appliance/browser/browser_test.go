@@ -106,7 +106,7 @@ func TestAxeFindsFaults(t *testing.T) {
 // number is what a tile of the status page says.
 func (x *tab) number(tile int) float64 {
 	s := eval[string](x, fmt.Sprintf(`document.querySelector(".tile:nth-child(%d) dd").firstChild.textContent`, tile))
-	f, err := strconv.ParseFloat(strings.NewReplacer("\u2009", "", "<", "", " ", "").Replace(s), 64)
+	f, err := strconv.ParseFloat(strings.NewReplacer("\u202f", "", "<", "", " ", "").Replace(s), 64)
 	if err != nil {
 		return -1 // none is known yet
 	}
@@ -282,7 +282,7 @@ func TestKernelHalf(t *testing.T) {
 	load(t, b.udp)
 	const kernel = 1
 	eventually(t, "the kernel answers nothing", func() bool { return x.number(kernel) > 100 })
-	if got := x.text("#kernel"); !regexp.MustCompile(`eth0 \(veth\)\s*up\s*(native|generic)`).MatchString(got) {
+	if got := x.text("#kernel"); !regexp.MustCompile(`eth0 veth\s*link up\s*XDP (native|generic)`).MatchString(got) {
 		t.Errorf("the interface is not shown: %s", got)
 	}
 	x.accessible()

@@ -157,8 +157,8 @@ func TestPage(t *testing.T) {
 	html := get(t, full(), "/", "").Body.String()
 	for _, want := range []string{
 		"&lt;shelf&gt;", "&lt;Nothing&gt; can be stored.", "generic mode &amp; no better", strings.Repeat("ab", 20), "198.18.0.1:6881",
-		"native: not supported", "1\u2009234\u2009567", "5.0 MiB of 64.0 MiB", "up 15 min,", "1 min after a crash, 10 s after a stop", "9\u2009876\u2009543 nodes", "32.1 ms",
-		"restarted 2 times", "knows 1\u2009024, <span class=\"word failed\">not 17", "room for 2\u2009048", ">Updates</h2>", "1.2 &amp; well", "3, for 2 infohashes", "<code>10.0.0.0/8</code>",
+		"native: not supported", "1\u202f234\u202f567", "5.0 MiB of 64.0 MiB", "up 15 min,", "1 min after a crash, 10 s after a stop", "9\u202f876\u202f543 nodes", "32.1 ms",
+		"restarted 2 times", "knows 1\u202f024, <span class=\"word failed\">not 17", "room for 2\u202f048", ">Updates</h2>", "1.2 &amp; well", "3, for 2 infohashes", "<code>10.0.0.0/8</code>",
 		"<dd>77; not there 0", "3 items, 4.0 KiB", "by 3 nodes", `name="viewport"`, `content="light dark"`, "the JIT compiler",
 		"partition 3, <span class=\"badge degraded\">on trial", "the other has v1.2.2", "48 °C", "3.0 GiB of 4.0 GiB", "12.0 GiB of 16.0 GiB",
 		"oldest is gone", "4.2", "6 kept", "11 s ago", "get_peers</code>", "99.9 % of them in the kernel", "2 h", "hop limit", "too many",

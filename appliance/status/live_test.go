@@ -130,7 +130,7 @@ func TestLiveSendsWhatHasChanged(t *testing.T) {
 		l.mu.Unlock()
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		if parts := s.take(t); !strings.Contains(parts["table-IPv4"], "4\u2009711") || parts["kernel"] != "" {
+		if parts := s.take(t); !strings.Contains(parts["table-IPv4"], "4\u202f711") || parts["kernel"] != "" {
 			t.Errorf("after a change: %v", parts)
 		}
 		stop()

@@ -44,7 +44,7 @@ func number(n any) int64 {
 	return 0
 }
 
-// count writes a number with thin spaces between groups of three digits.
+// count writes a number with narrow spaces, at which no line breaks, between groups of three digits.
 func count(n any) string {
 	s := fmt.Sprint(n)
 	head := len(s) % 3
@@ -54,7 +54,7 @@ func count(n any) string {
 	out := s[:head]
 	for i := head; i < len(s); i += 3 {
 		if out != "" && out != "-" {
-			out += "\u2009"
+			out += "\u202f"
 		}
 		out += s[i : i+3]
 	}
@@ -111,7 +111,7 @@ func rate(f float64) string {
 	case f == 0:
 		return "0"
 	case f < 0.05:
-		return "<\u20090.1"
+		return "<\u202f0.1"
 	case f < 10:
 		return strconv.FormatFloat(f, 'f', 1, 64)
 	}

@@ -95,7 +95,7 @@ func (c Chart) SVG() (template.HTML, error) {
 	p := charts.NewPainter(charts.PainterOptions{OutputFormat: charts.ChartOutputSVG, Width: Width, Height: Height, Theme: theme})
 	if err := p.LineChart(charts.LineChartOption{
 		Theme:           theme,
-		Padding:         charts.Box{Left: 10 + widest*textWidth, Top: 20, Right: 12, Bottom: 12 + textHeight},
+		Padding:         charts.Box{Left: 10 + widest*textWidth, Top: 20, Right: 12, Bottom: 18 + textHeight},
 		SeriesList:      charts.NewSeriesListLine(values),
 		Symbol:          charts.Symbol{Shape: charts.SymbolNone},
 		LineStrokeWidth: 3,
@@ -168,6 +168,7 @@ func (c Chart) restyle(svg []byte) (template.HTML, error) {
 	var grid, axis, ticks []string // paths of the same kind are one
 	var left, below []string       // labels of the axes
 	var heights []int              // of the lines that the labels to the left belong to
+	var lines strings.Builder
 	for _, e := range doc.Elements {
 		switch stroke := e.style("stroke"); {
 		case e.XMLName.Local == "text" && len(grid) == 0: // those to the left come before the lines
@@ -183,13 +184,14 @@ func (c Chart) restyle(svg []byte) (template.HTML, error) {
 		case stroke == axisStroke:
 			ticks = append(ticks, e.D)
 		case class[stroke] != "":
-			fmt.Fprintf(&b, `<path class="%s" d="%s"/>`, html.EscapeString(class[stroke]), compact(e.D))
+			fmt.Fprintf(&lines, `<path class="%s" d="%s"/>`, html.EscapeString(class[stroke]), compact(e.D))
 		}
 	}
 	if len(heights) != len(left) || len(ticks) != len(below) || len(axis) != 1 {
 		return "", fmt.Errorf("chart: the library draws otherwise: %d labels for %d lines, %d for %d ticks", len(left), len(heights), len(below), len(ticks))
 	}
 	fmt.Fprintf(&b, `<path class="grid" d="%s"/><path class="axis" d="%s"/>`, compact(grid...), compact(axis...))
+	b.WriteString(lines.String())
 	for i, text := range left {
 		fmt.Fprintf(&b, `<text class="end" x="%d" y="%d">%s</text>`, first(axis[0])[0]-10, heights[i]+textHeight/2, html.EscapeString(text))
 	}
@@ -201,7 +203,7 @@ func (c Chart) restyle(svg []byte) (template.HTML, error) {
 		case len(below) - 1:
 			anchor = "end"
 		}
-		fmt.Fprintf(&b, `<text class="%s" x="%d" y="%d">%s</text>`, anchor, first(ticks[i])[0], Height-4, html.EscapeString(text))
+		fmt.Fprintf(&b, `<text class="%s" x="%d" y="%d">%s</text>`, anchor, first(ticks[i])[0], Height-8, html.EscapeString(text))
 	}
 	b.WriteString("</svg>")
 	return template.HTML(b.String()), nil // made of numbers, and texts that were escaped
@@ -209,12 +211,17 @@ func (c Chart) restyle(svg []byte) (template.HTML, error) {
 
 // points returns the coordinates of a path of lines.
 func points(d string) []string {
-	return strings.Fields(strings.NewReplacer("M", " ", "L", " ").Replace(d))
+	return strings.Fields(commands.Replace(d))
 }
+
+var commands = strings.NewReplacer("M", " ", "L", " ")
 
 // first returns where a path begins.
 func first(d string) (at [2]int) {
-	for i, p := range points(d)[:2] {
+	for i, p := range points(d) {
+		if i == len(at) {
+			break
+		}
 		at[i], _ = strconv.Atoi(p) // 0 is as good as any other for what is no number
 	}
 	return at
