@@ -32,8 +32,10 @@ const (
 	maxAsked = 4096
 	// maxOffers bounds the fetched items that wait to be given to the kernel.
 	maxOffers = 1024
-	// hotLife bounds how long an item is answered from before it is read again.
-	hotLife = 10 * time.Minute
+	// hotLife bounds how long an item is answered from before it is read again, and hotRecheck how long it takes until it is seen that
+	// other queries for a key can be answered here than before, because there are other nodes.
+	hotLife    = 10 * time.Minute
+	hotRecheck = 10 * time.Second
 )
 
 // hot decides which keys the kernel half answers for. What user space answers is counted here, and what is asked for often
@@ -71,8 +73,11 @@ type hotEntry struct {
 	set     time.Time
 	expires time.Time
 	peers   bool
+	mutable bool
 	partial bool // there are more peers than the kernel has
 	large   bool
+	queries bpf.HotFor
+	checked time.Time // when it was seen that these are the queries
 }
 
 // offer is an item that a lookup has found, and until when it may be answered from.
@@ -222,8 +227,11 @@ func (h *hot) offer(it *Item, expires time.Time) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.offers) >= maxOffers {
-		return
+	if _, known := h.offers[it.Target]; !known && len(h.offers) >= maxOffers {
+		for target := range h.offers { // any of those that wait: it comes again when it is asked for
+			delete(h.offers, target)
+			break
+		}
 	}
 	h.offers[it.Target] = offer{it, expires}
 	h.plan(it.Target, time.Now())
@@ -333,21 +341,32 @@ func (n *Node) heatItem(key ID) {
 	if o := n.hot.takeOffer(key); o.item != nil && (it == nil || it.Mutable && o.item.Seq > it.Seq) {
 		it, expires = o.item, o.expires
 	}
-	e := &hotEntry{expires: expires}
-	if it == nil {
-		e = nil
+	var e *hotEntry
+	if it != nil {
+		e = &hotEntry{expires: expires, mutable: it.Mutable}
 	}
 	n.heat(key, e, func() error {
 		hot := bpf.HotItem{V: it.V, Mutable: it.Mutable, K: it.K, Seq: it.Seq, Sig: it.Sig}
-		switch {
-		case !n.holds(key):
-			hot.For = bpf.Recursive
-		case it.Mutable && !n.nearest(key, bucketSize/2): // others may have a newer version
-			hot.For = bpf.Plain
-		}
+		e.queries = n.hotFor(key, e)
+		hot.For = e.queries
 		e.large = hot.Large()
 		return n.kernel.SetHotItem(key, &hot, time.Until(expires))
 	})
+}
+
+// hotFor says which queries for a key may be answered with what is known here.
+func (n *Node) hotFor(key ID, e *hotEntry) bpf.HotFor {
+	switch {
+	case e.peers:
+		if !n.nearest(key, bucketSize) { // others may know more
+			return bpf.Plain
+		}
+	case !n.holds(key):
+		return bpf.Recursive
+	case e.mutable && !n.nearest(key, bucketSize/2): // others may have a newer version
+		return bpf.Plain
+	}
+	return bpf.All
 }
 
 // heatPeers gives the kernel the peers of an infohash, or takes them away if there are none.
@@ -375,10 +394,8 @@ func (n *Node) heatPeers(key ID) {
 		e = nil
 	}
 	n.heat(key, e, func() error {
-		hot := bpf.HotPeers{IPv4: lists[IPv4], IPv6: lists[IPv6]}
-		if !n.nearest(key, bucketSize) { // others may know more
-			hot.For = bpf.Plain
-		}
+		e.queries = n.hotFor(key, e)
+		hot := bpf.HotPeers{IPv4: lists[IPv4], IPv6: lists[IPv6], For: e.queries}
 		e.large = hot.Large()
 		return n.kernel.SetHotPeers(key, &hot, time.Until(e.expires))
 	})
@@ -415,7 +432,7 @@ func (n *Node) heat(key ID, e *hotEntry, set func() error) {
 	switch {
 	case err == nil:
 		n.count(eventHeated)
-		e.score, e.used, e.set = score, now, now
+		e.score, e.used, e.set, e.checked = score, now, now, now
 		n.hot.enter(key, e)
 	case errors.Is(err, bpf.ErrNoHot):
 		n.count(eventNoHot)
@@ -510,6 +527,26 @@ func (n *Node) coolIdle() {
 	for _, key := range n.hot.idle(now) {
 		n.cool(key)
 	}
+	for key, e := range n.hot.unsure(now) {
+		if n.hotFor(key, &e) != e.queries {
+			n.hot.again(key)
+		}
+	}
+}
+
+// unsure returns the keys of which it is to be seen which queries the kernel may answer. Those that are not held here are for
+// recursive ones until they are.
+func (h *hot) unsure(now time.Time) map[ID]hotEntry {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := map[ID]hotEntry{}
+	for key, e := range h.entries {
+		if e.queries != bpf.Recursive && now.Sub(e.checked) >= hotRecheck {
+			e.checked = now
+			all[key] = *e
+		}
+	}
+	return all
 }
 
 // len is how many keys the kernel answers for.

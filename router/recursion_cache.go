@@ -34,9 +34,9 @@ type itemCache struct {
 
 type cachedItem struct {
 	item    *Item
-	expires time.Time
-	// bound says that it is not served: it was put elsewhere, and tells lookups that were under way then what is too old.
-	bound bool
+	expires time.Time // it is served until then; the zero time: never
+	// known is how long it tells lookups that were under way when it came what is too old.
+	known time.Time
 }
 
 func (c *cachedItem) cost() int64 { return int64(len(c.item.V) + len(c.item.Salt) + cacheOverhead) }
@@ -54,11 +54,11 @@ func (c *itemCache) get(target ID, now time.Time) *Item {
 		return nil
 	}
 	x := e.Value.(*cachedItem)
-	if !now.Before(x.expires) {
+	if !now.Before(x.known) {
 		c.remove(e)
 		return nil
 	}
-	if x.bound {
+	if !now.Before(x.expires) {
 		return nil
 	}
 	c.order.MoveToFront(e)
@@ -106,7 +106,7 @@ func (c *itemCache) outdate(it Item, now time.Time) {
 		}
 		c.remove(e)
 	}
-	c.keep(&cachedItem{item: &it, expires: now.Add(cacheBound), bound: true})
+	c.keep(&cachedItem{item: &it, known: now.Add(cacheBound)})
 }
 
 // supersede replaces an item that is kept by the version that was just stored, whose memory is somebody else's.
@@ -133,8 +133,10 @@ func (c *itemCache) forget(target ID) {
 // put keeps an item or the newer version of it that is there, and returns it.
 func (c *itemCache) put(it *Item, now time.Time) *Item {
 	x := &cachedItem{item: it, expires: now.Add(cacheImmutable)}
+	x.known = x.expires
 	if it.Mutable {
 		x.expires = now.Add(c.ttl)
+		x.known = now.Add(max(c.ttl, cacheBound))
 	}
 	if e := c.of[it.Target]; e != nil {
 		if old := e.Value.(*cachedItem); it.Mutable && old.item.Seq > it.Seq {

@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -15,16 +16,35 @@ import (
 	"kdht/router/krpc"
 )
 
-// hotKernel keeps the items that it is given to answer with.
+// hotKernel keeps the items that it is given to answer with, and for which queries. They are asked for all the time.
 type hotKernel struct {
 	fakeKernel
-	items map[router.ID]string
+	items   map[router.ID]string
+	queries map[router.ID]bpf.HotFor
+	hits    uint64
+}
+
+func newHotKernel() *hotKernel {
+	return &hotKernel{fakeKernel: fakeKernel{held: make(map[[20]byte]bool)}, items: make(map[router.ID]string), queries: make(map[router.ID]bpf.HotFor)}
 }
 
 func (k *hotKernel) SetHotItem(key [20]byte, it *bpf.HotItem, ttl time.Duration) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.items[key] = fmt.Sprintf("%s %d for %v", it.V, it.Seq, ttl.Round(time.Second))
+	k.queries[key] = it.For
+	return nil
+}
+
+func (k *hotKernel) HotHits(f func([20]byte, uint64)) error {
+	k.mu.Lock()
+	keys := slices.Collect(maps.Keys(k.items))
+	k.hits++
+	hits := k.hits
+	k.mu.Unlock()
+	for _, key := range keys {
+		f(key, hits)
+	}
 	return nil
 }
 
@@ -33,6 +53,12 @@ func (k *hotKernel) Cool(key [20]byte) error {
 	defer k.mu.Unlock()
 	delete(k.items, key)
 	return nil
+}
+
+func (k *hotKernel) queriesFor(key router.ID) bpf.HotFor {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.queries[key]
 }
 
 func (k *hotKernel) item(key router.ID) string {
@@ -46,7 +72,7 @@ func (k *hotKernel) item(key router.ID) string {
 func TestFetchedItemsAreKept(t *testing.T) {
 	sim(t, func(t *testing.T, s *simNet) {
 		n, _, _, it, fleet := resumable(t, s)
-		k := &hotKernel{fakeKernel: fakeKernel{held: make(map[[20]byte]bool)}, items: make(map[router.ID]string)}
+		k := newHotKernel()
 		if err := n.SetKernel(k); err != nil {
 			t.Fatal(err)
 		}

@@ -2,6 +2,7 @@ package router
 
 import (
 	"container/list"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -30,7 +31,14 @@ type peerCache struct {
 	of    map[peersKey]*list.Element // of *foundPeers
 	order *list.List                 // the latest first
 	bytes int64
+	// outdated is when there was another peer of an infohash: what lookups that had begun before have found lacks it. The latest are
+	// kept, and all of those that had begun before since count as outdated.
+	outdated map[ID]time.Time
+	since    time.Time
 }
+
+// maxOutdated bounds how many infohashes are remembered that have another peer.
+const maxOutdated = 256
 
 type peersKey struct {
 	infohash ID
@@ -46,7 +54,7 @@ type foundPeers struct {
 func (f *foundPeers) cost() int64 { return peersOverhead + peerBytes*int64(len(f.peers)) }
 
 func newPeerCache(limit int64, ttl time.Duration) *peerCache {
-	return &peerCache{limit: limit, ttl: ttl, of: make(map[peersKey]*list.Element), order: list.New()}
+	return &peerCache{limit: limit, ttl: ttl, of: make(map[peersKey]*list.Element), order: list.New(), outdated: make(map[ID]time.Time)}
 }
 
 // get returns peers, which nobody changes any more, for a get_peers; nil if there are none.
@@ -66,14 +74,17 @@ func (c *peerCache) get(q *krpc.Message, now time.Time) []netip.AddrPort {
 	return f.peers
 }
 
-// add keeps the peers that were found for a get_peers.
-func (c *peerCache) add(q *krpc.Message, peers []netip.AddrPort, now time.Time) {
+// add keeps the peers that a lookup has found for a get_peers, unless there is another one since it began.
+func (c *peerCache) add(q *krpc.Message, peers []netip.AddrPort, begun, now time.Time) {
 	if q.Scrape || len(peers) == 0 {
 		return
 	}
 	f := &foundPeers{key: peersKey{q.InfoHash, q.NoSeed}, peers: slices.Clone(peers[:min(len(peers), cachedPeers)]), expires: now.Add(c.ttl)}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if at, ok := c.outdated[q.InfoHash]; !begun.After(c.since) || ok && !begun.After(at) {
+		return
+	}
 	if e := c.of[f.key]; e != nil {
 		c.remove(e)
 	}
@@ -85,9 +96,17 @@ func (c *peerCache) add(q *krpc.Message, peers []netip.AddrPort, now time.Time) 
 }
 
 // forget drops the peers of an infohash, because there is another one.
-func (c *peerCache) forget(infohash ID) {
+func (c *peerCache) forget(infohash ID, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if len(c.outdated) >= maxOutdated {
+		maps.DeleteFunc(c.outdated, func(_ ID, at time.Time) bool { return now.Sub(at) > recursionTime+recursionLeast })
+	}
+	if len(c.outdated) >= maxOutdated {
+		clear(c.outdated)
+		c.since = now
+	}
+	c.outdated[infohash] = now
 	for _, noSeed := range []bool{false, true} {
 		if e := c.of[peersKey{infohash, noSeed}]; e != nil {
 			c.remove(e)

@@ -142,7 +142,7 @@ func (rec *recursion) getPeers() {
 		rec.drop()
 		return
 	}
-	n.recursor.peers.add(&rec.q, found.list, time.Now())
+	n.recursor.peers.add(&rec.q, found.list, rec.begun, time.Now())
 	rec.answer(l, func(c *composer, q *krpc.Message) {
 		c.addToken()
 		if q.Scrape && found.counted > 0 {

@@ -2,6 +2,8 @@ package router_test
 
 import (
 	"crypto/ed25519"
+	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -107,6 +109,77 @@ func TestAnswersAreNotRepeatedAfterPut(t *testing.T) {
 			if r := c.ask(getItem(it.Target)); r.Seq != it.Seq {
 				t.Errorf("after seq %d: %s", it.Seq, brief(r))
 			}
+		}
+		stopAll(fleet)
+	})
+}
+
+// What was put is known for longer than it is served: a recursion that comes back from the kernel half with an older version does not
+// bring it to anybody, though lookups may find the newer one no more.
+func TestPutIsKnownWhenItIsServedNoMore(t *testing.T) {
+	sim(t, func(t *testing.T, s *simNet) {
+		s.config.Recursion = recursion
+		s.config.Recursion.CacheTTL = time.Second
+		fleet := s.startSim(t, 40, router.IPv4)
+		time.Sleep(time.Minute)
+		n := fleet[1]
+		key, one := farItem(t, n, fleet[0])
+		two := signedItem(key, "", "3:two", 2)
+		c := s.client(t, clientAddr(router.IPv4, 0), n.addr)
+		if r := c.ask(putItem(two, nil)); r.Type != krpc.TypeResponse {
+			t.Fatal(brief(r))
+		}
+		for _, m := range fleet {
+			if m != n {
+				m.stop()
+			}
+		}
+		time.Sleep(2 * time.Second)
+		if r := c.ask(getItem(one.Target)); r.V != nil {
+			t.Fatalf("served for longer than the second that was configured: %s", brief(r))
+		}
+		st := stateOf(c, n, one.Target)
+		r := krpc.Message{Type: krpc.TypeResponse, TID: []byte("krnl"), ID: fleet[0].ID(router.IPv4), HasID: true, V: one.V, K: one.K[:], Seq: 1, HasSeq: true, Sig: one.Sig[:]}
+		b, err := r.Append(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		st.Reply, st.ReplyFrom = b, fleet[0].addr
+		if err := n.Resume(st); err != nil {
+			t.Fatal(err)
+		}
+		if r, _ := c.receive(answerTime); r == nil || r.Seq != 2 {
+			t.Errorf("after a put of seq 2: %s", brief(r))
+		}
+		n.stop()
+	})
+}
+
+// Peers that a lookup finds which was under way during an announce are not those that others get afterwards.
+func TestFoundPeersHaveTheLatest(t *testing.T) {
+	sim(t, func(t *testing.T, s *simNet) {
+		fleet := s.startRecursive(t, 30, router.IPv4)
+		time.Sleep(time.Minute)
+		infohash := router.ID{0: 1, 19: 7}
+		if _, err := fleet[9].Announce(t.Context(), infohash, 4242, false); err != nil {
+			t.Fatal(err)
+		}
+		n := fleet[slices.IndexFunc(fleet[1:], func(m *simNode) bool { return m != fleet[9] && !m.store.Holds(infohash) })+1]
+		c, peer := s.client(t, clientAddr(router.IPv4, 0), n.addr), s.client(t, clientAddr(router.IPv4, 1), n.addr)
+		s.setLatency(100*time.Millisecond, 101*time.Millisecond)
+		q := getPeers(infohash)
+		q.Recursive = true
+		c.send(c.datagram(q))
+		time.Sleep(10 * time.Millisecond)
+		if r := peer.ask(announce(infohash, nil, 999)); r.Type != krpc.TypeResponse {
+			t.Fatal(brief(r))
+		}
+		if r, took := c.receive(answerTime); r == nil || took == 0 {
+			t.Fatalf("the lookup was not under way: %s", brief(r))
+		}
+		r := c.ask(getPeers(infohash))
+		if all := slices.Collect(krpc.Peers(r.Values)); !slices.Contains(all, netip.AddrPortFrom(peer.conn.local.Addr(), 999)) {
+			t.Errorf("after the announce: %v", all)
 		}
 		stopAll(fleet)
 	})

@@ -152,7 +152,7 @@ func (n *Node) keepPeer(infohash ID, peer netip.AddrPort, seed bool, from netip.
 	if err := n.store.Announce(infohash, peer, seed, from); err != nil {
 		return err
 	}
-	n.recursor.peers.forget(infohash)
+	n.recursor.peers.forget(infohash, time.Now())
 	if !n.hot.changedPeers(infohash) {
 		n.hold(infohash)
 	}
