@@ -17,6 +17,9 @@ type Attachment struct {
 	Mode    Mode
 	// Fallback says why native mode was not to be had, where [ModeAuto] fell back to generic mode; else nil.
 	Fallback error
+	// OnePath says why recursions that begin here ask one node at a time, where they do: the kernel has no links of traffic
+	// control (they came with Linux 6.6), mostly; else nil, and they go on on [MaxPaths] paths at a time.
+	OnePath error
 }
 
 type attachment struct {
@@ -24,6 +27,8 @@ type attachment struct {
 	mode     Mode
 	pinned   bool
 	fallback error
+	launcher *launcher // nil: there is none, because of onePath
+	onePath  error
 }
 
 // remove detaches the program.
@@ -50,7 +55,7 @@ func (p *Program) Attach(ifindex int, mode Mode) (Mode, error) {
 			return a.mode, nil
 		}
 		delete(p.links, ifindex)
-		if err := a.remove(); err != nil {
+		if err := errors.Join(p.removeLauncher(ifindex, a.launcher), a.remove()); err != nil {
 			return 0, classify("detach", err)
 		}
 	}
@@ -63,6 +68,7 @@ func (p *Program) Attach(ifindex int, mode Mode) (Mode, error) {
 			return 0, err
 		}
 	}
+	a.launcher, a.onePath = p.addLauncher(ifindex)
 	p.links[ifindex] = a
 	return a.mode, nil
 }
@@ -155,7 +161,7 @@ func (p *Program) Detach(ifindex int) error {
 		return nil
 	}
 	delete(p.links, ifindex)
-	if err := a.remove(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := errors.Join(p.removeLauncher(ifindex, a.launcher), a.remove()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return classify("detach", err)
 	}
 	return nil
@@ -168,7 +174,7 @@ func (p *Program) Attachments() []Attachment {
 	var out []Attachment
 	for ifindex, a := range p.links {
 		if p.isAttached(a, ifindex) {
-			out = append(out, Attachment{Ifindex: ifindex, Mode: a.mode, Fallback: a.fallback})
+			out = append(out, Attachment{Ifindex: ifindex, Mode: a.mode, Fallback: a.fallback, OnePath: a.onePath})
 		}
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].Ifindex < out[j].Ifindex })

@@ -149,13 +149,16 @@ func TestHandOver(t *testing.T) {
 	attach(first, bpf.ModeNative)
 	frame := queryTo(node4, asker4, []byte(ping)).frame(t)
 	_, reply := run(t, first, frame)
-	linkID := func() link.ID {
-		l, err := link.LoadPinnedLink(filepath.Join(dir, fmt.Sprintf("link-%d-native", veth)), nil)
-		must(t, err)
-		defer l.Close() //nolint:errcheck // a descriptor
-		info, err := l.Info()
-		must(t, err)
-		return info.ID
+	linkID := func() (ids [2]link.ID) { // of the XDP program, and of that behind it
+		for i, name := range []string{"link-%d-native", "launch-%d"} {
+			l, err := link.LoadPinnedLink(filepath.Join(dir, fmt.Sprintf(name, veth)), nil)
+			must(t, err)
+			defer l.Close() //nolint:errcheck // a descriptor
+			info, err := l.Info()
+			must(t, err)
+			ids[i] = info.ID
+		}
+		return ids
 	}
 	before := linkID()
 	must(t, first.Close(false))
@@ -173,7 +176,7 @@ func TestHandOver(t *testing.T) {
 	expect(t, second, "answered/get", "a key held before and released", queryTo(node4, asker4, []byte(get)).frame(t))
 	attach(second, bpf.ModeAuto)
 	if after := linkID(); after != before {
-		t.Errorf("the link was replaced: %d, then %d", before, after)
+		t.Errorf("links were replaced: %d, then %d", before, after)
 	}
 	must(t, second.Close(false))
 
@@ -183,7 +186,7 @@ func TestHandOver(t *testing.T) {
 	if got := attach(third, bpf.ModeGeneric); got != bpf.ModeGeneric {
 		t.Errorf("attached in %v mode", got)
 	}
-	if names := pins(t, dir); !slices.Contains(names, fmt.Sprintf("link-%d-generic", veth)) || len(names) != 2 {
+	if names := pins(t, dir); !slices.Contains(names, fmt.Sprintf("link-%d-generic", veth)) || !slices.Contains(names, fmt.Sprintf("launch-%d", veth)) || len(names) != 3 {
 		t.Errorf("pinned: %v", names)
 	}
 	must(t, third.Close(false))
@@ -192,7 +195,7 @@ func TestHandOver(t *testing.T) {
 	fourth, err := bpf.Load(bpf.Config{PinDir: dir})
 	must(t, err)
 	attach(fourth, bpf.ModeAuto)
-	if all := fourth.Attachments(); len(all) != 1 || all[0].Mode != bpf.ModeGeneric {
+	if all := fourth.Attachments(); len(all) != 1 || all[0].Mode != bpf.ModeGeneric || all[0].OnePath != nil {
 		t.Errorf("attached to %v", all)
 	}
 	must(t, fourth.Close(true))

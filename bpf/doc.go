@@ -25,10 +25,12 @@
 // address and the interface that its query came from. Of sources, only those that nobody else can have are refused
 // (bad_source): the address and the MAC address that were asked, but not another of ours.
 //
-// It carries the queries of some clients ([Program.SetClients]) through the network itself: to the closest contact, and
-// from referral to referral, each closer to the target than the one before, at most [MaxHops]. Everything but a plain
-// step is left to user space, together with what was found out: an answer, the end of the road, an error, a node that
-// says nothing in time ([Program.TakeRecursion], [Program.TakeOverdue]). Each of those queries is an ordinary one of
+// It carries the queries of some clients ([Program.SetClients]) through the network itself: to the closest contacts, on
+// [MaxPaths] paths that have no node in common, and on each from referral to referral, each closer to the target than the one
+// before, at most [MaxHops]. Everything but a plain step is left to user space, together with what was found out on all paths: an
+// answer, the end of the last path, an error, a node that says nothing in time ([Program.TakeRecursion], [Program.TakeOverdue]).
+// An XDP program can send one frame for one that came: what begins the other paths is a second program behind it, in the hook of
+// traffic control, where the kernel has links for that (Linux 6.6); elsewhere there is one path. Each of those queries is an ordinary one of
 // ours under a transaction ID that cannot be guessed and is used once; whoever takes it out of the map goes on, the
 // program or user space, never both. How they leave the host is published too ([Program.SetRoutes]); they do not pass
 // nftables' output chains either, and are not among what the router's own limits count.

@@ -40,6 +40,13 @@ func encodeSnapshot(out *kdhtSnapshot, s *Snapshot, version [4]byte) error {
 	tail = append(tail, "1:y1:re"...)
 	out.TailSum = uint32(sum(tail))
 	copy(out.Tail[:], tail)
+	out.ReadOnly = [2]uint8{}
+	if s.ReadOnly4 {
+		out.ReadOnly[ipv4] = 1
+	}
+	if s.ReadOnly6 {
+		out.ReadOnly[ipv6] = 1
+	}
 	return nil
 }
 

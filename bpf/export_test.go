@@ -138,3 +138,30 @@ func (p *Program) Clock(cpu int) (limit.Time, error) {
 	}
 	return limit.Time(all[cpu].Time), nil
 }
+
+// SetLauncher says whether recursions that begin at an interface have several paths.
+func (p *Program) SetLauncher(ifindex int, on bool) error {
+	if on {
+		return p.objs.Launchers.Put(uint32(ifindex), uint32(1))
+	}
+	err := p.objs.Launchers.Delete(uint32(ifindex))
+	if errors.Is(err, ebpf.ErrKeyNotExist) {
+		return nil
+	}
+	return err
+}
+
+// LaunchNote is the type of the frame that says that there are queries to be launched; their key follows it.
+const LaunchNote = 0x88b5
+
+// TakeFlight returns the frames that a note tells of, the interfaces by which they leave, and forgets them.
+func (p *Program) TakeFlight(key []byte) (frames [][]byte, ifindexes []uint32, err error) {
+	var f kdhtFlight
+	if err := p.objs.Flights.LookupAndDelete(binary.LittleEndian.Uint32(key), &f); err != nil {
+		return nil, nil, err
+	}
+	for _, l := range f.Launch[:f.Count] {
+		frames, ifindexes = append(frames, l.Frame[:l.Len]), append(ifindexes, l.Ifindex)
+	}
+	return frames, ifindexes, nil
+}

@@ -45,15 +45,16 @@ type kdhtEndpoint struct {
 type kdhtEvent uint32
 
 const (
-	kdhtEventEVENT_SIGHTING        kdhtEvent = 0
-	kdhtEventEVENT_SIGHTING_LOST   kdhtEvent = 1
-	kdhtEventEVENT_PROVEN          kdhtEvent = 2
-	kdhtEventEVENT_REFERRAL_BOGUS  kdhtEvent = 3
-	kdhtEventEVENT_REFERRAL_OWN    kdhtEvent = 4
-	kdhtEventEVENT_REFERRAL_CLIENT kdhtEvent = 5
-	kdhtEventEVENT_REFERRAL_AGAIN  kdhtEvent = 6
-	kdhtEventEVENT_REFERRAL_PACED  kdhtEvent = 7
-	kdhtEventEVENTS                kdhtEvent = 8
+	kdhtEventEVENT_SIGHTING            kdhtEvent = 0
+	kdhtEventEVENT_SIGHTING_LOST       kdhtEvent = 1
+	kdhtEventEVENT_PROVEN              kdhtEvent = 2
+	kdhtEventEVENT_REFERRAL_BOGUS      kdhtEvent = 3
+	kdhtEventEVENT_REFERRAL_OWN        kdhtEvent = 4
+	kdhtEventEVENT_REFERRAL_CLIENT     kdhtEvent = 5
+	kdhtEventEVENT_REFERRAL_AGAIN      kdhtEvent = 6
+	kdhtEventEVENT_REFERRAL_OTHER_PATH kdhtEvent = 7
+	kdhtEventEVENT_REFERRAL_PACED      kdhtEvent = 8
+	kdhtEventEVENTS                    kdhtEvent = 9
 )
 
 type kdhtFamily struct {
@@ -72,6 +73,18 @@ type kdhtFamily struct {
 	Taken     [160]uint16
 	Place     [160][16]uint16
 	Buckets   [512]kdhtBucket
+}
+
+type kdhtFlight struct {
+	_      structs.HostLayout
+	Count  uint32
+	Pad    uint32
+	Launch [3]struct {
+		_       structs.HostLayout
+		Ifindex uint32
+		Len     uint32
+		Frame   [184]uint8
+	}
 }
 
 type kdhtHot struct {
@@ -102,13 +115,18 @@ type kdhtId struct {
 }
 
 type kdhtJoin struct {
-	_      structs.HostLayout
-	Begun  uint64
-	Tid    [3]uint64
-	What   uint64
-	Port   uint16
-	TidLen uint16
-	Taken  uint32
+	_           structs.HostLayout
+	Begun       uint64
+	Tid         [3]uint64
+	What        uint64
+	Port        uint16
+	TidLen      uint16
+	Taken       uint32
+	Live        uint32
+	Transaction [3]uint32
+	Asked       uint32
+	Pad         uint32
+	Hosts       [32]uint32
 }
 
 type kdhtJoinKey struct {
@@ -148,57 +166,58 @@ const (
 	kdhtReasonREASON_RECURSION_BEGUN        kdhtReason = 7
 	kdhtReasonREASON_HOP_FOLLOWED           kdhtReason = 8
 	kdhtReasonREASON_RECURSION_JOINED       kdhtReason = 9
-	kdhtReasonREASON_NOT_IP                 kdhtReason = 10
-	kdhtReasonREASON_NOT_UDP                kdhtReason = 11
-	kdhtReasonREASON_NOT_OURS               kdhtReason = 12
-	kdhtReasonREASON_NOT_UNICAST            kdhtReason = 13
-	kdhtReasonREASON_VLAN_STACK             kdhtReason = 14
-	kdhtReasonREASON_TRUNCATED              kdhtReason = 15
-	kdhtReasonREASON_IP_OPTIONS             kdhtReason = 16
-	kdhtReasonREASON_FRAGMENT               kdhtReason = 17
-	kdhtReasonREASON_IPV6EXTENSION          kdhtReason = 18
-	kdhtReasonREASON_BAD_LENGTH             kdhtReason = 19
-	kdhtReasonREASON_BAD_IP_CHECKSUM        kdhtReason = 20
-	kdhtReasonREASON_BAD_UDP_CHECKSUM       kdhtReason = 21
-	kdhtReasonREASON_PARTIAL_CHECKSUM       kdhtReason = 22
-	kdhtReasonREASON_BAD_SOURCE             kdhtReason = 23
-	kdhtReasonREASON_NO_LEASE               kdhtReason = 24
-	kdhtReasonREASON_NO_SNAPSHOT            kdhtReason = 25
-	kdhtReasonREASON_TOO_SHORT              kdhtReason = 26
-	kdhtReasonREASON_TOO_LONG               kdhtReason = 27
-	kdhtReasonREASON_MALFORMED              kdhtReason = 28
-	kdhtReasonREASON_NOT_CANONICAL          kdhtReason = 29
-	kdhtReasonREASON_TOO_COMPLEX            kdhtReason = 30
-	kdhtReasonREASON_NOT_QUERY              kdhtReason = 31
-	kdhtReasonREASON_BAD_TRANSACTION        kdhtReason = 32
-	kdhtReasonREASON_OTHER_METHOD           kdhtReason = 33
-	kdhtReasonREASON_OTHER_ARGUMENT         kdhtReason = 34
-	kdhtReasonREASON_BAD_ARGUMENT           kdhtReason = 35
-	kdhtReasonREASON_MISSING_ARGUMENT       kdhtReason = 36
-	kdhtReasonREASON_HELD                   kdhtReason = 37
-	kdhtReasonREASON_HELD_OVERFLOW          kdhtReason = 38
-	kdhtReasonREASON_NO_ROOM                kdhtReason = 39
-	kdhtReasonREASON_REPLY_TOO_LONG         kdhtReason = 40
-	kdhtReasonREASON_RECURSION_OFF          kdhtReason = 41
-	kdhtReasonREASON_RECURSION_ARGUMENT     kdhtReason = 42
-	kdhtReasonREASON_RECURSION_TAKEN        kdhtReason = 43
-	kdhtReasonREASON_RECURSION_CLIENT_FULL  kdhtReason = 44
-	kdhtReasonREASON_RECURSION_FULL         kdhtReason = 45
-	kdhtReasonREASON_RECURSION_NO_CONTACT   kdhtReason = 46
-	kdhtReasonREASON_RECURSION_PACED        kdhtReason = 47
-	kdhtReasonREASON_NO_ROUTE               kdhtReason = 48
-	kdhtReasonREASON_NO_NEIGHBOUR           kdhtReason = 49
-	kdhtReasonREASON_HOP_ANSWER             kdhtReason = 50
-	kdhtReasonREASON_HOP_ERROR              kdhtReason = 51
-	kdhtReasonREASON_HOP_OTHER_ID           kdhtReason = 52
-	kdhtReasonREASON_HOP_NO_CLOSER          kdhtReason = 53
-	kdhtReasonREASON_HOP_LIMIT              kdhtReason = 54
-	kdhtReasonREASON_HOP_PACED              kdhtReason = 55
-	kdhtReasonREASON_HOP_LATE               kdhtReason = 56
-	kdhtReasonREASON_HOP_OTHER_SOURCE       kdhtReason = 57
-	kdhtReasonREASON_LIMITED                kdhtReason = 58
-	kdhtReasonREASON_OVERLOADED             kdhtReason = 59
-	kdhtReasonREASONS                       kdhtReason = 60
+	kdhtReasonREASON_HOP_ENDED              kdhtReason = 10
+	kdhtReasonREASON_NOT_IP                 kdhtReason = 11
+	kdhtReasonREASON_NOT_UDP                kdhtReason = 12
+	kdhtReasonREASON_NOT_OURS               kdhtReason = 13
+	kdhtReasonREASON_NOT_UNICAST            kdhtReason = 14
+	kdhtReasonREASON_VLAN_STACK             kdhtReason = 15
+	kdhtReasonREASON_TRUNCATED              kdhtReason = 16
+	kdhtReasonREASON_IP_OPTIONS             kdhtReason = 17
+	kdhtReasonREASON_FRAGMENT               kdhtReason = 18
+	kdhtReasonREASON_IPV6EXTENSION          kdhtReason = 19
+	kdhtReasonREASON_BAD_LENGTH             kdhtReason = 20
+	kdhtReasonREASON_BAD_IP_CHECKSUM        kdhtReason = 21
+	kdhtReasonREASON_BAD_UDP_CHECKSUM       kdhtReason = 22
+	kdhtReasonREASON_PARTIAL_CHECKSUM       kdhtReason = 23
+	kdhtReasonREASON_BAD_SOURCE             kdhtReason = 24
+	kdhtReasonREASON_NO_LEASE               kdhtReason = 25
+	kdhtReasonREASON_NO_SNAPSHOT            kdhtReason = 26
+	kdhtReasonREASON_TOO_SHORT              kdhtReason = 27
+	kdhtReasonREASON_TOO_LONG               kdhtReason = 28
+	kdhtReasonREASON_MALFORMED              kdhtReason = 29
+	kdhtReasonREASON_NOT_CANONICAL          kdhtReason = 30
+	kdhtReasonREASON_TOO_COMPLEX            kdhtReason = 31
+	kdhtReasonREASON_NOT_QUERY              kdhtReason = 32
+	kdhtReasonREASON_BAD_TRANSACTION        kdhtReason = 33
+	kdhtReasonREASON_OTHER_METHOD           kdhtReason = 34
+	kdhtReasonREASON_OTHER_ARGUMENT         kdhtReason = 35
+	kdhtReasonREASON_BAD_ARGUMENT           kdhtReason = 36
+	kdhtReasonREASON_MISSING_ARGUMENT       kdhtReason = 37
+	kdhtReasonREASON_HELD                   kdhtReason = 38
+	kdhtReasonREASON_HELD_OVERFLOW          kdhtReason = 39
+	kdhtReasonREASON_NO_ROOM                kdhtReason = 40
+	kdhtReasonREASON_REPLY_TOO_LONG         kdhtReason = 41
+	kdhtReasonREASON_RECURSION_OFF          kdhtReason = 42
+	kdhtReasonREASON_RECURSION_ARGUMENT     kdhtReason = 43
+	kdhtReasonREASON_RECURSION_TAKEN        kdhtReason = 44
+	kdhtReasonREASON_RECURSION_CLIENT_FULL  kdhtReason = 45
+	kdhtReasonREASON_RECURSION_FULL         kdhtReason = 46
+	kdhtReasonREASON_RECURSION_NO_CONTACT   kdhtReason = 47
+	kdhtReasonREASON_RECURSION_PACED        kdhtReason = 48
+	kdhtReasonREASON_NO_ROUTE               kdhtReason = 49
+	kdhtReasonREASON_NO_NEIGHBOUR           kdhtReason = 50
+	kdhtReasonREASON_HOP_ANSWER             kdhtReason = 51
+	kdhtReasonREASON_HOP_ERROR              kdhtReason = 52
+	kdhtReasonREASON_HOP_OTHER_ID           kdhtReason = 53
+	kdhtReasonREASON_HOP_NO_CLOSER          kdhtReason = 54
+	kdhtReasonREASON_HOP_LIMIT              kdhtReason = 55
+	kdhtReasonREASON_HOP_PACED              kdhtReason = 56
+	kdhtReasonREASON_HOP_LATE               kdhtReason = 57
+	kdhtReasonREASON_HOP_OTHER_SOURCE       kdhtReason = 58
+	kdhtReasonREASON_LIMITED                kdhtReason = 59
+	kdhtReasonREASON_OVERLOADED             kdhtReason = 60
+	kdhtReasonREASONS                       kdhtReason = 61
 )
 
 type kdhtRecursion struct {
@@ -223,6 +242,10 @@ type kdhtRecursion struct {
 	Slot        uint8
 	Flags       uint8
 	ReferralLen uint16
+	Path        uint8
+	Shared      uint8
+	Ended       uint8
+	Pad         [5]uint8
 	Asked       [12]struct {
 		_    structs.HostLayout
 		Addr [2]uint64
@@ -354,13 +377,26 @@ type kdhtScratch struct {
 	NextDistance [3]uint64
 	AllowPrivate uint64
 	Paced        uint32
-	PadPaced     uint32
+	NextV6       uint32
+	Judged       uint32
+	Gathered     [2]uint32
+	PadGathered  uint32
+	Seed         uint64
+	Hop          struct {
+		_           structs.HostLayout
+		Transaction uint32
+		Begin       uint32
+		Len         uint32
+		Ifindex     uint32
+	}
+	Note         [8]uint8
 	NextEndpoint kdhtEndpoint
 	RouteKey     kdhtRouteKey
 	_            [4]byte
 	NeighbourKey kdhtNeighbourKey
 	JoinKey      kdhtJoinKey
 	Join         kdhtJoin
+	Flight       kdhtFlight
 	Frame        [248]uint8
 	Type         [0]kdhtSnapshot
 }
@@ -404,7 +440,8 @@ type kdhtSnapshot struct {
 	Siphash  [4]uint64
 	Tail     [16]uint8
 	TailSum  uint32
-	Pad      uint32
+	ReadOnly [2]uint8
+	Pad      [2]uint8
 	Families [2]kdhtFamily
 	Nodes    [512][208]uint8
 	Nodes6   [512][304]uint8
@@ -426,12 +463,14 @@ const (
 	kdhtMapEndpoints     = "endpoints"
 	kdhtMapEvents        = "events"
 	kdhtMapExempt        = "exempt"
+	kdhtMapFlights       = "flights"
 	kdhtMapHeld          = "held"
 	kdhtMapHeldFilter    = "held_filter"
 	kdhtMapHotHits       = "hot_hits"
 	kdhtMapHotLarge      = "hot_large"
 	kdhtMapHotSmall      = "hot_small"
 	kdhtMapJoins         = "joins"
+	kdhtMapLaunchers     = "launchers"
 	kdhtMapLive          = "live"
 	kdhtMapNeighbours    = "neighbours"
 	kdhtMapPending       = "pending"
@@ -444,6 +483,7 @@ const (
 	kdhtMapSnapshots     = "snapshots"
 	kdhtMapSources       = "sources"
 	kdhtProgKdht         = "kdht"
+	kdhtProgKdhtLaunch   = "kdht_launch"
 	kdhtVarGeneric       = "generic"
 	kdhtVarLooksPerRound = "looks_per_round"
 )
@@ -490,7 +530,8 @@ type kdhtSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type kdhtProgramSpecs struct {
-	Kdht *ebpf.ProgramSpec `ebpf:"kdht"`
+	Kdht       *ebpf.ProgramSpec `ebpf:"kdht"`
+	KdhtLaunch *ebpf.ProgramSpec `ebpf:"kdht_launch"`
 }
 
 // kdhtMapSpecs contains maps before they are loaded into the kernel.
@@ -504,12 +545,14 @@ type kdhtMapSpecs struct {
 	Endpoints    *ebpf.MapSpec `ebpf:"endpoints"`
 	Events       *ebpf.MapSpec `ebpf:"events"`
 	Exempt       *ebpf.MapSpec `ebpf:"exempt"`
+	Flights      *ebpf.MapSpec `ebpf:"flights"`
 	Held         *ebpf.MapSpec `ebpf:"held"`
 	HeldFilter   *ebpf.MapSpec `ebpf:"held_filter"`
 	HotHits      *ebpf.MapSpec `ebpf:"hot_hits"`
 	HotLarge     *ebpf.MapSpec `ebpf:"hot_large"`
 	HotSmall     *ebpf.MapSpec `ebpf:"hot_small"`
 	Joins        *ebpf.MapSpec `ebpf:"joins"`
+	Launchers    *ebpf.MapSpec `ebpf:"launchers"`
 	Live         *ebpf.MapSpec `ebpf:"live"`
 	Neighbours   *ebpf.MapSpec `ebpf:"neighbours"`
 	Pending      *ebpf.MapSpec `ebpf:"pending"`
@@ -558,12 +601,14 @@ type kdhtMaps struct {
 	Endpoints    *ebpf.Map `ebpf:"endpoints"`
 	Events       *ebpf.Map `ebpf:"events"`
 	Exempt       *ebpf.Map `ebpf:"exempt"`
+	Flights      *ebpf.Map `ebpf:"flights"`
 	Held         *ebpf.Map `ebpf:"held"`
 	HeldFilter   *ebpf.Map `ebpf:"held_filter"`
 	HotHits      *ebpf.Map `ebpf:"hot_hits"`
 	HotLarge     *ebpf.Map `ebpf:"hot_large"`
 	HotSmall     *ebpf.Map `ebpf:"hot_small"`
 	Joins        *ebpf.Map `ebpf:"joins"`
+	Launchers    *ebpf.Map `ebpf:"launchers"`
 	Live         *ebpf.Map `ebpf:"live"`
 	Neighbours   *ebpf.Map `ebpf:"neighbours"`
 	Pending      *ebpf.Map `ebpf:"pending"`
@@ -586,12 +631,14 @@ func (m *kdhtMaps) Close() error {
 		m.Endpoints,
 		m.Events,
 		m.Exempt,
+		m.Flights,
 		m.Held,
 		m.HeldFilter,
 		m.HotHits,
 		m.HotLarge,
 		m.HotSmall,
 		m.Joins,
+		m.Launchers,
 		m.Live,
 		m.Neighbours,
 		m.Pending,
@@ -618,12 +665,14 @@ type kdhtVariables struct {
 //
 // It can be passed to loadKdhtObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kdhtPrograms struct {
-	Kdht *ebpf.Program `ebpf:"kdht"`
+	Kdht       *ebpf.Program `ebpf:"kdht"`
+	KdhtLaunch *ebpf.Program `ebpf:"kdht_launch"`
 }
 
 func (p *kdhtPrograms) Close() error {
 	return _KdhtClose(
 		p.Kdht,
+		p.KdhtLaunch,
 	)
 }
 

@@ -21,9 +21,10 @@ func TestObject(t *testing.T) {
 		asm.FnMapLookupElem, asm.FnXdpAdjustHead, asm.FnXdpAdjustTail, asm.FnJiffies64, asm.FnRingbufReserve,
 		asm.FnRingbufSubmit, asm.FnRingbufDiscard, asm.FnKtimeGetCoarseNs, asm.FnXdpLoadBytes, asm.FnXdpStoreBytes, asm.FnCheckMtu,
 		asm.FnMapUpdateElem, asm.FnMapDeleteElem, asm.FnKtimeGetNs, asm.FnGetSmpProcessorId, asm.FnRedirect,
+		asm.FnSkbStoreBytes, asm.FnSkbChangeTail, asm.FnCloneRedirect,
 	}
 	types := []ebpf.MapType{ebpf.Hash, ebpf.Array, ebpf.PerCPUArray, ebpf.ArrayOfMaps, ebpf.RingBuf, ebpf.LRUHash, ebpf.LPMTrie}
-	if len(spec.Programs) != 1 {
+	if len(spec.Programs) != 2 {
 		t.Errorf("%d programs in the object", len(spec.Programs))
 	}
 	for name, p := range spec.Programs {

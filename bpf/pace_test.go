@@ -152,7 +152,7 @@ func TestPace(t *testing.T) {
 			for range 8 - 3*map[bool]int{true: 1}[n == 0] {
 				verdict, out := ask()
 				want := (&recursionModel{self: map[bool]id{false: s.ID4, true: s.ID6}[v6], own: end.to,
-					state: bpf.Recursion{Method: "get", Target: aim, Asked: []bpf.Node{hop}}})
+					state: bpf.Recursion{Method: "get", Target: aim, Path: bpf.Path{Asked: []bpf.Node{hop}}}})
 				if verdict != xdpTX || string(out) != string(want.query(t, hopTID(t, out))) {
 					t.Fatalf("query %d: verdict %d, not to contact %d: %x", i, verdict, n, out)
 				}
@@ -190,7 +190,7 @@ func TestPacedReferral(t *testing.T) {
 			return datagram{from: from.Addr, to: end.to, fromMAC: gatewayMAC, toMAC: nodeMAC, payload: response(tid, from.ID, v6, nodes)}.frame(t)
 		}
 		verdict, out := run(t, p, referral(hopTID(t, out), hop, next, best))
-		want := recursionModel{self: map[bool]id{false: s.ID4, true: s.ID6}[v6], own: end.to, state: bpf.Recursion{Method: "get", Target: aim, Asked: []bpf.Node{next}}}
+		want := recursionModel{self: map[bool]id{false: s.ID4, true: s.ID6}[v6], own: end.to, state: bpf.Recursion{Method: "get", Target: aim, Path: bpf.Path{Asked: []bpf.Node{next}}}}
 		if verdict != xdpTX || string(out) != string(want.query(t, hopTID(t, out))) {
 			t.Fatalf("verdict %d, not to the next best: %x", verdict, out)
 		}

@@ -20,6 +20,7 @@ import (
 //
 //	maps-<fingerprint of the object>/<map>
 //	link-<ifindex>-<mode>
+//	launch-<ifindex>
 //
 // Maps are shared only between programs of the same object, so that no layout can differ. The zero value pins nothing.
 type pins struct{ dir string }
@@ -150,6 +151,9 @@ func RemovePins(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return fmt.Errorf("read the pin directory: %w", err)
+	}
+	if err := p.launchers(entries, os.Remove); err != nil {
+		return fmt.Errorf("remove a pinned link: %w", err)
 	}
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), "maps-") {

@@ -201,7 +201,7 @@ func (p *Program) Run(frame []byte) (verdict uint32, out []byte, err error) {
 	return verdict, opts.DataOut, classify("run the program", err)
 }
 
-// VerifierLog returns what the kernel's verifier says of the program: its last lines count instructions and states.
+// VerifierLog returns what the kernel's verifier says of the XDP program: its last lines count instructions and states.
 func VerifierLog() (string, error) {
 	spec, err := loadKdht()
 	if err != nil {
@@ -235,8 +235,11 @@ func (p *Program) Close(detach bool) error {
 	var errs []error
 	for ifindex, a := range p.links {
 		if detach {
-			errs = append(errs, a.remove())
+			errs = append(errs, p.removeLauncher(ifindex, a.launcher), a.remove())
 		} else {
+			if a.launcher != nil {
+				errs = append(errs, a.launcher.link.Close())
+			}
 			errs = append(errs, a.link.Close())
 		}
 		delete(p.links, ifindex)

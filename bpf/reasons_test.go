@@ -304,6 +304,7 @@ var elsewhere = map[string]string{
 	"recursion_taken":       "TestRecursionDifferential",
 	"hop_other_id":          "TestRecursionDifferential",
 	"hop_limit":             "TestRecursionChain",
+	"hop_ended":             "TestPathsDifferential",
 	"recursion_full":        "TestRecursionBounds",
 	"recursion_paced":       "TestPace",
 	"hop_paced":             "TestPacedReferral",

@@ -13,8 +13,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MaxHops is how many nodes a recursion of the kernel half asks at most.
-const MaxHops = 12
+// MaxHops is how many nodes a recursion of the kernel half asks at most one after the other, and MaxPaths on how many paths
+// at the same time, where it can (see [Attachment]).
+const (
+	MaxHops  = 12
+	MaxPaths = len(kdhtJoin{}.Transaction)
+)
+
+// joinLife is how long a recursion lasts at most, whatever becomes of it.
+const joinLife = 20 * time.Second
 
 // KernelTransaction reports whether a transaction ID of ours is one of the kernel half: they have 4 bytes, and in the
 // first the highest bit is set. User space uses others.
@@ -34,15 +41,25 @@ type Recursion struct {
 	HasSeq bool
 	// Want4 and Want6 are what "want" said; neither: nothing.
 	Want4, Want6 bool
+	// Begun says how long ago the query came.
+	Begun time.Duration
+	// Path is the one that was taken over, and Others are those that were under way beside it, or had ended.
+	Path
+	Others []Path
+}
+
+// Path is one of the ways on which a recursion goes from node to node. No node is on two.
+type Path struct {
 	// Asked are the nodes that were asked, each closer to the target than the one before, from addresses of ours of the
-	// same family, which need not be the client's. All but the last have answered.
+	// same family, which need not be the client's. All but the last have answered, and that one as well if the path has Ended:
+	// it named nobody who could be asked next.
 	Asked []Node
-	// Referral is what the last but one of them referred to, the last one included, at most 11 nodes.
+	Ended bool
+	// Referral is what the last that has answered referred to, at most 11 nodes.
 	Referral []Node
-	// Transaction is the transaction ID of the query to the last node asked.
+	// Transaction is the transaction ID of the query to the last node asked, and Sent says how long ago that was.
 	Transaction [4]byte
-	// Begun and Sent say how long ago the query came, and the last node was asked.
-	Begun, Sent time.Duration
+	Sent        time.Duration
 }
 
 // Node is a node's ID and address.
@@ -90,8 +107,8 @@ func (p *Program) AllowRecursion(d time.Duration, private bool) error {
 	return p.putSettings()
 }
 
-// TakeRecursion ends the recursion whose last query has that transaction ID and went to that address, and returns what
-// was known of it; ok is false if there is none. Whoever gets it goes on with it: nobody else does.
+// TakeRecursion ends the recursion one of whose last queries has that transaction ID and went to that address, and returns
+// what was known of it; ok is false if there is none. Whoever gets it goes on with it: nobody else does.
 func (p *Program) TakeRecursion(tid []byte, from netip.AddrPort) (r Recursion, ok bool, err error) {
 	if !KernelTransaction(tid) {
 		return r, false, nil
@@ -114,16 +131,15 @@ func (p *Program) TakeRecursion(tid []byte, from netip.AddrPort) (r Recursion, o
 	return p.take(key)
 }
 
-// take takes a recursion out of the map.
+// take takes a recursion out of the maps by the transaction ID of one of its paths.
 func (p *Program) take(key uint32) (r Recursion, ok bool, err error) {
 	var state kdhtRecursion
-	switch err := p.objs.Pending.LookupAndDelete(key, &state); {
-	case errors.Is(err, ebpf.ErrKeyNotExist): // the program has gone on, or another call has it
-		return r, false, nil
-	case err != nil:
-		return r, false, classify("take over a recursion", err)
+	ok, err = p.takePath(key, &state)
+	if err != nil || !ok {
+		return r, false, err
 	}
-	if err := p.markTaken(&state); err != nil {
+	others, err := p.takeOthers(&state)
+	if err != nil {
 		return r, false, err
 	}
 	now, err := monotonic()
@@ -131,27 +147,68 @@ func (p *Program) take(key uint32) (r Recursion, ok bool, err error) {
 		return r, false, err
 	}
 	r = decodeRecursion(&state, now)
-	binary.LittleEndian.PutUint32(r.Transaction[:], key)
+	r.Path = decodePath(key, &state, now)
+	for transaction, state := range others {
+		r.Others = append(r.Others, decodePath(transaction, state, now))
+	}
 	return r, true, nil
 }
 
-// markTaken has the program pass the client's query up, should it come again, and makes room for others of the client.
-func (p *Program) markTaken(state *kdhtRecursion) error {
-	key := kdhtJoinKey{Addr: state.Client, Slot: uint64(state.Slot)}
-	var j kdhtJoin
-	err := p.objs.Joins.Lookup(key, &j)
-	if err == nil && j.Tid == state.Tid && j.Begun == state.Begun {
-		j.Taken = 1
-		err = p.objs.Joins.Update(key, j, ebpf.UpdateExist)
+// takePath takes a path out of the map; ok is false if the program has gone on with it meanwhile, or another call has it.
+func (p *Program) takePath(key uint32, state *kdhtRecursion) (ok bool, err error) {
+	err = p.objs.Pending.LookupAndDelete(key, state)
+	if errors.Is(err, ebpf.ErrKeyNotExist) {
+		return false, nil
 	}
-	if errors.Is(err, ebpf.ErrKeyNotExist) { // forgotten for others
-		return nil
-	}
-	return classify("mark a client's query", err)
+	return err == nil, classify("take over a recursion", err)
 }
 
-// TakeOverdue ends all recursions whose last query was sent longer than budget ago, and returns what was known of them,
-// and how many others are under way.
+// takeOthers takes the other paths of a recursion, by transaction ID, has the program pass the client's query up, should it come
+// again, and makes room for others of the client.
+func (p *Program) takeOthers(state *kdhtRecursion) (map[uint32]*kdhtRecursion, error) {
+	key := kdhtJoinKey{Addr: state.Client, Slot: uint64(state.Slot)}
+	var j kdhtJoin
+	others := map[uint32]*kdhtRecursion{}
+	var looked [MaxPaths]uint32 // for what was not there
+	for {
+		err := p.objs.Joins.Lookup(key, &j)
+		if errors.Is(err, ebpf.ErrKeyNotExist) || err == nil && j.Begun != state.Begun { // forgotten for others
+			return others, nil
+		}
+		if err != nil {
+			return nil, classify("look for a client's query", err)
+		}
+		more := false
+		for i, transaction := range j.Transaction {
+			if transaction == 0 || i == int(state.Path) || looked[i] == transaction {
+				continue
+			}
+			looked[i] = transaction
+			other := new(kdhtRecursion)
+			ok, err := p.takePath(transaction, other)
+			switch {
+			case err != nil:
+				return nil, err
+			case ok:
+				others[transaction] = other
+			default: // a reply has come meanwhile: what follows it is in the map already
+				more = true
+			}
+		}
+		if !more {
+			break
+		}
+	}
+	j.Taken = 1
+	err := p.objs.Joins.Update(key, j, ebpf.UpdateExist)
+	if errors.Is(err, ebpf.ErrKeyNotExist) {
+		return others, nil
+	}
+	return others, classify("mark a client's query", err)
+}
+
+// TakeOverdue ends all recursions of which a node was asked longer than budget ago, and has not answered, and returns what was
+// known of them, and on how many paths others are under way.
 func (p *Program) TakeOverdue(budget time.Duration) (overdue []Recursion, others int, err error) {
 	now, err := monotonic()
 	if err != nil {
@@ -166,9 +223,11 @@ func (p *Program) TakeOverdue(budget time.Duration) (overdue []Recursion, others
 	var state kdhtRecursion
 	it := p.objs.Pending.Iterate()
 	for it.Next(&key, &state) {
-		if state.Sent+uint64(max(budget, 0)) <= now {
+		switch {
+		case state.Ended != 0 && state.Sent+uint64(joinLife) > now: // it is taken over with the others
+		case state.Sent+uint64(max(budget, 0)) <= now:
 			late = append(late, key)
-		} else {
+		default:
 			others++
 		}
 	}
@@ -213,7 +272,7 @@ func (p *Program) Recursions(ctx context.Context, f func()) error {
 func decodeRecursion(s *kdhtRecursion, now uint64) Recursion {
 	r := Recursion{
 		Client: addrPort(s.Client, s.ClientPort), Entry: addrPort(s.Entry, s.EntryPort), Method: methods[s.Method],
-		Want4: s.Want&1 != 0, Want6: s.Want&2 != 0, Begun: time.Duration(now - s.Begun), Sent: time.Duration(now - s.Sent),
+		Want4: s.Want&1 != 0, Want6: s.Want&2 != 0, Begun: time.Duration(now - s.Begun),
 	}
 	if s.Flags&2 != 0 { // FLAG_SEQ
 		r.Seq, r.HasSeq = int64(s.Seq), true
@@ -228,6 +287,12 @@ func decodeRecursion(s *kdhtRecursion, now uint64) Recursion {
 		binary.BigEndian.PutUint64(target[8*i:], w)
 	}
 	r.Target = [20]byte(target[:20])
+	return r
+}
+
+func decodePath(transaction uint32, s *kdhtRecursion, now uint64) (r Path) {
+	binary.LittleEndian.PutUint32(r.Transaction[:], transaction)
+	r.Sent, r.Ended = time.Duration(now-s.Sent), s.Ended != 0
 	for _, a := range s.Asked[:min(int(s.Hops), MaxHops)] {
 		r.Asked = append(r.Asked, Node{a.Id, addrPort(a.Addr, a.Port)})
 	}

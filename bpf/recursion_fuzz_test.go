@@ -44,7 +44,7 @@ func replyAgrees(t testing.TB, p *bpf.Program, s *bpf.Snapshot, aim id, payload 
 		t.Fatalf("followed a referral though there is an answer: %q", payload)
 	}
 	m := &recursionModel{self: s.ID4, private: true, own: node4}
-	m.state = bpf.Recursion{Method: "get", Target: aim, Client: asker4, Asked: []bpf.Node{hop}}
+	m.state = bpf.Recursion{Method: "get", Target: aim, Client: asker4, Path: bpf.Path{Asked: []bpf.Node{hop}}}
 	var contacts []bpf.Node
 	for b := r.Nodes; len(b) >= 26; b = b[26:] {
 		contacts = append(contacts, contactsOf(&bpf.Snapshot{Nodes4: [][26]byte{[26]byte(b)}}, false)...)

@@ -13,6 +13,9 @@ type Snapshot struct {
 	Nodes4 [][26]byte
 	// Nodes6 holds contacts as compact node info of BEP 32, likewise with ID6.
 	Nodes6 [][38]byte
+	// ReadOnly4 and ReadOnly6 say that our own queries in that network are those of who is no node (BEP 43): as long as
+	// our ID may change.
+	ReadOnly4, ReadOnly6 bool
 	// Secret is the current write-token secret: the token is SipHash-2-4 of the asker's address under this key.
 	Secret [16]byte
 }

@@ -2,6 +2,7 @@ package bpf
 
 import (
 	"fmt"
+	"reflect"
 
 	"github.com/cilium/ebpf"
 )
@@ -40,19 +41,25 @@ func (p *Program) variant(mode Mode) (*ebpf.Program, error) {
 	if err := spec.Variables[kdhtVarGeneric].Set(uint32(1)); err != nil {
 		return nil, fmt.Errorf("choose the variant for generic mode: %w", err)
 	}
-	m := &p.objs.kdhtMaps
-	var programs kdhtPrograms
-	err = spec.LoadAndAssign(&programs, &ebpf.CollectionOptions{MapReplacements: map[string]*ebpf.Map{
-		kdhtMapEndpoints: m.Endpoints, kdhtMapEvents: m.Events, kdhtMapHeld: m.Held, kdhtMapHeldFilter: m.HeldFilter,
-		kdhtMapLive: m.Live, kdhtMapReasons: m.Reasons, kdhtMapScratch: m.Scratch, kdhtMapSeen: m.Seen,
-		kdhtMapSightings: m.Sightings, kdhtMapSnapshots: m.Snapshots, kdhtMapHotSmall: m.HotSmall, kdhtMapHotLarge: m.HotLarge,
-		kdhtMapHotHits: m.HotHits, kdhtMapPending: m.Pending, kdhtMapJoins: m.Joins,
-		kdhtMapClients: m.Clients, kdhtMapRoutes: m.Routes, kdhtMapNeighbours: m.Neighbours, kdhtMapBegun: m.Begun,
-		kdhtMapSources: m.Sources, kdhtMapProofs: m.Proofs, kdhtMapBudgets: m.Budgets, kdhtMapExempt: m.Exempt,
-	}})
+	var programs struct {
+		Kdht *ebpf.Program `ebpf:"kdht"`
+	}
+	err = spec.LoadAndAssign(&programs, &ebpf.CollectionOptions{MapReplacements: p.sharedMaps()})
 	if err != nil {
 		return nil, classify("load the XDP program for generic mode", err)
 	}
 	p.generic = programs.Kdht
 	return p.generic, nil
+}
+
+// sharedMaps are all maps by name.
+func (p *Program) sharedMaps() map[string]*ebpf.Map {
+	all := map[string]*ebpf.Map{}
+	maps := reflect.ValueOf(p.objs.kdhtMaps)
+	for i := range maps.NumField() {
+		if m, ok := maps.Field(i).Interface().(*ebpf.Map); ok {
+			all[maps.Type().Field(i).Tag.Get("ebpf")] = m
+		}
+	}
+	return all
 }

@@ -80,6 +80,7 @@ func (n *Node) vote(f Family, voter, addr netip.Addr) {
 		n.readdressed(f, "other nodes see us at another address")
 	}
 	if changed || settled {
+		n.changed()
 		poke(n.moved)
 	}
 }
@@ -87,8 +88,15 @@ func (n *Node) vote(f Family, voter, addr netip.Addr) {
 // locate looks whether the host has got another address since.
 func (n *Node) locate() {
 	for f, s := range n.primary {
-		if s != nil && n.external[f].at(n.hostAddr(s)) {
+		if s == nil {
+			continue
+		}
+		was := n.asksReadOnly(Family(f))
+		if n.external[f].at(n.hostAddr(s)) {
 			n.readdressed(Family(f), "this host has another address")
+		}
+		if n.asksReadOnly(Family(f)) != was {
+			n.changed()
 		}
 	}
 }
@@ -107,6 +115,7 @@ func (n *Node) awaitVotes(f Family) {
 			n.readdressed(f, "this host has another address")
 		}
 		if waited {
+			n.changed()
 			n.log.Info("too few nodes have told our address", "family", f, "id", n.ID(f))
 			poke(n.moved)
 		}

@@ -45,6 +45,7 @@ func (n *Node) publish() {
 	n.mu.Lock()
 	s := NewSnapshot(n.tables[IPv4], n.tables[IPv6], n.tokens.Current())
 	n.mu.Unlock()
+	s.ReadOnly4, s.ReadOnly6 = n.asksReadOnly(IPv4), n.asksReadOnly(IPv6)
 	v, err := NewView(s)
 	if err != nil {
 		n.count(eventPublishFailed)

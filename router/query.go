@@ -124,7 +124,7 @@ func (n *Node) exchange(ctx context.Context, x *transaction, m krpc.Message, p p
 	m.Type, m.TID = krpc.TypeQuery, x.id[:]
 	m.ID, m.HasID = n.ID(x.socket.family), true
 	m.Version = version
-	m.ReadOnly = n.config.ReadOnly || !n.external[x.socket.family].isSettled()
+	m.ReadOnly = n.asksReadOnly(x.socket.family)
 	b, err := m.Append(make([]byte, 0, 256))
 	if err != nil {
 		return nil, err
@@ -255,6 +255,12 @@ func (n *Node) sleep(ctx context.Context, d time.Duration) error {
 	case <-n.closed:
 		return ErrClosed
 	}
+}
+
+// asksReadOnly tells whether our queries in a family say that we are no node (BEP 43): nobody is to take us for a contact under
+// an ID that may change.
+func (n *Node) asksReadOnly(f Family) bool {
+	return n.config.ReadOnly || n.external[f] != nil && !n.external[f].isSettled()
 }
 
 // isSelf tells whether this node itself answers at an address.

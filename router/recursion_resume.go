@@ -45,9 +45,9 @@ type RecursionState struct {
 	// reply. They may be bogus: nothing about them need have been checked.
 	Candidates []Contact
 
-	// Unanswered is the query that the last node asked has not answered, if it is one of Candidates: an answer that still
-	// comes is as good as one to the query that we send. nil: there is none.
-	Unanswered *KernelQuery
+	// Unanswered are the queries that nodes among Candidates have not answered: an answer that still comes is as good as one
+	// to the query that we send.
+	Unanswered []KernelQuery
 
 	// Reply is the datagram that ended the kernel's part: the reply of the last node asked, as it came; nil: the last
 	// one has not answered in time. ReplyFrom is where it came from. The kernel has matched it by transaction ID and
@@ -117,8 +117,10 @@ func (n *Node) Resume(st RecursionState) error {
 	}
 	n.count(eventRecursionResumed)
 	known := &headStart{asked: slices.Clone(st.Asked), candidates: slices.Clone(st.Candidates)}
-	if q := st.Unanswered; q != nil {
-		known.unanswered = &KernelQuery{netip.AddrPortFrom(q.Addr.Addr().Unmap(), q.Addr.Port()), q.TID, q.Sent}
+	for _, q := range st.Unanswered {
+		q.Addr = netip.AddrPortFrom(q.Addr.Addr().Unmap(), q.Addr.Port())
+		known.unanswered = append(known.unanswered, q)
+		n.transactions.outlive(&q) // unless the lookup, if there has to be one, wants its answer
 	}
 	now := time.Now()
 	if st.Reply != nil {
@@ -205,19 +207,23 @@ func (n *Node) takeOver(m *krpc.Message, p *Packet) bool {
 type headStart struct {
 	asked      []AskedNode
 	candidates []Contact
-	unanswered *KernelQuery // that the lookup has not taken over yet
-	reply      *reply       // the last, if it is a response
+	unanswered []KernelQuery // that the lookup has not taken over yet
+	reply      *reply        // the last, if it is a response
 	from       netip.AddrPort
 }
 
 // sent returns the kernel half's query to a node, once, if there is one without answer.
 func (k *headStart) sent(to netip.AddrPort) *KernelQuery {
-	if k == nil || k.unanswered == nil || k.unanswered.Addr != to {
+	if k == nil {
 		return nil
 	}
-	q := k.unanswered
-	k.unanswered = nil
-	return q
+	i := slices.IndexFunc(k.unanswered, func(q KernelQuery) bool { return q.Addr == to })
+	if i < 0 {
+		return nil
+	}
+	q := k.unanswered[i]
+	k.unanswered = slices.Delete(k.unanswered, i, i+1)
+	return &q
 }
 
 // heard takes the last reply in.

@@ -206,7 +206,7 @@ func TestLateAnswerToTheKernelIsTaken(t *testing.T) {
 		slow := s.remote(t, a, krpc.NodeIDFor(a.Addr(), 1, anyID()), func(q, r *krpc.Message) *krpc.Message { return nil })
 		st := stateOf(c, n, krpc.ImmutableTarget(v))
 		st.Candidates = []router.Contact{slow.contact()}
-		st.Unanswered = &router.KernelQuery{Addr: a, TID: [4]byte([]byte("krnl")), Sent: time.Now().Add(-100 * time.Millisecond)}
+		st.Unanswered = []router.KernelQuery{{Addr: a, TID: [4]byte([]byte("krnl")), Sent: time.Now().Add(-100 * time.Millisecond)}}
 		if err := n.Resume(st); err != nil {
 			t.Fatal(err)
 		}

@@ -85,6 +85,13 @@ func TestReadOnlyUntilSettled(t *testing.T) {
 			fleet := s.startSim(t, others, router.IPv4)
 			time.Sleep(time.Minute)
 			n := s.behindNAT(t, router.Config{Bootstrap: []string{fleet[0].addr.String()}}, 99)
+			k := &fakeKernel{held: make(map[[20]byte]bool)} // whose queries are ours as well
+			if err := n.SetKernel(k); err != nil {
+				t.Fatal(err)
+			}
+			if !k.latest().ReadOnly4 {
+				t.Error("the kernel half asks as a node at once")
+			}
 			begin, before := n.ID(router.IPv4), n.ID(router.IPv4)
 			var asNode, asClient time.Duration // of the last query of either kind with the first ID
 			start := time.Now()
@@ -111,6 +118,9 @@ func TestReadOnlyUntilSettled(t *testing.T) {
 				if slices.Contains(m.Table(router.IPv4), router.Contact{ID: after, Addr: simAddr(router.IPv4, 99)}) {
 					known++
 				}
+			}
+			if k.latest().ReadOnly4 {
+				t.Error("the kernel half never asks as a node")
 			}
 			switch {
 			case asClient == 0 || asClient > 7*time.Second || known == 0:

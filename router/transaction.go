@@ -85,9 +85,21 @@ func (t *transactions) end(x *transaction) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.pending, x.id)
+	t.expire(x.id, x.addr)
+}
+
+// outlive remembers a query of the kernel half whose answer is not waited for any more.
+func (t *transactions) outlive(q *KernelQuery) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.expire(q.TID, q.Addr)
+}
+
+// expire is called with t.mu held.
+func (t *transactions) expire(id tid, addr netip.AddrPort) {
 	delete(t.late, t.expired[t.next])
-	t.expired[t.next] = x.id
-	t.late[x.id] = x.addr
+	t.expired[t.next] = id
+	t.late[id] = addr
 	t.next = (t.next + 1) % maxLate
 }
 

@@ -24,6 +24,7 @@ type Program interface {
 	Renew(d time.Duration) error
 	Attach(ifindex int, mode bpf.Mode) (bpf.Mode, error)
 	Detach(ifindex int) error
+	Attachments() []bpf.Attachment
 	Counters() ([]bpf.Counter, error)
 	Events() ([]bpf.EventCounter, error)
 	Jited() (bool, error)

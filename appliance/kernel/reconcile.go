@@ -83,7 +83,7 @@ func (h *Half) reconcile(program Program, links []link.Link) (changed bool) {
 		changed = h.one(program, n, l) || changed
 	}
 	h.noteMissing(links)
-	h.publish(links)
+	h.publish(links, program.Attachments())
 	return changed
 }
 
@@ -266,9 +266,13 @@ func (h *Half) noteMissing(links []link.Link) {
 }
 
 // publish puts the outcome into the report.
-func (h *Half) publish(links []link.Link) {
+func (h *Half) publish(links []link.Link, attached []bpf.Attachment) {
 	var nics []status.NIC
 	active := false
+	paths := map[int]bpf.Attachment{}
+	for _, a := range attached {
+		paths[a.Ifindex] = a
+	}
 	for _, l := range links {
 		n := h.nics[l.Index]
 		if l.Loopback && !n.attached && !n.failed {
@@ -279,10 +283,16 @@ func (h *Half) publish(links []link.Link) {
 			wanted = modeNone
 		}
 		active = active || n.attached
-		nics = append(nics, status.NIC{
+		nic := status.NIC{
 			Name: l.Name, Index: l.Index, Kind: l.Kind, Driver: l.Driver, Up: l.Up, MTU: l.MTU,
 			Wanted: wanted, Mode: n.mode, Reason: n.reason, ProgramID: l.XDPProgID,
-		})
+		}
+		if a, ok := paths[l.Index]; ok {
+			if nic.Paths = bpf.MaxPaths; a.OnePath != nil {
+				nic.Paths, nic.OnePath = 1, a.OnePath.Error()
+			}
+		}
+		nics = append(nics, nic)
 	}
 	for _, name := range h.missing {
 		nics = append(nics, status.NIC{Name: name, Wanted: string(h.c.XDP.Mode), Mode: modeNone, Reason: "there is no such interface"})

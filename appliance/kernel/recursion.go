@@ -71,8 +71,8 @@ func (r *recursions) report() status.KernelRecursion {
 	return s
 }
 
-// stateOf is what the router is to know. The node that was asked last is asked again if it has not answered: the query
-// may have been lost. What those before the last but one referred to is not known any more, so they may be asked again.
+// stateOf is what the router is to know. A node that was asked last on a path is asked again if it has not answered: the query
+// may have been lost. What those referred to that answered before the last is not known any more, so they may be asked again.
 func stateOf(rec *bpf.Recursion) router.RecursionState {
 	methods := map[string]krpc.Method{"find_node": krpc.MethodFindNode, "get_peers": krpc.MethodGetPeers, "get": krpc.MethodGet}
 	st := router.RecursionState{
@@ -86,17 +86,34 @@ func stateOf(rec *bpf.Recursion) router.RecursionState {
 	if rec.Want6 {
 		st.Want |= krpc.WantN6
 	}
-	n := len(rec.Asked)
-	if n > 1 {
-		st.Asked = []router.AskedNode{{Contact: contact(rec.Asked[n-2]), Answered: true}}
-	}
-	if n > 0 {
-		st.Candidates = append(st.Candidates, contact(rec.Asked[n-1]))
-	}
-	for _, c := range rec.Referral {
-		st.Candidates = append(st.Candidates, contact(c))
+	addPath(&st, &rec.Path)
+	for i := range rec.Others {
+		addPath(&st, &rec.Others[i])
+		addUnanswered(&st, &rec.Others[i])
 	}
 	return st
+}
+
+// addPath adds what was found out on a path.
+func addPath(st *router.RecursionState, p *bpf.Path) {
+	answered := p.Asked
+	if n := len(p.Asked); n > 0 && !p.Ended {
+		answered = p.Asked[:n-1]
+		st.Candidates = append(st.Candidates, contact(p.Asked[n-1]))
+	}
+	if n := len(answered); n > 0 {
+		st.Asked = append(st.Asked, router.AskedNode{Contact: contact(answered[n-1]), Answered: true})
+	}
+	for _, c := range p.Referral {
+		st.Candidates = append(st.Candidates, contact(c))
+	}
+}
+
+// addUnanswered adds the query that the last node asked on a path has not answered.
+func addUnanswered(st *router.RecursionState, p *bpf.Path) {
+	if n := len(p.Asked); n > 0 && !p.Ended {
+		st.Unanswered = append(st.Unanswered, router.KernelQuery{Addr: p.Asked[n-1].Addr, TID: p.Transaction, Sent: time.Now().Add(-p.Sent)})
+	}
 }
 
 // run takes over what is late until ctx ends. Then the program begins no more; what is under way is left to the next
@@ -186,9 +203,7 @@ func (r *recursions) look(ctx context.Context) (any bool) {
 		}
 		r.count(&late[i], &r.stats.Late)
 		st := stateOf(&late[i])
-		if n := len(late[i].Asked); n > 0 {
-			st.Unanswered = &router.KernelQuery{Addr: late[i].Asked[n-1].Addr, TID: late[i].Transaction, Sent: time.Now().Add(-late[i].Sent)}
-		}
+		addUnanswered(&st, &late[i].Path)
 		if err := r.h.c.Node.Resume(st); err != nil {
 			r.h.c.Log.Warn("a recursion of the kernel half cannot be taken over", "client", late[i].Client, "err", err)
 		}

@@ -1,8 +1,10 @@
 package kernel_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -124,9 +126,15 @@ func aRecursion() bpf.Recursion {
 	}
 	return bpf.Recursion{
 		Client: netip.MustParseAddrPort("10.1.1.1:5000"), Entry: netip.MustParseAddrPort("10.1.1.2:6881"), TID: []byte("aa"),
-		Method: "get_peers", Target: [20]byte{7}, Want6: true, Asked: []bpf.Node{at(1), at(2), at(3)},
-		Referral: []bpf.Node{at(3), at(4)}, Begun: 300 * time.Millisecond, Sent: 20 * time.Millisecond,
-		Transaction: [4]byte{0x80, 1, 2, 3},
+		Method: "get_peers", Target: [20]byte{7}, Want6: true, Begun: 300 * time.Millisecond,
+		Path: bpf.Path{
+			Asked: []bpf.Node{at(1), at(2), at(3)}, Referral: []bpf.Node{at(3), at(4)},
+			Transaction: [4]byte{0x80, 1, 2, 3}, Sent: 20 * time.Millisecond,
+		},
+		Others: []bpf.Path{
+			{Asked: []bpf.Node{at(5), at(6)}, Referral: []bpf.Node{at(6), at(7)}, Transaction: [4]byte{0x80, 1, 2, 4}, Sent: 10 * time.Millisecond},
+			{Asked: []bpf.Node{at(8)}, Ended: true, Referral: []bpf.Node{at(9)}, Transaction: [4]byte{0x80, 1, 2, 5}, Sent: 30 * time.Millisecond},
+		},
 	}
 }
 
@@ -137,13 +145,34 @@ func checkState(t *testing.T, st router.RecursionState) {
 		st.Method != krpc.MethodGetPeers || st.Target != (router.ID{7}) || st.Want != krpc.WantN6 || time.Since(st.Started) != 300*time.Millisecond {
 		t.Errorf("state %+v", st)
 	}
-	if len(st.Asked) != 1 || st.Asked[0].ID != (router.ID{2}) || !st.Asked[0].Answered {
-		t.Errorf("asked %v, want only the one whose referrals are known", st.Asked)
+	var asked, candidates []byte
+	for _, a := range st.Asked {
+		if asked = append(asked, a.ID[0]); !a.Answered {
+			t.Errorf("%v has not answered", a)
+		}
 	}
-	if !slices.ContainsFunc(st.Candidates, func(c router.Contact) bool { return c.ID == router.ID{3} }) ||
-		!slices.ContainsFunc(st.Candidates, func(c router.Contact) bool { return c.ID == router.ID{4} }) {
-		t.Errorf("candidates %v", st.Candidates)
+	if !bytes.Equal(asked, []byte{2, 5, 8}) {
+		t.Errorf("asked %v, want only those whose referrals are known", asked)
 	}
+	for _, c := range st.Candidates {
+		candidates = append(candidates, c.ID[0])
+	}
+	slices.Sort(candidates)
+	if got := slices.Compact(candidates); !bytes.Equal(got, []byte{3, 4, 6, 7, 9}) {
+		t.Errorf("candidates %v", got)
+	}
+}
+
+// unanswered lists the nodes that have not answered, by the last byte of the query's transaction ID.
+func unanswered(t *testing.T, st *router.RecursionState) map[byte]string {
+	t.Helper()
+	all := map[byte]string{}
+	for _, q := range st.Unanswered {
+		if all[q.TID[3]] = q.Addr.String(); time.Since(q.Sent) > 100*time.Millisecond {
+			t.Errorf("sent at %v", q.Sent)
+		}
+	}
+	return all
 }
 
 // TestRecursionsLate takes over what is late, and looks only while there is something to see.
@@ -182,8 +211,8 @@ func TestRecursionsLate(t *testing.T) {
 		f.mu.Unlock()
 		st.Started = time.Now().Add(-300 * time.Millisecond)
 		checkState(t, st)
-		if q := st.Unanswered; q == nil || q.Addr.String() != "198.18.1.3:6881" || q.TID != [4]byte{0x80, 1, 2, 3} || time.Since(q.Sent) > 100*time.Millisecond {
-			t.Errorf("without answer: %+v", q)
+		if got := unanswered(t, &st); !maps.Equal(got, map[byte]string{3: "198.18.1.3:6881", 4: "198.18.1.6:6881"}) {
+			t.Errorf("without answer: %v", got)
 		}
 		time.Sleep(10 * time.Second)
 		expect(t, f, "then quiet", "watch false")
@@ -222,6 +251,9 @@ func TestRecursionsReplied(t *testing.T) {
 			t.Fatalf("taken: %v, RTT %v", ok, st.RTT)
 		}
 		checkState(t, st)
+		if got := unanswered(t, &st); !maps.Equal(got, map[byte]string{4: "198.18.1.6:6881"}) { // the other one has answered just now
+			t.Errorf("without answer: %v", got)
+		}
 		if _, ok := f.rec.taker.Take([]byte("\x80bcd"), from); ok {
 			t.Error("taken twice")
 		}

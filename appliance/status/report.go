@@ -343,6 +343,10 @@ type NIC struct {
 	Reason string `json:"reason,omitempty"`
 	// ProgramID is the kernel's ID of the attached XDP program, ours or another; 0 if there is none.
 	ProgramID uint32 `json:"programID"`
+	// Paths is on how many paths at a time a recursion goes on that begins here, in the kernel, and OnePath why it is one; 0 if
+	// nothing is attached.
+	Paths   int    `json:"paths,omitempty"`
+	OnePath string `json:"onePath,omitempty"`
 }
 
 // KernelCounter counts datagrams that left the XDP program for one reason.

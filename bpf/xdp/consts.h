@@ -10,6 +10,8 @@ enum ethernet {
 	ETH_P_8021Q = 0x8100,
 	ETH_P_IPV6 = 0x86dd,
 	ETH_P_8021AD = 0x88a8,
+	/* IEEE 802, for local experiments: what the program leaves to launch.h, and never leaves the host. */
+	ETH_P_LAUNCH = 0x88b5,
 };
 
 enum ip {
@@ -68,11 +70,14 @@ enum flag { FLAG_FILTER = 1, FLAG_SEQ = 2, FLAG_RECURSIVE = 4 };
 /* Bounds of what is done for clients that ask for recursion. */
 enum recursion_bounds {
 	MAX_RECURSIONS = 1024, /* under way at a time */
-	MAX_HOPS = 12,	       /* nodes that one of them asks; each is closer to the target than the last */
-	MAX_REFERRALS = 20,    /* contacts of one reply that are looked at, as in user space */
-	CLIENT_SLOTS = 64,     /* under way at a time for one client's address */
-	CLIENT_PROBES = 4,     /* slots that one may take, by the hash of its port and transaction */
-	REFERRAL_LEN = 304,    /* bytes of contacts of the last reply that are kept */
+	PATHS = 3,	       /* on which one of them may go on at a time (Kademlia's alpha) */
+	TRIES = 6,	       /* contacts that are tried for them */
+	MAX_HOPS = 12,	    /* nodes that are asked on a path; each is closer to the target than the last */
+	MAX_HOSTS = 32,	    /* that the paths of a recursion remember together, so as to stay apart */
+	MAX_REFERRALS = 20, /* contacts of one reply that are looked at, as in user space */
+	CLIENT_SLOTS = 64,  /* under way at a time for one client's address */
+	CLIENT_PROBES = 4,  /* slots that one may take, by the hash of its port and transaction */
+	REFERRAL_LEN = 304, /* bytes of contacts of the last reply that are kept */
 };
 
 /*
@@ -93,6 +98,8 @@ enum reason {
 	REASON_HOP_FOLLOWED,
 	/* Dropped: the query of a client for whom it is being asked already. */
 	REASON_RECURSION_JOINED,
+	/* Dropped: the reply with which a path ends, while others of the recursion go on. */
+	REASON_HOP_ENDED,
 	/* Not ours: everything that is not a whole UDP datagram to one of our endpoints. */
 	REASON_NOT_IP,
 	REASON_NOT_UDP,
@@ -172,11 +179,13 @@ enum event {
 	EVENT_SIGHTING_LOST,
 	EVENT_PROVEN,
 	/* Contacts in replies that were closer, but not to be asked: nobody's or a private address, our own,
-	   the client's, or one that was asked before; or one that was sent enough already. */
+	   the client's, or one that was asked before, on the same path or another; or one that was sent
+	   enough already. */
 	EVENT_REFERRAL_BOGUS,
 	EVENT_REFERRAL_OWN,
 	EVENT_REFERRAL_CLIENT,
 	EVENT_REFERRAL_AGAIN,
+	EVENT_REFERRAL_OTHER_PATH,
 	EVENT_REFERRAL_PACED,
 	EVENTS,
 };

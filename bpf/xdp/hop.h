@@ -1,4 +1,4 @@
-/* Sends a query of our own on to the next node, in the frame of what came. */
+/* Makes a query of our own to the next node, and sends it in the frame of what came. */
 #pragma once
 
 #include "pace.h"
@@ -7,9 +7,9 @@
 
 /* Makes the payload of our query at s->frame + PAYLOAD, with 8 zeros behind it, and returns its length:
  *
- *   d1:ad2:id20:<self>6:target20:<target>e1:q9:find_node1:t4:<transaction>1:v4:<v>1:y1:qe
- *   d1:ad2:id20:<self>9:info_hash20:<target>e1:q9:get_peers1:t4:<transaction>1:v4:<v>1:y1:qe
- *   d1:ad2:id20:<self>6:target20:<target>e1:q3:get1:t4:<transaction>1:v4:<v>1:y1:qe
+ *   d1:ad2:id20:<self>6:target20:<target>e1:q9:find_node[2:roi1e]1:t4:<transaction>1:v4:<v>1:y1:qe
+ *   d1:ad2:id20:<self>9:info_hash20:<target>e1:q9:get_peers[2:roi1e]1:t4:<transaction>1:v4:<v>1:y1:qe
+ *   d1:ad2:id20:<self>6:target20:<target>e1:q3:get[2:roi1e]1:t4:<transaction>1:v4:<v>1:y1:qe
  */
 INLINE u32 put_hop_payload(struct scratch *s, const struct snapshot *snap, u32 transaction, const u32 method)
 {
@@ -48,6 +48,10 @@ INLINE u32 put_hop_payload(struct scratch *s, const struct snapshot *snap, u32 t
 		AT64(p) = T8("e1:q9:fi");
 		AT64(p + 7) = T8("ind_node");
 		p += 15;
+	}
+	if (snap->read_only[s->recursion.v6 ? IPV6 : IPV4]) {
+		AT64(p) = T8N("2:roi1e", 7);
+		p += 7;
 	}
 	AT32(p) = T4("1:t4");
 	AT8(p + 4) = ':';
@@ -109,8 +113,9 @@ INLINE u32 put_hop_headers(struct scratch *s, const struct route *route, u64 mac
 	return begin;
 }
 
-/* Finds how to reach s->next. Says GO_ON, or why it cannot be from here. */
-INLINE int find_route(const struct xdp_md *ctx, struct scratch *s, const struct route **route, u64 *mac)
+/* Finds how to reach s->next. Says GO_ON, or why it cannot be from here: what came in by the interface with
+ * the number ingress goes out by another only if that takes it, or if launch.h sends it. */
+INLINE int find_route(u32 ingress, struct scratch *s, const struct route **route, u64 *mac, u32 launched)
 {
 	s->route_key.prefix_len = 128;
 	s->route_key.addr[0] = s->next.addr[0];
@@ -118,7 +123,7 @@ INLINE int find_route(const struct xdp_md *ctx, struct scratch *s, const struct 
 	s->route_key.addr[2] = s->next.addr[1];
 	s->route_key.addr[3] = s->next.addr[1] >> 32;
 	const struct route *r = map_lookup(&routes, &s->route_key);
-	if (!r || !r->ifindex || (r->ifindex != ctx->ingress_ifindex && !r->redirect))
+	if (!r || !r->ifindex || (r->ifindex != ingress && !r->redirect && !launched))
 		return REASON_NO_ROUTE;
 	int on_link = !r->gateway[0] && !r->gateway[1];
 	s->neighbour_key.addr[0] = on_link ? s->next.addr[0] : r->gateway[0];
@@ -156,11 +161,10 @@ INLINE void tell_begun(const struct settings *live)
 }
 
 /*
- * Sends the query of s->recursion on to s->next, instead of what came: the query of the client, whose slot in
- * "joins" is free, if old is 0; else the reply to our query with that transaction ID. Returns the reason,
- * with the verdict in its upper half. Nothing is written to the frame unless all went well.
+ * Makes the query of s->recursion to s->next, the first of a path or the next, and has its answer waited for.
+ * Says GO_ON with s->hop, or why it cannot be sent. A function of its own for the verifier.
  */
-static __attribute__((noinline)) int send_hop(struct xdp_md *ctx, u32 old)
+__attribute__((noinline)) int prepare(u32 ingress, u32 first)
 {
 	u32 zero = 0;
 	const struct settings *settings = map_lookup(&live, &zero);
@@ -172,7 +176,7 @@ static __attribute__((noinline)) int send_hop(struct xdp_md *ctx, u32 old)
 	if (!settings || !s || !snap)
 		return REASON_NO_SNAPSHOT;
 	struct recursion *r = &s->recursion;
-	int reason = find_route(ctx, s, &route, &mac);
+	int reason = find_route(ingress, s, &route, &mac, first && r->shared);
 	if (reason != GO_ON)
 		return reason;
 	u32 hop = r->hops;
@@ -188,7 +192,7 @@ static __attribute__((noinline)) int send_hop(struct xdp_md *ctx, u32 old)
 	r->source_port = route->port;
 	u64 now = ktime();
 	r->sent = now;
-	u32 transaction = new_transaction(s, settings, now), ifindex = route->ifindex;
+	u32 transaction = new_transaction(s, settings, now);
 	u32 len;
 	switch (r->method) {
 	case METHOD_GET_PEERS:
@@ -201,34 +205,40 @@ static __attribute__((noinline)) int send_hop(struct xdp_md *ctx, u32 old)
 		len = put_hop_payload(s, snap, transaction, METHOD_FIND_NODE);
 	}
 	u32 begin = r->v6 ? put_hop_headers(s, route, mac, len, 1) : put_hop_headers(s, route, mac, len, 0);
-	u32 total = PAYLOAD + len - begin;
 
 	if (map_update(&pending, &transaction, r, UPDATE_NO_EXIST))
 		return REASON_RECURSION_FULL;
 	if (!has_turn(s->next.addr[0], s->next.addr[1], 1)) { /* another CPU was faster */
 		map_delete(&pending, &transaction);
-		return old ? REASON_HOP_PACED : REASON_RECURSION_PACED;
+		return first ? REASON_RECURSION_PACED : REASON_HOP_PACED;
 	}
-	if (old ? map_delete(&pending, &old) : map_update(&joins, &s->join_key, &s->join, UPDATE_ANY)) {
-		map_delete(&pending, &transaction);
-		return old ? REASON_HOP_LATE : REASON_RECURSION_FULL;
-	}
-	if (!resize(ctx, (int)total - (int)s->packet.frame)) {
-		/* Of a reply, nothing is lost but time: user space takes over what was not sent. */
-		if (!old) {
-			map_delete(&pending, &transaction);
-			map_delete(&joins, &s->join_key);
-		}
+	s->hop.transaction = transaction;
+	s->hop.begin = begin;
+	s->hop.len = PAYLOAD + len - begin;
+	s->hop.ifindex = route->ifindex;
+	return GO_ON;
+}
+
+/*
+ * Sends the query of s->hop instead of what came. Returns the reason, with the verdict in its upper half, or
+ * REASON_NO_ROOM if the frame cannot be made to fit.
+ */
+static __attribute__((noinline)) int emit(struct xdp_md *ctx, u32 reason)
+{
+	u32 zero = 0;
+	struct scratch *s = map_lookup(&scratch, &zero);
+
+	if (!s)
+		return REASON_NO_SNAPSHOT;
+	u32 begin = s->hop.begin, total = s->hop.len, ifindex = s->hop.ifindex;
+	if (!resize(ctx, (int)total - (int)s->packet.frame))
 		return REASON_NO_ROOM;
-	}
 	OPAQUE(begin);
 	OPAQUE(total);
 	if (begin >= PAYLOAD || total - 1 >= FRAME_LEN)
 		return IMPOSSIBLE;
 	if (store_bytes(ctx, 0, s->frame + begin, total))
 		return IMPOSSIBLE;
-	if (!old)
-		tell_begun(settings);
 	u32 verdict = ifindex == ctx->ingress_ifindex ? XDP_TX : redirect(ifindex, 0);
-	return (old ? REASON_HOP_FOLLOWED : REASON_RECURSION_BEGUN) | verdict << 16;
+	return reason | verdict << 16;
 }

@@ -6,6 +6,7 @@
 #include "challenge.h"
 #include "held.h"
 #include "hot.h"
+#include "launch.h"
 #include "packet.h"
 #include "recurse.h"
 #include "reply.h"

@@ -30,9 +30,11 @@ enum map_type {
 };
 
 enum map_flag { MAP_NO_PREALLOC = 1, MAP_MMAPABLE = 1 << 10 };
-enum update_flag { UPDATE_ANY, UPDATE_NO_EXIST };
+enum skb_flag { RECOMPUTE_CHECKSUM = 1 };
+enum update_flag { UPDATE_ANY, UPDATE_NO_EXIST, UPDATE_EXIST };
 
 enum verdict { XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX, XDP_REDIRECT };
+enum tc_verdict { TC_NEXT = -1, TC_DROP = 2 };
 
 struct xdp_md {
 	u32 data;
@@ -43,13 +45,29 @@ struct xdp_md {
 	u32 egress_ifindex;
 };
 
+/* The context of a program in the traffic control hook, as far as we read it. */
+struct __sk_buff {
+	u32 len;
+	u32 pkt_type;
+	u32 mark;
+	u32 queue_mapping;
+	u32 protocol;
+	u32 others[14];
+	u32 data;
+	u32 data_end;
+};
+
 /* Helpers, by their number in the kernel's table. */
 static void *(*const map_lookup)(void *map, const void *key) = (void *)1;
 static long (*const map_update)(void *map, const void *key, const void *value, u64 flags) = (void *)2;
 static long (*const map_delete)(void *map, const void *key) = (void *)3;
 static u64 (*const ktime)(void) = (void *)5;
 static u32 (*const this_cpu)(void) = (void *)8;
+static long (*const skb_store_bytes)(struct __sk_buff *skb, u32 offset, const void *from, u32 len,
+				     u64 flags) = (void *)9;
+static long (*const clone_redirect)(struct __sk_buff *skb, u32 ifindex, u64 flags) = (void *)13;
 static long (*const redirect)(u32 ifindex, u64 flags) = (void *)23;
+static long (*const skb_change_tail)(struct __sk_buff *skb, u32 len, u64 flags) = (void *)38;
 static long (*const adjust_head)(struct xdp_md *ctx, int delta) = (void *)44;
 static long (*const adjust_tail)(struct xdp_md *ctx, int delta) = (void *)65;
 static u64 (*const jiffies64)(void) = (void *)118;

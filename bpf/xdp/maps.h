@@ -56,7 +56,8 @@ struct snapshot {
 	u64 siphash[4]; /* its state after taking in the key */
 	u8 tail[16];	/* the reply after the transaction ID */
 	u32 tail_sum;
-	u32 pad;
+	u8 read_only[FAMILIES]; /* 1: our own queries say that we are no node (BEP 43) */
+	u8 pad[2];
 	struct family families[FAMILIES];
 	u8 nodes[BUCKETS][BUCKET_SIZE * NODE_LEN];
 	u8 nodes6[BUCKETS][BUCKET_SIZE * NODE6_LEN];

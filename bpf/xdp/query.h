@@ -66,6 +66,14 @@ struct level {
 	u8 pad[5];
 };
 
+/* A query of ours in struct scratch's frame, that is waited for already. */
+struct hop {
+	u32 transaction;
+	u32 begin; /* offset of the frame */
+	u32 len;
+	u32 ifindex; /* by which it leaves */
+};
+
 /* How far the search for the closest contacts has come, see closest.h. */
 struct walk {
 	u64 levels[6]; /* still to be visited */
@@ -127,12 +135,19 @@ struct scratch {
 	u64 next_distance[3];
 	u64 allow_private; /* it may be at a private address */
 	u32 paced;	   /* closer ones were sent enough already */
-	u32 pad_paced;
+	u32 next_v6;
+	u32 judged;		/* the contacts were judged before, and what they are not good for counted */
+	u32 gathered[FAMILIES]; /* our contacts that are judged, see choose_first() */
+	u32 pad_gathered;
+	u64 seed; /* key of the hash of hosts */
+	struct hop hop;
+	u8 note[8]; /* for launch.h: Ethernet type, transaction ID */
 	struct endpoint next_endpoint;
 	struct route_key route_key;
 	struct neighbour_key neighbour_key;
 	struct join_key join_key;
 	struct join join;
+	struct flight flight;
 	u8 frame[PAYLOAD + FRAME_LEN]; /* more than the frame, for the verifier */
 	/* Of no length: makes the compiler describe the type, which it does not for what is only in an inner
 	 * map. */

@@ -1,7 +1,8 @@
 /*
- * Carries the query of a client through the network: to the closest contact, and from there, referral by
- * referral, to ever closer nodes. The last answer goes to user space, and everything that is not a plain step
- * as well, together with what is in "pending".
+ * Carries the query of a client through the network: to the closest contacts, and from each of them, referral
+ * by referral, to ever closer nodes, on paths that have no node in common (S/Kademlia's disjoint paths). The
+ * first answer goes to user space, and everything that is not a plain step as well; it then takes what is in
+ * "pending" of all paths. A path that comes to nothing ends, unless it is the last.
  */
 #pragma once
 
@@ -61,6 +62,10 @@ INLINE void describe_query(struct scratch *s, u64 now)
 	r->flags = q->flags & FLAG_SEQ;
 	r->hops = 0;
 	r->referral_len = 0;
+	r->ended = 0;
+	for (u32 i = 0; i < PATHS; i++)
+		s->join.transaction[i] = 0;
+	s->join.asked = 0;
 	s->join.begun = now;
 	s->join.tid[0] = r->tid[0];
 	s->join.tid[1] = r->tid[1];
@@ -101,11 +106,25 @@ INLINE int find_slot(struct scratch *s)
 	return GO_ON;
 }
 
-/* Takes the closest of our contacts that may be asked. They are put where those of a reply would be. */
-INLINE void choose_first(struct scratch *s, const struct snapshot *snap, const int v6)
-{
-	u32 count = choose(s, snap, v6);
+enum { NOT_GATHERED = 255 };
 
+/* Where contacts of ours are judged: those of IPv6 behind those of IPv4. */
+INLINE u32 gathered_at(u32 i, const int v6)
+{
+	return v6 ? BUCKET_SIZE * NODE_LEN + i * NODE6_LEN : i * NODE_LEN;
+}
+
+/* Puts our contacts of a family that are closest to the target where those of a reply would be. A function of
+ * its own for the verifier. */
+__attribute__((noinline)) int gather(u32 v6)
+{
+	u32 zero = 0;
+	struct scratch *s = map_lookup(&scratch, &zero);
+	const struct snapshot *snap = published();
+
+	if (!s || !snap)
+		return 0;
+	u32 count = choose(s, snap, v6);
 	for (u32 i = 0; i < BUCKET_SIZE; i++) {
 		if (i >= count)
 			break;
@@ -113,22 +132,143 @@ INLINE void choose_first(struct scratch *s, const struct snapshot *snap, const i
 		if (bucket >= BUCKETS)
 			break;
 		if (v6)
-			copy_contact(s->datagram, snap->nodes6[bucket] + j * NODE6_LEN, 1);
+			copy_contact(s->datagram + gathered_at(i, 1), snap->nodes6[bucket] + j * NODE6_LEN,
+				     1);
 		else
-			copy_contact(s->datagram, snap->nodes[bucket] + j * NODE_LEN, 0);
-		judge(s, 0, v6);
+			copy_contact(s->datagram + gathered_at(i, 0), snap->nodes[bucket] + j * NODE_LEN, 0);
+	}
+	s->gathered[v6 & 1] = count;
+	return 0;
+}
+
+/* Judges our contacts of a family. */
+INLINE void judge_gathered(struct scratch *s, const int v6)
+{
+	if (s->gathered[v6] == NOT_GATHERED)
+		gather(v6);
+	u32 count = s->gathered[v6];
+	for (u32 i = 0; i < BUCKET_SIZE; i++) {
+		if (i >= count)
+			break;
+		judge(s, gathered_at(i, v6), v6);
 	}
 }
 
-/* Begins recursion for the query in s. Returns what send_hop() does. */
+/*
+ * Chooses whom to ask first on the path with that number. Says whether there is somebody. A function of its
+ * own for the verifier.
+ *
+ * The client's family comes first. The other one will do for a host on the LAN that uses IPv6 where the world
+ * has only IPv4. An item is put in the networks of both families, so that the closest nodes of either are
+ * asked for it, where several can be asked; peers are in that of their own family.
+ */
+__attribute__((noinline)) int choose_first(u32 path)
+{
+	u32 zero = 0;
+	struct scratch *s = map_lookup(&scratch, &zero);
+
+	if (!s)
+		return 0;
+	u32 both = s->recursion.shared && s->recursion.method == METHOD_GET;
+	s->found = s->recursion.hops = 0;
+	s->recursion.path = path;
+	s->next_distance[0] = s->next_distance[1] = s->next_distance[2] = ~0ULL;
+	for (u32 i = 0; i < FAMILIES; i++) {
+		if (s->found && !both)
+			break;
+		if ((s->packet.v6 ^ i) & 1)
+			judge_gathered(s, 1);
+		else
+			judge_gathered(s, 0);
+	}
+	s->judged = 1;
+	s->recursion.v6 = s->next_v6;
+	u32 at = s->join.asked; /* whether it can be asked or not: not on another path */
+	if (at < MAX_HOSTS) {
+		s->join.hosts[at] = host_of(s, s->next.addr[0], s->next.addr[1]);
+		s->join.asked = at + 1;
+	}
+	return s->found;
+}
+
+/* Puts the query of s->hop, the first of a path, where launch.h finds it. A function of its own for the
+ * verifier. */
+__attribute__((noinline)) int put_flight(u32 path)
+{
+	u32 zero = 0;
+	struct scratch *s = map_lookup(&scratch, &zero);
+
+	if (!s || path >= PATHS)
+		return 0;
+	struct launch *l = &s->flight.launch[path];
+	u32 begin = s->hop.begin;
+	OPAQUE(begin);
+	if (begin > PAYLOAD)
+		return 0;
+	l->ifindex = s->hop.ifindex;
+	l->len = s->hop.len;
+	for (u32 i = 0; i < FRAME_LEN; i += 8) {
+		if (!s->recursion.shared)
+			break;
+		AT64(l->frame + i) = AT64(s->frame + begin + i);
+	}
+	s->join.transaction[path] = s->hop.transaction;
+	s->flight.count = path + 1;
+	return 0;
+}
+
+/* Makes the first queries for what is in s, as many as may be. Returns how many there are, or why there is
+ * none. */
+INLINE u32 begin_paths(struct scratch *s, const struct settings *settings, u32 ingress)
+{
+	u32 failed = 0, path = 0;
+	const u32 *launcher = map_lookup(&launchers, &ingress);
+	/* What a local sender left to hardware is kept in the socket buffer, and would spoil what launch.h
+	 * puts there. */
+	u32 most = launcher && *launcher && !is_partial(&s->packet) ? PATHS : 1;
+
+	s->recursion.shared = most > 1;
+	s->seed = settings->seed;
+	s->paced = s->judged = 0;
+	s->allow_private = settings->private_network;
+	s->gathered[IPV4] = s->gathered[IPV6] = NOT_GATHERED;
+	for (u32 i = 0; i < TRIES; i++) {
+		if (path >= most || !choose_first(path))
+			break;
+		u32 reason = prepare(ingress, 1);
+		if (reason == GO_ON) {
+			put_flight(path);
+			path++;
+			continue;
+		}
+		failed = reason;
+		if (most == 1)
+			break;
+	}
+	if (path)
+		return path;
+	if (failed)
+		return failed;
+	return s->paced ? REASON_RECURSION_PACED : REASON_RECURSION_NO_CONTACT;
+}
+
+/* Forgets the queries of s->join, none of which was sent. */
+INLINE void forget_paths(struct scratch *s)
+{
+	for (u32 i = 0; i < PATHS; i++)
+		if (s->join.transaction[i])
+			map_delete(&pending, &s->join.transaction[i]);
+}
+
+/* Begins recursion for the query in s. Returns the reason, with the verdict in its upper half if it was sent
+ * on. Nothing is written to the frame unless all went well. */
 static __attribute__((noinline)) int begin(struct xdp_md *ctx)
 {
 	u32 zero = 0;
 	const struct settings *settings = map_lookup(&live, &zero);
 	struct scratch *s = map_lookup(&scratch, &zero);
-	const struct snapshot *snap = published();
 
-	if (!settings || !s || !snap)
+	if (!settings || !s)
 		return REASON_NO_SNAPSHOT;
 	if (s->time >= settings->recursion)
 		return REASON_RECURSION_OFF;
@@ -149,24 +289,35 @@ static __attribute__((noinline)) int begin(struct xdp_md *ctx)
 	int reason = find_slot(s);
 	if (reason != GO_ON)
 		return reason;
-	s->found = s->paced = 0;
-	s->allow_private = settings->private_network;
-	s->next_distance[0] = s->next_distance[1] = s->next_distance[2] = ~0ULL;
-	/* The client's family first. The other one will do for a host on the LAN that uses IPv6 where the
-	   world has only IPv4; a value that is not found there user space looks for in both. */
-	for (u32 i = 0; i < FAMILIES; i++) {
-		u32 v6 = (s->packet.v6 ^ i) & 1;
-		s->recursion.v6 = v6;
-		if (v6)
-			choose_first(s, snap, 1);
-		else
-			choose_first(s, snap, 0);
-		if (s->found)
-			break;
+	u32 paths = begin_paths(s, settings, ctx->ingress_ifindex);
+	if (paths > PATHS)
+		return paths;
+	s->join.live = paths;
+	if (map_update(&joins, &s->join_key, &s->join, UPDATE_ANY)) {
+		forget_paths(s);
+		return REASON_RECURSION_FULL;
 	}
-	if (!s->found)
-		return s->paced ? REASON_RECURSION_PACED : REASON_RECURSION_NO_CONTACT;
-	return send_hop(ctx, 0);
+	if (s->recursion.shared) {
+		AT16(s->note) = be16(ETH_P_LAUNCH);
+		AT32(s->note + 2) = s->join.transaction[0];
+		if (map_update(&flights, &s->join.transaction[0], &s->flight, UPDATE_ANY)) {
+			forget_paths(s);
+			map_delete(&joins, &s->join_key);
+			return REASON_RECURSION_FULL;
+		}
+		if (store_bytes(ctx, ETH_LEN - 2, s->note, 6))
+			return IMPOSSIBLE;
+		tell_begun(settings);
+		return REASON_RECURSION_BEGUN | XDP_PASS << 16;
+	}
+	reason = emit(ctx, REASON_RECURSION_BEGUN);
+	if (reason == REASON_NO_ROOM) {
+		forget_paths(s);
+		map_delete(&joins, &s->join_key);
+	} else {
+		tell_begun(settings);
+	}
+	return reason;
 }
 
 /* Copies the state of a recursion, but for what is written anew. */
@@ -206,8 +357,30 @@ INLINE void judge_all(struct scratch *s, u32 at, u32 len, const int v6)
 	}
 }
 
-/* Goes on with the reply in s->datagram, if it is the one that is waited for. Returns what send_hop() does.
- */
+/* What the paths of the recursion in s have in common; NULL if it was forgotten. */
+INLINE struct join *find_join(struct scratch *s)
+{
+	s->join_key.addr[0] = s->recursion.client[0];
+	s->join_key.addr[1] = s->recursion.client[1];
+	s->join_key.slot = s->recursion.slot;
+	struct join *j = map_lookup(&joins, &s->join_key);
+	return j && j->begun == s->recursion.begun ? j : NULL;
+}
+
+/* Ends the path in s for that reason, if others of the recursion go on: else user space does. What the reply
+ * named is kept. */
+INLINE int end_path(struct scratch *s, struct join *j, u32 reason)
+{
+	if (!j || !s->recursion.shared || __sync_fetch_and_sub(&j->live, 1) <= 1)
+		return reason;
+	s->recursion.ended = 1;
+	if (map_update(&pending, &s->transaction, &s->recursion, UPDATE_EXIST))
+		return REASON_HOP_LATE;
+	return REASON_HOP_ENDED | XDP_DROP << 16;
+}
+
+/* Goes on with the reply in s->datagram, if it is one that is waited for. Returns the reason, with the
+ * verdict in its upper half if it does not follow from it. */
 static __attribute__((noinline)) int follow(struct xdp_md *ctx)
 {
 	u32 zero = 0;
@@ -217,7 +390,7 @@ static __attribute__((noinline)) int follow(struct xdp_md *ctx)
 	if (!settings || !s)
 		return REASON_NO_LEASE;
 	const struct recursion *waiting = map_lookup(&pending, &s->transaction);
-	if (!waiting)
+	if (!waiting || waiting->ended)
 		return REASON_HOP_LATE;
 	struct recursion *r = &s->recursion;
 	copy_state(r, waiting);
@@ -244,7 +417,15 @@ static __attribute__((noinline)) int follow(struct xdp_md *ctx)
 	    AT32(from + 16) != AT32(asked->id + 16))
 		return REASON_HOP_OTHER_ID;
 
-	s->found = s->paced = 0;
+	struct join *j = find_join(s);
+	s->join.asked = 0;
+	if (j && r->shared) {
+		s->join.asked = j->asked;
+		for (u32 i = 0; i < MAX_HOSTS; i++)
+			s->join.hosts[i] = j->hosts[i];
+	}
+	s->seed = settings->seed;
+	s->found = s->paced = s->judged = 0;
 	s->allow_private = settings->private_network && may_name_private(asked->addr, r->v6);
 	s->next_distance[0] = r->distance[0];
 	s->next_distance[1] = r->distance[1];
@@ -253,14 +434,38 @@ static __attribute__((noinline)) int follow(struct xdp_md *ctx)
 		judge_all(s, s->nodes6, s->nodes6_len, 1);
 	else
 		judge_all(s, s->nodes, s->nodes_len, 0);
+	u32 ends = 0;
 	if (!s->found)
-		return s->paced ? REASON_HOP_PACED : REASON_HOP_NO_CLOSER;
-	if (r->hops >= MAX_HOPS)
-		return REASON_HOP_LIMIT;
-	if (pk->l2 != ETH_LEN)
+		ends = s->paced ? REASON_HOP_PACED : REASON_HOP_NO_CLOSER;
+	else if (r->hops >= MAX_HOPS)
+		ends = REASON_HOP_LIMIT;
+	if (ends && !r->shared)
+		return ends;
+	if (!ends && pk->l2 != ETH_LEN)
 		return REASON_NO_ROUTE;
 	if (r->v6 ? keep_referral(ctx, s, s->nodes6, s->nodes6_len, NODE6_LEN)
 		  : keep_referral(ctx, s, s->nodes, s->nodes_len, NODE_LEN))
 		return REASON_TRUNCATED;
-	return send_hop(ctx, s->transaction);
+	if (ends)
+		return end_path(s, j, ends);
+	reason = prepare(ctx->ingress_ifindex, 0);
+	if (reason != GO_ON)
+		return reason;
+	if (j) {
+		u32 path = r->path;
+		if (path < PATHS) /* before the old one is gone, so that user space finds one of them */
+			j->transaction[path] = s->hop.transaction;
+		if (r->shared) {
+			u32 at = __sync_fetch_and_add(&j->asked, 1);
+			if (at < MAX_HOSTS)
+				j->hosts[at] = host_of(s, s->next.addr[0], s->next.addr[1]);
+		}
+	}
+	if (map_delete(&pending, &s->transaction)) { /* user space was faster, or another CPU */
+		map_delete(&pending, &s->hop.transaction);
+		return REASON_HOP_LATE;
+	}
+	/* Where the frame cannot be made to fit, nothing is lost but time: user space asks who was not asked.
+	 */
+	return emit(ctx, REASON_HOP_FOLLOWED);
 }

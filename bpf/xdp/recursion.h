@@ -24,7 +24,10 @@ struct asked {
 	u8 pad[2];
 };
 
-/* The state of one client's query. */
+/*
+ * The state of one client's query, on one of the paths on which it is sent on at the same time. Each path is
+ * carried on by itself, by the replies that come on it; what the paths have in common is in struct join.
+ */
 struct recursion {
 	u64 begun; /* CLOCK_MONOTONIC in ns */
 	u64 sent;  /* the last query */
@@ -47,6 +50,10 @@ struct recursion {
 	u8 slot;  /* in "joins" */
 	u8 flags; /* FLAG_SEQ, or none */
 	u16 referral_len;
+	u8 path;   /* its number */
+	u8 shared; /* there are others */
+	u8 ended;  /* the last node has answered, and there was nobody to ask next */
+	u8 pad[5];
 	struct asked asked[MAX_HOPS];
 	/* The contacts in the last reply, as they came, as far as there is room. It comes last, because the
 	   program itself does not read it again. */
@@ -60,7 +67,7 @@ struct recursion {
  */
 struct {
 	MAP_UINT(type, MAP_HASH);
-	MAP_UINT(max_entries, MAX_RECURSIONS);
+	MAP_UINT(max_entries, PATHS *MAX_RECURSIONS);
 	MAP_TYPE(key, u32);
 	MAP_TYPE(value, struct recursion);
 } pending SEC(".maps");
@@ -83,11 +90,20 @@ struct join {
 	u16 port;
 	u16 tid_len;
 	u32 taken; /* 1: user space has taken it over */
+	/* Of the paths: how many go on, and the transaction ID of each one's last query, 0 of those that
+	   there are not. Who takes one over takes all. */
+	u32 live;
+	u32 transaction[PATHS];
+	/* The hosts that were asked on any path, by a hash of their address, as far as there is room: how
+	   many, and which. */
+	u32 asked;
+	u32 pad;
+	u32 hosts[MAX_HOSTS];
 };
 
 struct {
 	MAP_UINT(type, MAP_LRU_HASH);
-	MAP_UINT(max_entries, 8 * MAX_RECURSIONS);
+	MAP_UINT(max_entries, 4 * MAX_RECURSIONS);
 	MAP_TYPE(key, struct join_key);
 	MAP_TYPE(value, struct join);
 } joins SEC(".maps");
@@ -138,6 +154,37 @@ struct {
 	MAP_TYPE(key, struct neighbour_key);
 	MAP_TYPE(value, u64);
 } neighbours SEC(".maps");
+
+/*
+ * The first queries of a recursion, on their way from the XDP hook, which can send one frame for one that
+ * came, to that of traffic control (see launch.h), by the transaction ID of the first of them.
+ */
+struct launch {
+	u32 ifindex;
+	u32 len;
+	u8 frame[FRAME_LEN];
+};
+
+struct flight {
+	u32 count;
+	u32 pad;
+	struct launch launch[PATHS];
+};
+
+struct {
+	MAP_UINT(type, MAP_HASH);
+	MAP_UINT(max_entries, 512);
+	MAP_TYPE(key, u32);
+	MAP_TYPE(value, struct flight);
+} flights SEC(".maps");
+
+/* The interfaces where there is somebody to launch them. */
+struct {
+	MAP_UINT(type, MAP_HASH);
+	MAP_UINT(max_entries, 1024);
+	MAP_TYPE(key, u32);
+	MAP_TYPE(value, u32);
+} launchers SEC(".maps");
 
 /* Wakes user space when a recursion begins and it does not watch. */
 struct {

@@ -39,6 +39,15 @@ INLINE int may_name_private(const u64 *addr, int v6)
 	return v6 ? is_private6(be64(addr[0])) : is_private4(be32((u32)(addr[1] >> 32)));
 }
 
+/* What a recursion remembers of a host that it has asked: a hash that nobody can foresee. */
+INLINE u32 host_of(const struct scratch *s, u64 high, u64 low)
+{
+	u64 hash = (high ^ s->seed) * 0x9e3779b97f4a7c15ULL;
+
+	hash = (hash ^ hash >> 32 ^ low) * 0xd6e8feb86659fd93ULL;
+	return hash >> 32;
+}
+
 /* Why the contact at s->next_endpoint is not to be asked, or GO_ON. */
 INLINE int refusal(const struct scratch *s, const u32 v6)
 {
@@ -59,9 +68,25 @@ INLINE int refusal(const struct scratch *s, const u32 v6)
 		if (low == r->asked[i].addr[1] && high == r->asked[i].addr[0])
 			return EVENT_REFERRAL_AGAIN;
 	}
+	if (r->shared) {
+		u32 host = host_of(s, high, low);
+		for (u32 i = 0; i < MAX_HOSTS; i++) {
+			if (i >= s->join.asked)
+				break;
+			if (s->join.hosts[i] == host)
+				return EVENT_REFERRAL_OTHER_PATH;
+		}
+	}
 	if (map_lookup(&endpoints, &s->next_endpoint))
 		return EVENT_REFERRAL_OWN;
 	return GO_ON;
+}
+
+/* Counts why a contact was not asked. */
+INLINE void note_refusal(const struct scratch *s, u32 event)
+{
+	if (!s->judged)
+		count(&events, event);
 }
 
 /*
@@ -79,6 +104,16 @@ __attribute__((noinline)) int judge(struct scratch *s, u32 at, u32 v6)
 
 	if (d0 > limit[0] || (d0 == limit[0] && (d1 > limit[1] || (d1 == limit[1] && d2 >= limit[2]))))
 		return 0;
+	/* Behind NAT our address is not one that this host knows as its own. */
+	const struct snapshot *snap = published();
+	if (!snap)
+		return 0;
+	const u64 *self = snap->families[v6 ? IPV6 : IPV4].self;
+	if ((d0 ^ s->recursion.target[0]) == self[0] && (d1 ^ s->recursion.target[1]) == self[1] &&
+	    (d2 ^ s->recursion.target[2]) == self[2]) {
+		note_refusal(s, EVENT_REFERRAL_OWN);
+		return 0;
+	}
 	if (v6) {
 		s->next_endpoint.addr[0] = AT64(p + 20);
 		s->next_endpoint.addr[1] = AT64(p + 28);
@@ -90,17 +125,18 @@ __attribute__((noinline)) int judge(struct scratch *s, u32 at, u32 v6)
 	}
 	int event = v6 ? refusal(s, 1) : refusal(s, 0);
 	if (event != GO_ON) {
-		count(&events, event);
+		note_refusal(s, event);
 		return 0;
 	}
 	/* The next best will do: it is closer than the last one as well. User space has a look at what was
 	 * left out. */
 	if (!has_turn(s->next_endpoint.addr[0], s->next_endpoint.addr[1], 0)) {
 		s->paced = 1;
-		count(&events, EVENT_REFERRAL_PACED);
+		note_refusal(s, EVENT_REFERRAL_PACED);
 		return 0;
 	}
 	s->found = 1;
+	s->next_v6 = v6;
 	s->next_distance[0] = d0;
 	s->next_distance[1] = d1;
 	s->next_distance[2] = d2;

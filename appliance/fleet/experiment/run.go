@@ -77,7 +77,7 @@ func run(ctx context.Context, o options, dir string, p *progress) (_ *report, er
 	if e.far, err = e.Network.AddHost("far"); err != nil {
 		return nil, err
 	}
-	if err := e.Network.Near(e.near); err != nil {
+	if err := errors.Join(e.Network.Near(e.near), e.near.FullChecksums()); err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, e.members.leave()) }()

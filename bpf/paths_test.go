@@ -1,0 +1,398 @@
+package bpf_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kdht/bpf"
+	"kdht/bpf/limit"
+	"kdht/router/krpc"
+)
+
+// launching returns the shared program as recursive does, with recursions that have several paths.
+func launching(t testing.TB, s *bpf.Snapshot, private bool) *bpf.Program {
+	t.Helper()
+	p := recursive(t, s, private)
+	must(t, p.SetLauncher(1, true))
+	t.Cleanup(func() { must(t, p.SetLauncher(1, false)) })
+	return p
+}
+
+// launched has the program begin a recursion, and returns the queries that are to be launched.
+func launched(t testing.TB, p *bpf.Program, frame []byte) [][]byte {
+	t.Helper()
+	verdict, note := run(t, p, frame)
+	if verdict != xdpPass || len(note) != len(frame) || !bytes.Equal(note[:12], frame[:12]) || binary.BigEndian.Uint16(note[12:]) != bpf.LaunchNote {
+		t.Fatalf("verdict %d, no note: %x", verdict, note)
+	}
+	frames, by, err := p.TakeFlight(note[14:18])
+	must(t, err)
+	for _, i := range by {
+		if i != 1 {
+			t.Errorf("leaves by interface %d", i)
+		}
+	}
+	return frames
+}
+
+// pathsModel is what a recursion with several paths must be, done in user space.
+type pathsModel struct {
+	paths []*recursionModel
+	asked []netip.Addr // on any path
+}
+
+// choose is recursionModel.choose for a path, which keeps away from what the others have asked.
+func (w *pathsModel) choose(m *recursionModel, contacts []bpf.Node, closest id) (bpf.Node, bool) {
+	apart := slices.DeleteFunc(slices.Clone(contacts), func(c bpf.Node) bool { return slices.Contains(w.asked, c.Addr.Addr()) })
+	return m.choose(apart, closest)
+}
+
+// ask notes that a path goes on to a node, checks the query, and returns its transaction ID.
+func (w *pathsModel) ask(t testing.TB, m *recursionModel, next bpf.Node, frame []byte) {
+	t.Helper()
+	m.state.Asked = append(m.state.Asked, next)
+	w.asked = append(w.asked, next.Addr.Addr())
+	m.state.Transaction = [4]byte(hopTID(t, frame))
+	if want := m.query(t, m.state.Transaction[:]); !bytes.Equal(frame, want) {
+		t.Fatalf("hop %d to %v\n got %x\nwant %x", len(m.state.Asked), next.Addr, frame, want)
+	}
+}
+
+// TestPathsDifferential carries clients' queries through made-up networks on several paths, with replies in any order, and
+// compares the queries of ours, who is asked on which path, which path ends when, and what is taken over with a model in user space.
+func TestPathsDifferential(t *testing.T) {
+	r := rand.New(rand.NewPCG(46, 1))
+	seen := map[string]int{}
+	for range max(pairs(t, 100000)/4000, 4) {
+		s := snapshot(r, r.IntN(2)*r.IntN(40), r.IntN(2)*r.IntN(40))
+		s.ReadOnly4, s.ReadOnly6 = r.IntN(4) == 0, r.IntN(4) == 0
+		private := r.IntN(2) == 0
+		p := launching(t, s, private)
+		for range 40 {
+			v6 := r.IntN(2) == 0
+			to, method, aim := node4, []string{"find_node", "get_peers", "get", "get"}[r.IntN(4)], target(r, s)
+			if v6 {
+				to = node6
+			}
+			tid := fmt.Sprint(serial.Add(1))
+			d := datagramFor(r, rdQuery(method, tid, aim))
+			for d.to != to || d.vlans != nil {
+				d = datagramFor(r, rdQuery(method, tid, aim))
+			}
+			w := new(pathsModel)
+			var first []bpf.Node
+			all := id(bytes.Repeat([]byte{255}, 20))
+			for len(w.paths) < bpf.MaxPaths {
+				var best *recursionModel
+				var next bpf.Node
+				closest := all
+				for _, six := range []bool{v6, !v6} {
+					m := &recursionModel{self: s.ID4, readOnly: s.ReadOnly4, private: private, own: node4, state: bpf.Recursion{Client: d.from, Entry: to, Method: method, Target: aim, TID: []byte(tid)}}
+					if six {
+						m.self, m.readOnly, m.own = s.ID6, s.ReadOnly6, node6
+					}
+					if c, ok := w.choose(m, closestContacts(s, aim, six), closest); ok {
+						best, next, closest = m, c, m.distance
+					}
+					if best != nil && method != "get" {
+						break
+					}
+				}
+				if best == nil {
+					break
+				}
+				best.distance = closest
+				w.paths, first, w.asked = append(w.paths, best), append(first, next), append(w.asked, next.Addr.Addr())
+			}
+			if len(w.paths) == 0 {
+				seen["nobody"]++
+				expect(t, p, "recursion_no_contact", "nobody to ask", d.frame(t))
+				continue
+			}
+			seen[fmt.Sprintf("%d paths", len(w.paths))]++
+			frames := launched(t, p, d.frame(t))
+			if len(frames) != len(w.paths) {
+				t.Fatalf("%d paths, want %d", len(frames), len(w.paths))
+			}
+			w.asked = nil
+			for i, m := range w.paths {
+				w.ask(t, m, first[i], frames[i])
+				if m.own != to {
+					seen["other family"]++
+				}
+			}
+			w.carry(t, r, p, seen)
+			expect(t, p, "recursion_taken", "once more", d.frame(t))
+		}
+		c := counts(t, p)
+		seen["kept apart"], seen["own ID"] = int(c["event/referral_other_path"]), int(c["event/referral_own"])
+	}
+	t.Log(seen)
+	for _, what := range []string{"nobody", "1 paths", "3 paths", "other family", "followed", "hop_ended", "hop_no_closer", "hop_answer", "kept apart"} {
+		if seen[what] == 0 {
+			t.Errorf("%s did not happen", what)
+		}
+	}
+}
+
+// carry has nodes answer until the recursion goes up.
+func (w *pathsModel) carry(t testing.TB, r *rand.Rand, p *bpf.Program, seen map[string]int) {
+	t.Helper()
+	live := slices.Clone(w.paths)
+	for {
+		m := live[r.IntN(len(live))]
+		v6 := m.own == node6
+		last := m.state.Asked[len(m.state.Asked)-1]
+		m.before = nil
+		for _, other := range w.paths {
+			if other != m && other.own == m.own {
+				m.before = append(m.before, other.state.Asked...)
+			}
+		}
+		refs := referrals(r, m, r.IntN(12-2*len(m.state.Asked)/3), v6)
+		reply := datagram{from: last.Addr, to: m.own, fromMAC: gatewayMAC, toMAC: nodeMAC, payload: response(m.state.Transaction[:], last.ID, v6, refs)}
+		next, ok := w.choose(m, refs, m.distance)
+		reason := ""
+		switch {
+		case r.IntN(12) == 0:
+			reply.payload, reason = fmt.Appendf(nil, "d1:rd2:id20:%s1:v5:helloe1:t4:%s1:y1:re", last.ID[:], m.state.Transaction[:]), "hop_answer"
+		case !ok:
+			reason = "hop_no_closer"
+		case len(m.state.Asked) == bpf.MaxHops:
+			reason = "hop_limit"
+		}
+		frame := reply.frame(t)
+		kept := refs[:min(len(refs), map[bool]int{false: 11, true: 8}[v6])]
+		switch {
+		case reason == "":
+			verdict, out := run(t, p, frame)
+			if verdict != xdpTX {
+				t.Fatalf("hop %d: verdict %d", len(m.state.Asked), verdict)
+			}
+			w.ask(t, m, next, out)
+			m.state.Referral = kept
+			expect(t, p, "hop_late", "the same reply again", frame)
+			seen["followed"]++
+			continue
+		case reason != "hop_answer" && len(live) > 1:
+			before := counts(t, p)["hop_ended"]
+			if verdict, _ := run(t, p, frame); verdict != xdpDrop || counts(t, p)["hop_ended"] != before+1 {
+				t.Fatalf("the end of a path: verdict %d", verdict)
+			}
+			m.state.Ended, m.state.Referral = true, kept
+			live = slices.DeleteFunc(live, func(o *recursionModel) bool { return o == m })
+			expect(t, p, "hop_late", "a reply on a path that has ended", frame)
+			seen["hop_ended"]++
+			continue
+		}
+		expect(t, p, reason, "up", frame)
+		seen[reason]++
+		w.compare(t, p, m, last)
+		for _, other := range live {
+			if o := other.state.Asked[len(other.state.Asked)-1]; other != m {
+				late := datagram{from: o.Addr, to: other.own, fromMAC: gatewayMAC, toMAC: nodeMAC, payload: response(other.state.Transaction[:], o.ID, other.own == node6, nil)}
+				expect(t, p, "hop_late", "a reply on another path of what was taken over", late.frame(t))
+			}
+		}
+		return
+	}
+}
+
+// compare takes the recursion over by a path whose last node has answered, and compares all that is known of it.
+func (w *pathsModel) compare(t testing.TB, p *bpf.Program, m *recursionModel, last bpf.Node) {
+	t.Helper()
+	got, ok, err := p.TakeRecursion(m.state.Transaction[:], last.Addr)
+	if err != nil || !ok {
+		t.Fatalf("nothing to take over: %v", err)
+	}
+	if got.Begun < got.Sent || got.Begun > time.Minute {
+		t.Errorf("begun %v, sent %v ago", got.Begun, got.Sent)
+	}
+	got.Begun, got.Sent = 0, 0
+	others := got.Others
+	got.Others = nil
+	if fmt.Sprint(got) != fmt.Sprint(m.state) {
+		t.Fatalf("state\n got %+v\nwant %+v", got, m.state)
+	}
+	if len(others) != len(w.paths)-1 {
+		t.Fatalf("%d other paths, want %d", len(others), len(w.paths)-1)
+	}
+	for _, other := range w.paths {
+		if other == m {
+			continue
+		}
+		i := slices.IndexFunc(others, func(o bpf.Path) bool { return o.Transaction == other.state.Transaction })
+		if i < 0 {
+			t.Fatalf("a path is missing: %+v", other.state.Path)
+		}
+		others[i].Sent = 0
+		if fmt.Sprint(others[i]) != fmt.Sprint(other.state.Path) {
+			t.Fatalf("another path\n got %+v\nwant %+v", others[i], other.state.Path)
+		}
+	}
+}
+
+// TestPathsOverdue takes over a recursion as a whole when a node on one of its paths is late, and not because a path has ended.
+func TestPathsOverdue(t *testing.T) {
+	r := rand.New(rand.NewPCG(47, 1))
+	s := snapshot(r, 30, 0)
+	p := launching(t, s, true)
+	frames := launched(t, p, queryTo(node4, asker4, rdQuery("get", "aa", randomID(r))).frame(t))
+	if len(frames) != bpf.MaxPaths {
+		t.Fatalf("%d paths", len(frames))
+	}
+	if late, others, err := p.TakeOverdue(time.Hour); err != nil || len(late) != 0 || others != bpf.MaxPaths {
+		t.Errorf("%d late, %d others: %v", len(late), others, err)
+	}
+	late, others, err := p.TakeOverdue(0)
+	if err != nil || len(late) != 1 || len(late[0].Others) != bpf.MaxPaths-1 || others != 0 {
+		t.Errorf("%d late, %d others: %v", len(late), others, err)
+	}
+}
+
+// TestPathsPaced passes over nodes that were sent enough already, and takes as many as are left.
+func TestPathsPaced(t *testing.T) {
+	r := rand.New(rand.NewPCG(48, 1))
+	s := snapshot(r, 30, 0)
+	p := launching(t, s, true)
+	setPace(t, p, limit.Pace{Rate: 0.001, Burst: 1})
+	aim, asked := randomID(r), 0
+	for n := 0; ; n++ {
+		d := queryTo(node4, asker4, rdQuery("get", fmt.Sprintf("p%d", n), aim))
+		if asked == bpf.BucketSize {
+			expect(t, p, "recursion_paced", "all were asked", d.frame(t))
+			break
+		}
+		frames := launched(t, p, d.frame(t))
+		if want := min(bpf.MaxPaths, bpf.BucketSize-asked); len(frames) != want {
+			t.Fatalf("%d paths, want %d", len(frames), want)
+		}
+		asked += len(frames)
+	}
+}
+
+// TestPathsOfLocalSenders takes one path for what a local sender left for hardware to finish.
+func TestPathsOfLocalSenders(t *testing.T) {
+	s := snapshot(rand.New(rand.NewPCG(50, 1)), 30, 30)
+	p := launching(t, s, true)
+	for _, end := range []struct{ to, from netip.AddrPort }{{node4, asker4}, {node6, asker6}} {
+		d := queryTo(end.to, end.from, rdQuery("get", fmt.Sprint(serial.Add(1)), randomID(rand.New(rand.NewPCG(50, 2)))))
+		frame := d.frame(t)
+		binary.BigEndian.PutUint16(frame[d.l4()+6:], d.pseudoSum())
+		if verdict, _ := run(t, p, frame); verdict != xdpTX {
+			t.Errorf("%v: verdict %d", end.to, verdict)
+		}
+		if all := takeAll(t, p); len(all) != 1 || len(all[0].Others) != 0 {
+			t.Errorf("%v: under way %+v", end.to, all)
+		}
+	}
+}
+
+// TestLauncherAttaches finds that the kernel has what several paths need: all stock kernels do.
+func TestLauncherAttaches(t *testing.T) {
+	program(t, &bpf.Snapshot{})
+	p := private(t, bpf.Config{})
+	done := make(chan error)
+	go func() { // the thread ends with its namespace
+		runtime.LockOSThread()
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			done <- err
+			return
+		}
+		_, err := p.Attach(1, bpf.ModeGeneric) // its loopback interface
+		done <- err
+	}()
+	must(t, <-done)
+	all := p.Attachments()
+	if len(all) != 1 || all[0].OnePath != nil {
+		t.Errorf("attached to %+v", all)
+	}
+	must(t, p.Detach(1))
+}
+
+// TestLaunch sends the queries of several paths onto a wire, in either mode, of either family, and nothing else.
+func TestLaunch(t *testing.T) {
+	node, asker := wire(t)
+	for _, a := range []netip.AddrPort{node4, node6} {
+		must(t, node.IP("addr", "add", netip.PrefixFrom(a.Addr(), map[bool]int{true: 16, false: 32}[a.Addr().Is4()]).String(), "dev", "wire"))
+	}
+	r := rand.New(rand.NewPCG(49, 1))
+	s := &bpf.Snapshot{ID4: randomID(r), ID6: randomID(r)}
+	program(t, s)
+	p := private(t, bpf.Config{})
+	everybody := []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
+	by := index(t, node, "wire")
+	aim := randomID(r)
+	var contacts []netip.AddrPort // the closest three are of both families
+	for i := range 3 {
+		c4 := bpf.Node{ID: idAt(r, aim, 20+2*i), Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, 9, byte(1 + i)}), 6881)}
+		c6 := bpf.Node{ID: idAt(r, aim, 21+2*i), Addr: netip.MustParseAddrPort(fmt.Sprintf("[2001:db8:0:9::%x]:6881", 1+i))}
+		s.Nodes4, s.Nodes6 = append(s.Nodes4, [26]byte(compact([]bpf.Node{c4}))), append(s.Nodes6, [38]byte(compact([]bpf.Node{c6})))
+		contacts = append(contacts, c4.Addr, c6.Addr)
+	}
+	ready(t, p, nil, s)
+	must(t, p.SetClients(everybody))
+	must(t, p.AllowRecursion(time.Hour, true))
+	must(t, p.SetRoutes([]bpf.Route{
+		{Prefix: everybody[0], Ifindex: by, MAC: [6]byte(nodeMAC), Gateway: gateway4, Source: node4},
+		{Prefix: everybody[1], Ifindex: by, MAC: [6]byte(nodeMAC), Gateway: gateway6, Source: node6},
+	}))
+	must(t, p.SetNeighbours([]bpf.Neighbour{
+		{Ifindex: by, Addr: gateway4, MAC: [6]byte(askerMAC)}, {Ifindex: by, Addr: gateway6, MAC: [6]byte(askerMAC)},
+	}))
+	// The asker's host has the addresses of all who are asked, and they listen.
+	addrs := append(slices.Clone(contacts), asker4, asker6)
+	conns := map[netip.AddrPort]*net.UDPConn{}
+	for _, a := range addrs {
+		must(t, asker.IP("addr", "add", netip.PrefixFrom(a.Addr(), map[bool]int{true: 16, false: 32}[a.Addr().Is4()]).String(), "dev", "wire", "nodad"))
+		conn, err := in(asker, func() (*net.UDPConn, error) { return net.ListenUDP("udp", net.UDPAddrFromAddrPort(a)) })
+		must(t, err)
+		defer conn.Close()
+		conns[a] = conn
+	}
+	for _, mode := range []bpf.Mode{bpf.ModeNative, bpf.ModeGeneric} {
+		must(t, ignored(in(node, func() (bpf.Mode, error) { return p.Attach(by, mode) })))
+		for _, a := range p.Attachments() {
+			if a.OnePath != nil {
+				t.Fatalf("one path: %v", a.OnePath)
+			}
+		}
+		for _, end := range []struct{ to, from netip.AddrPort }{{node4, asker4}, {node6, asker6}} {
+			_, err := conns[end.from].WriteToUDPAddrPort(rdQuery("get", fmt.Sprintf("%v%v", mode, end.to.Addr().Is6()), aim), end.to)
+			must(t, err)
+			for i, c := range contacts {
+				conn := conns[c]
+				if i < len(contacts)-bpf.MaxPaths { // they are in rising order of closeness
+					continue
+				}
+				must(t, conn.SetReadDeadline(time.Now().Add(30*time.Second)))
+				b := make([]byte, 2000)
+				n, from, err := conn.ReadFromUDPAddrPort(b)
+				if err != nil {
+					t.Fatalf("%v mode, %v asked: %v has no query: %v", mode, end.to, c, err)
+				}
+				var q krpc.Message
+				if err := krpc.Decode(b[:n], &q); err != nil || q.Method != krpc.MethodGet || q.Target != krpc.ID(aim) || from.Addr().Is4() != c.Addr().Is4() {
+					t.Errorf("%v mode: from %v %q", mode, from, b[:n])
+				}
+			}
+			if all := takeAll(t, p); len(all) != 1 || len(all[0].Others) != bpf.MaxPaths-1 {
+				t.Errorf("%v mode: under way %+v", mode, all)
+			}
+		}
+	}
+	must(t, p.Detach(by))
+}
+
+// ignored leaves of two results the error.
+func ignored[T any](_ T, err error) error { return err }
