@@ -20,6 +20,7 @@ import (
 //	/live        the parts of the page that change, as server-sent events, for the page's own script
 //	/assets/     what the pages load: a style sheet, a script, an icon
 //	/history     JSON: rates and levels of the last minutes and of the last day, see package history
+//	/schema/     JSON Schema of /status and /history: status.json, history.json
 //	/metrics     Prometheus text format
 //	/grafana.json  a dashboard for these metrics, to be imported into Grafana
 //	/healthz     200 while every task of the process runs, else 503 and what does not
@@ -35,6 +36,8 @@ func Handler(report func() Report, past *history.Recorder, log *slog.Logger) htt
 	mux.HandleFunc("GET /status", x.page)
 	mux.HandleFunc("GET /live", x.live)
 	mux.HandleFunc("GET /assets/", serveAsset)
+	mux.HandleFunc("GET /schema/status.json", serveSchema("status.json"))
+	mux.HandleFunc("GET /schema/history.json", serveSchema("history.json"))
 	mux.HandleFunc("GET /history", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		if err := json.NewEncoder(w).Encode(past.History()); err != nil {

@@ -249,6 +249,16 @@ func TestAssets(t *testing.T) {
 	}
 }
 
+// The price of a page, and of what is sent of it to all who follow it.
+func BenchmarkPage(b *testing.B) {
+	h := status.Handler(full, past(), slog.New(slog.DiscardHandler))
+	for b.Loop() {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+		b.ReportMetric(float64(w.Body.Len()), "bytes")
+	}
+}
+
 func TestMetrics(t *testing.T) {
 	text := get(t, full(), "/metrics", "").Body.String()
 	for _, want := range []string{
