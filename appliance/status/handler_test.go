@@ -38,7 +38,8 @@ func full() status.Report {
 			Name: "<shelf>", Kernel: "6.12.1", Arch: "arm64", Memory: 4 << 30, MemoryAvailable: 1 << 30, Resident: 30 << 20,
 			Disk: status.Disk{Path: "/perm", Size: 16 << 30, Free: 4 << 30}, Temperatures: []status.Temperature{{Name: "cpu-thermal", Celsius: 47.7}},
 		},
-		Update: &status.Update{Root: 3, Trial: true, Other: "v1.2.2", Next: "v1.2.4 (slot 2)", Offered: "v1.2.5"},
+		Update:  &status.Update{Root: 3, Trial: true, Other: "v1.2.2", Next: "v1.2.4 (slot 2)", Offered: "v1.2.5"},
+		Tailnet: &status.Tailnet{State: "needs login", Since: since, LoginURL: "https://login.example/a?b=<c>", Error: "no <key>"},
 		Events: []status.Event{
 			{Time: time.Unix(989, 0).UTC(), Level: "WARN", Message: "oldest is gone", Detail: "why=<age>"},
 			{Time: time.Unix(500, 0).UTC(), Level: "INFO", Message: "6 kept"},
@@ -162,13 +163,13 @@ func TestPage(t *testing.T) {
 		"<dd>77; not there 0", "3 items, 4.0 KiB", "by 3 nodes", `name="viewport"`, `content="light dark"`, "the JIT compiler",
 		"partition 3, <span class=\"badge degraded\">on trial", "the other has v1.2.2", "48 °C", "3.0 GiB of 4.0 GiB", "12.0 GiB of 16.0 GiB",
 		"oldest is gone", "4.2", "6 kept", "11 s ago", "get_peers</code>", "99.9 % of them in the kernel", "2 h", "hop limit", "too many",
-		"<th scope=\"row\">50 ms</th>", "IPv4: 2 levels",
+		"<a href=\"https://login.example/a?b=%3cc%3e\">log in</a>", "no &lt;key&gt;", "<th scope=\"row\">50 ms</th>", "IPv4: 2 levels",
 	} {
 		if !strings.Contains(html, want) {
 			t.Errorf("the page does not contain %q", want)
 		}
 	}
-	if m := regexp.MustCompile(`(?i)<script[^>]*>[^<]|style=|\son\w+=|https?://|@import|url\(|<shelf>|<no value>|NaN`).FindString(html); m != "" {
+	if m := regexp.MustCompile(`(?i)<script[^>]*>[^<]|style=|\son\w+=|(?:src|action)="?https?:|@import|url\(|<shelf>|<no value>|NaN`).FindString(html); m != "" {
 		t.Errorf("the page contains %q", m)
 	}
 	whole(t, html)
