@@ -43,29 +43,41 @@ func TestInteractiveLogin(t *testing.T) {
 func TestExpiredKey(t *testing.T) {
 	n := newTailnet(t, func(c *testcontrol.Server) { c.RequireAuth = true })
 	b := start(t, options{values: []string{"tailnet.mode", "on", "tailnet.controlURL", n.url, "tailnet.hostname", "box"}})
-	login := func(other string) (url string) {
-		eventually(t, func() bool { url = b.host.Report().Tailnet.LoginURL; return url != "" && url != other },
-			func() string { return "there is no login URL" })
+	login := func() (url string) {
+		eventually(t, func() bool { url = b.host.Report().Tailnet.LoginURL; return url != "" }, func() string { return "there is no login URL" })
 		return url
 	}
-	url := login("")
-	n.control.CompleteAuth(url)
+	expiry := func(at time.Time) {
+		for _, x := range n.control.AllNodes() {
+			x.KeyExpiry = at
+			n.control.UpdateNode(x)
+		}
+	}
+	n.control.CompleteAuth(login())
 	b.state("connected")
 
-	n.control.SetExpireAllNodes(true)
+	expiry(time.Now().Add(-time.Minute))
 	b.state("needs login")
-	n.control.SetExpireAllNodes(false)
-	b.state("connected")
+	login()
+	expiry(time.Now().Add(time.Hour))
+	if r := b.state("connected"); r.Expiry == nil || !strings.Contains(strings.Join(b.host.Report().Problems, "\n"), "expires on") {
+		t.Errorf("%+v: that the key expires soon is not said", r)
+	}
 
-	n.control.SetExpireAllNodes(true)
-	next := login(url)
-	n.control.SetExpireAllNodes(false)
-	n.control.CompleteAuth(next)
+	expiry(time.Now().Add(-time.Minute))
+	b.state("needs login")
+	if url := login(); !n.control.CompleteAuth(url) {
+		t.Fatalf("the control server does not know %s", url)
+	}
+	// The control server gives the new key the old one's expiry, and the plane has logged in, so it asks for no other visit.
+	eventually(t, func() bool { return b.host.Report().Tailnet.LoginURL == "" }, func() string { return "it did not log in anew" })
+	expiry(time.Time{})
 	b.state("connected")
-	if r := b.host.Report(); !r.Ready {
+	r := b.host.Report()
+	if !r.Ready {
 		t.Error("the node is not ready")
 	}
-	for _, task := range b.host.Report().Tasks {
+	for _, task := range r.Tasks {
 		if task.Restarts > 0 {
 			t.Errorf("%s was restarted", task.Name)
 		}
