@@ -56,6 +56,7 @@ const (
 	eventHeated
 	eventCooled
 	eventNoHot
+	eventProbe
 	events
 )
 
@@ -107,6 +108,7 @@ var eventNames = [events][2]string{
 	eventHeated:              {"hot", "promoted"},
 	eventCooled:              {"hot", "demoted"},
 	eventNoHot:               {"hot", "no room"},
+	eventProbe:               {"health check", "received"},
 }
 
 // errorCodes are the codes that the node answers with.

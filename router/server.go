@@ -35,6 +35,8 @@ type responder struct {
 	// doubtful says that the sender of the present query got less than he asked for, because he may have forged his
 	// address.
 	doubtful bool
+	// probe says that the present query is the program's own.
+	probe bool
 }
 
 func newResponder(n *Node, s *socket) *responder {
@@ -113,7 +115,11 @@ func (r *responder) handle(p *Packet) {
 		r.n.count(eventDropReadOnly)
 		return
 	}
-	r.n.received[m.Method].Add(1)
+	if r.probe = r.probes(p); r.probe {
+		r.n.count(eventProbe)
+	} else {
+		r.n.received[m.Method].Add(1)
+	}
 	r.doubtful = false
 	r.answer(p)
 	if !m.ReadOnly && !r.doubtful && r.seen.add(p.Addr, &m.ID, r.now) {
@@ -187,7 +193,7 @@ func (r *responder) room() []byte { return r.rooms[len(r.out)] }
 
 // push adds a reply to the batch.
 func (r *responder) push(p *Packet, b []byte, method krpc.Method) {
-	if b = r.fair(p, b, method == krpc.MethodPing); !r.doubtful || method == krpc.MethodPing && len(b) > 0 {
+	if b = r.fair(p, b, method == krpc.MethodPing); !r.probe && (!r.doubtful || method == krpc.MethodPing && len(b) > 0) {
 		r.n.answered[method].Add(1)
 	}
 	r.add(p, b)

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"kdht/router"
 	"kdht/router/krpc"
 )
 
@@ -142,7 +143,7 @@ func (s *probeSocket) ping(ctx context.Context, number uint16) (err error) {
 	stop := context.AfterFunc(ctx, func() { _ = s.conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	id := []byte{'h', byte(number >> 8), byte(number)}
-	if _, err := fmt.Fprintf(s.conn, "d1:ad2:id20:kdht-health-check-01e1:q4:ping2:roi1e1:t%d:%s1:y1:qe", len(id), id); err != nil {
+	if _, err := fmt.Fprintf(s.conn, "d1:ad2:id20:%se1:q4:ping2:roi1e1:t%d:%s1:y1:qe", router.ProbeID[:], len(id), id); err != nil {
 		return err
 	}
 	buf := make([]byte, 1500)
