@@ -73,8 +73,7 @@ func testBox(t *testing.T, b *box) {
 	b.holds(target, value)
 	b.wait(ctx, func(r status.Report) bool { return contacts(r) >= neighbours })
 
-	must(t, b.PowerButton(ctx))
-	must(t, b.Wait(ctx))
+	must(t, b.SwitchOff(ctx))
 	b.quick(ctx)
 }
 

@@ -93,11 +93,7 @@ func (c *vmCmd) switchOff(v *vm.VM) error {
 	defer stop()
 	ctx, cancel := context.WithTimeout(again, stopTime)
 	defer cancel()
-	err := v.PowerButton(ctx)
-	if err == nil {
-		err = v.Wait(ctx)
-	}
-	if err != nil {
+	if err := v.SwitchOff(ctx); err != nil {
 		return errors.Join(fmt.Errorf("the power was cut: %w", err), v.PowerCut(vm.LoseAll()))
 	}
 	return nil

@@ -7,10 +7,39 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"time"
 )
 
 // PowerButton presses the button: the appliance stops its programs in order and switches off; see [VM.Wait].
 func (v *VM) PowerButton(ctx context.Context) error { return v.command(ctx, "system_powerdown", nil) }
+
+// pressEvery is how often a button is pressed that does not help. QEMU lets it go after 100 ms, which a machine can miss that
+// is emulated on a busy computer.
+const pressEvery = 5 * time.Second
+
+// SwitchOff presses the button until the machine has stopped, and what it had written is on its disk; see [VM.Wait].
+func (v *VM) SwitchOff(ctx context.Context) error {
+	tick := time.NewTicker(pressEvery)
+	defer tick.Stop()
+	for {
+		err := v.PowerButton(ctx)
+		select {
+		case <-v.done:
+			return v.Wait(ctx)
+		default:
+		}
+		if err != nil {
+			return err
+		}
+		select {
+		case <-v.done:
+		case <-ctx.Done():
+		case <-tick.C:
+			continue
+		}
+		return v.Wait(ctx)
+	}
+}
 
 // Reset presses the reset button: the machine starts anew, and what it had not flushed stays in the disk's cache, as a
 // reset leaves that alone.
