@@ -28,6 +28,7 @@ var cli struct {
 	Binary    string        `help:"kdht program to measure; built from ./appliance/kdht when empty." type:"existingfile"`
 	Set       []string      `help:"Keys of kdht's configuration, as in kdht serve --set." sep:"none" default:"limits.exempt=198.18.0.0/15" placeholder:"KEY=VALUE"`
 	Query     []string      `help:"Kinds of query to measure (ping, find_node, get_peers, get)."`
+	Hops      int           `help:"Measure instead what the kernel half adds to the hop of a recursion, in so many." placeholder:"N"`
 	Only      []string      `help:"Names of subjects to measure ('kdht (kernel)', 'kdht (user space)', libtorrent)."`
 }
 
@@ -51,6 +52,16 @@ func run(ctx context.Context) (err error) {
 			err = closeErr
 		}
 	}()
+	if cli.Hops > 0 {
+		h, err := r.newHops()
+		if err != nil {
+			return err
+		}
+		if err := h.run(ctx, cli.Hops); err != nil {
+			return err
+		}
+		return h.print(os.Stdout)
+	}
 	if r.binary = cli.Binary; r.binary == "" {
 		dir, err := os.MkdirTemp("", "kdht-bench-")
 		if err != nil {

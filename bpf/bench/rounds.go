@@ -107,8 +107,8 @@ type spread struct{ low, median, high float64 }
 
 func (s spread) String() string { return fmt.Sprintf("%.2f (%.2f to %.2f)", s.median, s.low, s.high) }
 
-// spreadOf is that of what f takes from the pairs.
-func spreadOf(pairs []pair, f func(pair) float64) spread {
+// spreadOf is that of what f takes from the pairs, or whatever they are.
+func spreadOf[T any](pairs []T, f func(T) float64) spread {
 	values := make([]float64, len(pairs))
 	for i, p := range pairs {
 		values[i] = f(p)
