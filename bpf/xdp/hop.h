@@ -234,8 +234,11 @@ static __attribute__((noinline)) int emit(struct xdp_md *ctx, u32 reason)
 	if (!resize(ctx, (int)total - (int)s->packet.frame))
 		return REASON_NO_ROOM;
 	OPAQUE(begin);
+	OPAQUE(total); /* two comparisons with the number itself, as verifiers up to 6.12 need them */
+	if (begin >= PAYLOAD || total > FRAME_LEN)
+		return IMPOSSIBLE;
 	OPAQUE(total);
-	if (begin >= PAYLOAD || total - 1 >= FRAME_LEN)
+	if (!total)
 		return IMPOSSIBLE;
 	if (store_bytes(ctx, 0, s->frame + begin, total))
 		return IMPOSSIBLE;
