@@ -6,7 +6,9 @@
 //	appliance/link    the host's network interfaces, by netlink
 //	appliance/kernel  the kernel half's life: attach, follow links, lease, hand-over between processes
 //	appliance/discover  nodes of one network on one LAN find each other, by DNS-SD
+//	appliance/history rates of the last minutes and the last day
 //	appliance/status  the status page, its JSON twin, metrics, health endpoints
+//	appliance/browser the pages in a real browser: tests, a module of its own
 //	appliance/tools   what one can do on the page: see a lookup, decode a datagram
 //	appliance/bundle  what somebody needs to find out from afar what is wrong
 //	appliance/gateway  items, peers and names over HTTP for programs, a pkarr relay, and who may do what

@@ -2,6 +2,7 @@ package chart_test
 
 import (
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -27,7 +28,7 @@ func draw(t testing.TB, c chart.Chart) string {
 		t.Fatal(err)
 	}
 	for d := xml.NewDecoder(strings.NewReader(string(svg))); ; {
-		if _, err := d.Token(); err == io.EOF {
+		if _, err := d.Token(); errors.Is(err, io.EOF) {
 			return string(svg)
 		} else if err != nil {
 			t.Fatalf("%v in\n%s", err, svg)
