@@ -13,3 +13,16 @@ func Decode(s string) {
 	var x decoded
 	x.fill(datagram(s))
 }
+
+// Way draws a lookup of which each row is an address, the one that named it, and its hop.
+func Way(goal string, rows ...struct {
+	Addr, Referrer string
+	Hops, Bits     int
+	Good           bool
+}) string {
+	var all []row
+	for _, r := range rows {
+		all = append(all, row{Addr: r.Addr, Referrer: r.Referrer, Hops: r.Hops, Bits: r.Bits, Good: r.Good})
+	}
+	return string(way(all, goal))
+}
