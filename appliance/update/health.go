@@ -15,7 +15,7 @@ import (
 func (m *Manager) before() trial.Before {
 	r := m.o.Report()
 	link, address := m.o.Network()
-	b := trial.Before{Kernel: r.XDP.Active, Memory: m.o.Memory, Failing: r.Store.Failure != "", NoLink: !link, NoAddress: !address}
+	b := trial.Before{Kernel: r.XDP.Active, Memory: m.o.Memory, Failing: r.Store.Failure != "", NoLink: !link, NoAddress: !address, Tailnet: inTailnet(r)}
 	for _, f := range r.Families {
 		b.Good += f.Good
 	}
@@ -55,8 +55,12 @@ func (m *Manager) Health() trial.Health {
 	err := m.o.Ask()
 	check("answers", err == nil, "the node does not answer: %v", err)
 	check("answered", now.Good > 0 || was.Good == 0, "no node answers, and before there were %d", was.Good)
+	check("tailnet", now.Tailnet || !was.Tailnet, "the admin plane is not in its tailnet, and was before")
 	return h
 }
+
+// inTailnet says whether whoever looks after the box from afar reaches it.
+func inTailnet(r status.Report) bool { return r.Tailnet != nil && r.Tailnet.State == "connected" }
 
 // Network says whether a network interface is up, and one has an address that is not link-local.
 func Network() (link, address bool) {

@@ -384,6 +384,7 @@ func TestDuringTrial(t *testing.T) {
 		"store":    func(r *status.Report) { r.Store.Failure = "no space left on device" },
 		"link":     func(*status.Report) { b.link = false },
 		"address":  func(*status.Report) { b.address = false },
+		"tailnet":  func(r *status.Report) { r.Tailnet = &status.Tailnet{State: "needs login"} },
 		"tasks":    func(r *status.Report) { r.Tasks = []status.Task{{Name: "status page", Error: "address in use"}} },
 	} {
 		b.report, b.link, b.address = good, true, true

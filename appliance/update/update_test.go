@@ -72,7 +72,7 @@ func newBench(t *testing.T, change ...func(*bench)) *bench {
 		t.Fatal(err)
 	}
 	b.cfg = cfg
-	b.report = status.Report{Version: "built by hand", XDP: status.XDP{Active: true}, Families: []status.Family{{Good: 3}}}
+	b.report = status.Report{Version: "built by hand", XDP: status.XDP{Active: true}, Families: []status.Family{{Good: 3}}, Tailnet: &status.Tailnet{State: "connected"}}
 	if b.place, err = bootdisk.Find(root); err != nil {
 		t.Fatal(err)
 	}

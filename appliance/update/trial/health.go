@@ -15,11 +15,11 @@ type Health struct {
 }
 
 // Required names the checks without any of which a version is not well.
-var Required = []string{"store", "link", "address", "tasks", "kernel", "answers", "answered"}
+var Required = []string{"store", "link", "address", "tasks", "kernel", "answers", "answered", "tailnet"}
 
 // Outside names the checks that fail, too, when the network around the box does: what fails in nothing else is not
 // proven to be bad.
-var Outside = []string{"link", "address", "answered"}
+var Outside = []string{"link", "address", "answered", "tailnet"}
 
 // Failed names the checks that fail, those that were not made among them.
 func (h Health) Failed() (names []string) {

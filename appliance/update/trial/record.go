@@ -63,6 +63,8 @@ type Before struct {
 	// NoLink says that no interface was up, NoAddress that none had an address beside the link-local ones.
 	NoLink    bool `json:"noLink,omitempty"`
 	NoAddress bool `json:"noAddress,omitempty"`
+	// Tailnet says that the admin plane was in its tailnet.
+	Tailnet bool `json:"tailnet,omitempty"`
 	// Tasks are those that did not run.
 	Tasks []string `json:"tasks,omitempty"`
 }
@@ -90,7 +92,7 @@ func (b Before) letters() (s string) {
 	for _, x := range []struct {
 		yes    bool
 		letter string
-	}{{b.Kernel, "k"}, {b.Good > 0, "g"}, {b.Memory, "m"}, {b.Failing, "f"}, {b.NoLink, "l"}, {b.NoAddress, "a"}} {
+	}{{b.Kernel, "k"}, {b.Good > 0, "g"}, {b.Memory, "m"}, {b.Failing, "f"}, {b.NoLink, "l"}, {b.NoAddress, "a"}, {b.Tailnet, "t"}} {
 		if x.yes {
 			s += x.letter
 		}
@@ -107,7 +109,7 @@ func FindBefore(line string) (b Before, limit time.Duration, ok bool) {
 		}
 		letters, seconds, _ := strings.Cut(s, ",")
 		has := func(letter string) bool { return strings.Contains(letters, letter) }
-		b = Before{Kernel: has("k"), Memory: has("m"), Failing: has("f"), NoLink: has("l"), NoAddress: has("a")}
+		b = Before{Kernel: has("k"), Memory: has("m"), Failing: has("f"), NoLink: has("l"), NoAddress: has("a"), Tailnet: has("t")}
 		if has("g") {
 			b.Good = 1
 		}
