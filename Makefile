@@ -41,6 +41,10 @@ test: setup ## run every test (as root: also namespaces, XDP, real clients, a br
 	@KDHT_REQUIRE=$(REQUIRE) go test -count=1 -p 1 -timeout 30m ./...
 	@KDHT_REQUIRE=$(REQUIRE) go test -C appliance/browser -count=1 -timeout 5m ./...
 
+.PHONY: test-headscale
+test-headscale: setup ## the admin plane against a real control server, Headscale, which is built from its own module (root; minutes the first time)
+	@KDHT_HEADSCALE=1 KDHT_REQUIRE=$(REQUIRE) go test -count=1 -timeout 20m -run '^TestHeadscale$$' -v ./appliance/admin $(ARGS)
+
 .PHONY: test-image
 test-image: setup ## boot the images in virtual machines and test them (root; logs of failures in bin/logs)
 	@KDHT_IMAGE=1 KDHT_LOGS=$(CURDIR)/bin/logs KDHT_REQUIRE=$(REQUIRE) \

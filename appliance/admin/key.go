@@ -2,6 +2,8 @@ package admin
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -23,7 +25,11 @@ const keyFile = "tailnet.key"
 // maxKey bounds the file of an auth key, in bytes.
 const maxKey = 4 << 10
 
-// keys finds auth keys and keeps them out of logs.
+// usedFile, in the plane's directory, has the SHA-256 of the auth key that the box has joined with last.
+const usedFile = "used-key"
+
+// keys finds auth keys and keeps them out of logs. A key is used once: when the node key expires later, the key of the first
+// login is of no use, and to try it would drop the connection by which the control server says that the node key was extended.
 type keys struct {
 	c     config.Tailnet
 	state string // directory
@@ -32,8 +38,27 @@ type keys struct {
 	known []string
 }
 
-// find gives the auth key and where it comes from; both are empty if there is none. Files are read each time.
+// find gives an auth key that was not used yet, and where it comes from; both are empty if there is none. Files are read each
+// time.
 func (k *keys) find() (key, from string, err error) {
+	key, from, err = k.look()
+	if key != "" && k.wasUsed(key) {
+		return "", "", nil
+	}
+	return key, from, err
+}
+
+func (k *keys) wasUsed(key string) bool {
+	b, err := os.ReadFile(filepath.Join(k.state, stateDir, usedFile))
+	return err == nil && strings.TrimSpace(string(b)) == sumOf(key)
+}
+
+func sumOf(key string) string {
+	s := sha256.Sum256([]byte(key))
+	return hex.EncodeToString(s[:])
+}
+
+func (k *keys) look() (key, from string, err error) {
 	defer func() {
 		k.mu.Lock()
 		defer k.mu.Unlock()
@@ -60,8 +85,12 @@ func (k *keys) find() (key, from string, err error) {
 	return "", "", nil
 }
 
-// used removes the key that the appliance has kept: nobody needs it any more, and whoever gets hold of the card could.
-func (k *keys) used() error {
+// used notes that the box has joined with a key. The one that the appliance has kept is removed: nobody needs it any more, and
+// whoever gets hold of the card could use it.
+func (k *keys) used(key string) error {
+	if err := durable(filepath.Join(k.state, stateDir, usedFile), []byte(sumOf(key)+"\n")); err != nil {
+		return err
+	}
 	path := filepath.Join(k.state, keyFile)
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -25,6 +25,7 @@ type login struct {
 	secure func() error // starts TLS
 
 	tried   string // the auth key that the login under way is made with; "" if somebody has to visit a URL
+	why     string // what the control server had against us last
 	failed  string // a key that the control server does not take
 	asking  bool   // a login is under way
 	url     string // that was said
@@ -89,7 +90,10 @@ func (l *login) watch(ctx context.Context) error {
 func (l *login) refused(why string) {
 	why = l.p.keys.redact(why)
 	l.p.now.trouble(why)
-	l.p.log.Warn("the control server of the tailnet refuses", "err", why)
+	if why != l.why { // it is asked again and again
+		l.why = why
+		l.p.log.Warn("the control server of the tailnet refuses", "err", why)
+	}
 	if l.asking && l.tried != "" {
 		l.failed = l.tried
 	}
@@ -99,7 +103,7 @@ func (l *login) refused(why string) {
 func (l *login) look(ctx context.Context, st *ipnstate.Status) error {
 	switch st.BackendState {
 	case ipn.Running.String():
-		return l.connected(st)
+		return l.connected(ctx, st)
 	case ipn.NeedsLogin.String():
 		return l.needsLogin(ctx, st)
 	case ipn.NeedsMachineAuth.String():
@@ -146,7 +150,7 @@ func (l *login) needsLogin(ctx context.Context, st *ipnstate.Status) error {
 }
 
 // connected takes down where the box is reached.
-func (l *login) connected(st *ipnstate.Status) error {
+func (l *login) connected(ctx context.Context, st *ipnstate.Status) error {
 	if st.CurrentTailnet == nil || st.Self == nil || len(st.TailscaleIPs) == 0 {
 		l.p.now.set("starting", "") // it has no network map yet
 		return nil
@@ -161,12 +165,16 @@ func (l *login) connected(st *ipnstate.Status) error {
 			": nobody is served there. Log it in to the right one, or if that is meant, remove " + stateDir + "/" + pinFile + " from its state directory, and restart.")
 		return nil
 	}
-	l.asking, l.failed = false, ""
-	if l.tried != "" {
+	l.asking, l.failed, l.why = false, "", ""
+	if key := l.tried; key != "" {
 		l.tried = ""
-		if err := l.p.keys.used(); err != nil {
-			l.p.log.Warn("the auth key that was used cannot be removed", "err", err)
+		if err := l.p.keys.used(key); err != nil {
+			l.p.log.Warn("that the auth key was used cannot be noted", "err", err)
 		}
+		// The control client has the key for as long as it lives, and would try it again at every login, in vain and instead of
+		// asking for a URL. One that begins anew goes on with the node key.
+		l.p.now.set("starting", "")
+		return l.client.Start(ctx, ipn.Options{})
 	}
 	at := place{tailnet: st.CurrentTailnet.Name, name: strings.TrimSuffix(st.Self.DNSName, "."), addrs: st.TailscaleIPs, certs: st.CertDomains}
 	if st.Self.KeyExpiry != nil {

@@ -102,16 +102,19 @@ func (p *plane) session(ctx context.Context) error {
 	} else if aside != "" {
 		p.log.Error("the state of the tailnet was damaged and is set aside, somebody has to log in again", "kept", aside)
 	}
-	key, _, err := p.keys.find()
-	if err != nil {
-		p.log.Warn("no auth key for the tailnet", "err", err)
+	key := ""
+	if !joined(p.dir) { // else a login comes only if the control server asks for one
+		var err error
+		if key, _, err = p.keys.find(); err != nil {
+			p.log.Warn("no auth key for the tailnet", "err", err)
+		}
 	}
 	envknob.SetNoLogsNoSupport() // nobody's log goes to anybody
 	server := &tsnet.Server{
 		Dir: p.dir, Hostname: p.hostname(), AuthKey: key, ControlURL: p.h.Config.Tailnet.ControlURL, AdvertiseTags: p.h.Config.Tailnet.Tags,
 		UserLogf: p.logf, Logf: p.logf,
 	}
-	if err := server.Start(); err != nil {
+	if err := startWith(server); err != nil {
 		return err
 	}
 	defer server.Close()
@@ -152,6 +155,20 @@ func (p *plane) session(ctx context.Context) error {
 	}}
 	group.Go(func() error { return l.watch(ctx) })
 	return group.Wait()
+}
+
+// startWith starts a node with its AuthKey, or if that is empty with none: tsnet would look for one in the environment, and there
+// may be one that was used.
+func startWith(server *tsnet.Server) error {
+	if server.AuthKey == "" {
+		for _, name := range []string{"TS_AUTHKEY", "TS_AUTH_KEY"} {
+			if value, ok := os.LookupEnv(name); ok {
+				_ = os.Unsetenv(name) // neither fails with a name like this
+				defer func() { _ = os.Setenv(name, value) }()
+			}
+		}
+	}
+	return server.Start()
 }
 
 // server is the HTTP server of a session.
