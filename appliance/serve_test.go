@@ -228,7 +228,7 @@ func TestPages(t *testing.T) {
 	}
 	r := running.report()
 	for path, want := range map[string][]string{
-		"/":        {"Ready", r.Families[0].ID, r.Families[1].ID, "generic", "198.18.3.1:6881", r.Host.Kernel},
+		"/":        {"The node answers", r.Families[0].ID, r.Families[1].ID, "generic", "198.18.3.1:6881", r.Host.Kernel},
 		"/status":  {`"ready": true`, `"mode": "generic"`},
 		"/healthz": {"ok\n"},
 		"/readyz":  {"ready\n"},
