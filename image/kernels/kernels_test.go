@@ -35,7 +35,7 @@ func TestPrograms(t *testing.T) {
 				Test:      build(ctx, t, kernel, filepath.Join(scratch, "test"), "test", "kdht/bpf"),
 				Files:     map[string]string{"vectors.json": "../../router/krpc/testdata/vectors.json"},
 				Args:      []string{"-test.v", "-test.short", "-test.timeout=13m"},
-				Env:       []string{"KDHT_VECTORS=/vectors.json", "KDHT_PAIRS=2000"},
+				Env:       []string{"KDHT_VECTORS=/vectors.json", "KDHT_PAIRS=600"},
 				Dir:       "/",
 				MemoryMiB: 512,
 			}
