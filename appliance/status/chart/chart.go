@@ -250,6 +250,9 @@ func compact(paths ...string) string {
 			}
 			b.WriteString(x + " " + y)
 		}
+		if len(p) == 2 { // a point alone is a dot
+			b.WriteString("h0")
+		}
 	}
 	return b.String()
 }

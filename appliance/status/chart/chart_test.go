@@ -80,6 +80,17 @@ func TestGapIsNoLine(t *testing.T) {
 	}
 }
 
+func TestPointAloneIsADot(t *testing.T) {
+	a := make([]float64, 100)
+	for i := range a {
+		a[i] = math.NaN()
+	}
+	a[99] = 7
+	if svg := draw(t, two(a, wave(100, 10))); !regexp.MustCompile(`class="line kernel" d="M\d+ \d+h0"`).MatchString(svg) {
+		t.Errorf("no dot in\n%s", svg)
+	}
+}
+
 func TestAxisEndsAtARoundNumber(t *testing.T) {
 	for most, want := range map[float64]string{0.0007: "0.0008/s", 3: "4/s", 4: "4/s", 4.1: "8/s", 9: "10/s", 11: "20/s", 999_999: "1e+06/s"} {
 		c := two([]float64{0, most}, []float64{0, 0})
