@@ -77,6 +77,7 @@ func (c Chart) SVG() (template.HTML, error) {
 			}
 			values[i][j] = v
 		}
+		seen(values[i])
 	}
 	// The library picks labels among one for each value.
 	labels := make([]string, len(values[0]))
@@ -112,6 +113,21 @@ func (c Chart) SVG() (template.HTML, error) {
 		return "", err
 	}
 	return c.restyle(b)
+}
+
+// seen makes a value alone, of which the library draws nothing, a short line.
+func seen(v []float64) {
+	null := charts.GetNullValue()
+	for i, x := range v {
+		before, after := i == 0 || v[i-1] == null, i == len(v)-1 || v[i+1] == null
+		switch {
+		case x == null || !before || !after:
+		case i > 0:
+			v[i-1] = x
+		default:
+			v[1] = x
+		}
+	}
 }
 
 // steps is how many parts the axis to the left has.
@@ -249,9 +265,6 @@ func compact(paths ...string) string {
 				b.WriteByte('L')
 			}
 			b.WriteString(x + " " + y)
-		}
-		if len(p) == 2 { // a point alone is a dot
-			b.WriteString("h0")
 		}
 	}
 	return b.String()

@@ -80,14 +80,16 @@ func TestGapIsNoLine(t *testing.T) {
 	}
 }
 
-func TestPointAloneIsADot(t *testing.T) {
-	a := make([]float64, 100)
-	for i := range a {
-		a[i] = math.NaN()
-	}
-	a[99] = 7
-	if svg := draw(t, two(a, wave(100, 10))); !regexp.MustCompile(`class="line kernel" d="M\d+ \d+h0"`).MatchString(svg) {
-		t.Errorf("no dot in\n%s", svg)
+func TestValueAloneIsSeen(t *testing.T) {
+	for _, at := range []int{0, 50, 99} {
+		a := make([]float64, 100)
+		for i := range a {
+			a[i] = math.NaN()
+		}
+		a[at] = 7
+		if svg := draw(t, two(a, wave(100, 10))); !regexp.MustCompile(`class="line kernel" d="M\d+ \d+L\d+ \d+"`).MatchString(svg) {
+			t.Errorf("no line at %d in\n%s", at, svg)
+		}
 	}
 }
 
