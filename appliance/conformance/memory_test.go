@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	maxResident = 40 << 20 // bytes, with full tables
-	maxLoaded   = 44 << 20 // bytes, after load: with the pages of the store's file that it has brought in
+	adminPlane  = 8 << 20             // bytes of code of the admin plane, which is off: clean pages of the program's file
+	maxResident = 40<<20 + adminPlane // bytes, with full tables
+	maxLoaded   = 44<<20 + adminPlane // bytes, after load: with the pages of the store's file that it has brought in
 	// A bucket has room for so many contacts, and its replacement cache for as many. Levels of 8 buckets are full in a
 	// network of 100 million nodes.
 	bucketSize = 8
