@@ -1,8 +1,11 @@
 package admin
 
 import (
+	"time"
+
 	"kdht/appliance"
 	"kdht/appliance/admin/change"
+	"kdht/appliance/health"
 	"kdht/appliance/status"
 	"kdht/config"
 )
@@ -43,6 +46,7 @@ func Extension(o Options) appliance.Extension {
 		h.Amend(func(r *status.Report) { r.Tailnet = p.now.report() })
 		h.Section(p.section)
 		h.Problems(p.now.problems)
+		h.Check(func() health.Check { return check(p.now.report(), time.Now()) })
 		h.Task(p)
 		return nil
 	}
