@@ -16,6 +16,7 @@ type item struct {
 	k, sig []byte // of a mutable item
 	seq    int64
 	by     *fleet.Node // that it was put by; it keeps immutable ones
+	stored int64       // by how many nodes, of both families
 }
 
 // newItem makes the i-th item of a set. Every tenth one is mutable. Values are 20 to 300 bytes long.

@@ -66,8 +66,9 @@ func (e *experiment) latency(ctx context.Context) error {
 				s := e.at(c.name, delay)
 				s.add(got, took, e.trace.end())
 				if got != found {
-					s.odd = append(s.odd, fmt.Sprintf("%s after %v", got, took.Round(time.Microsecond)))
+					s.odd = append(s.odd, fmt.Sprintf("%s after %v, item %s, stored by %d nodes: %s", got, took.Round(time.Microsecond), it.target, it.stored, e.said))
 				}
+				e.said = ""
 			}
 		}
 		e.progress.step(what, gets, gets)
@@ -152,7 +153,7 @@ func (e *experiment) contenders() (list []contender, stop func(), err error) {
 		r, err := m.node.GetImmutable(ctx, it.target, router.WithFamilies(router.IPv4))
 		took := time.Since(begun)
 		if err != nil {
-			return missed(ctx, took)
+			return e.missed(ctx, took, err)
 		}
 		if !bytes.Equal(r.Item.V, it.v) {
 			return wrong, took, nil
@@ -173,7 +174,7 @@ func (e *experiment) contenders() (list []contender, stop func(), err error) {
 			out, err := e.Run(ctx, e.far, "get", flag, box.Addr4.String(), it.target.String())
 			took := time.Since(begun)
 			if err != nil {
-				return missed(ctx, took)
+				return e.missed(ctx, took, fmt.Errorf("%w: %s", err, out))
 			}
 			if _, text, _ := strings.Cut(string(it.v), ":"); strings.TrimSpace(string(out)) != strings.TrimSpace(text) {
 				return wrong, took, nil
@@ -193,8 +194,9 @@ func (e *experiment) contenders() (list []contender, stop func(), err error) {
 	return list, stop, nil
 }
 
-// missed is the outcome of a get of ours that failed, unless that is because the experiment ends.
-func missed(ctx context.Context, took time.Duration) (outcome, time.Duration, error) {
+// missed is the outcome of a get of ours that failed, unless that is because the experiment ends, and notes why.
+func (e *experiment) missed(ctx context.Context, took time.Duration, err error) (outcome, time.Duration, error) {
+	e.said = err.Error()
 	return notThere, took, context.Cause(ctx)
 }
 

@@ -20,7 +20,7 @@ func TestExperiment(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	var said bytes.Buffer
-	o := options{Nodes: 32, Bits: 1, Items: 100, Tried: 3, Delays: []time.Duration{0, time.Millisecond}, Gets: 10, Programs: 2, Faulty: 48, Share: 0.2, Seed: 1, Python: python}
+	o := options{Nodes: 24, Bits: 1, Items: 80, Tried: 3, Delays: []time.Duration{0, time.Millisecond}, Gets: 10, Programs: 2, Faulty: 48, Share: 0.25, Seed: 1, Python: python}
 	r, err := run(ctx, o, t.TempDir(), newProgress(&said))
 	if err != nil {
 		t.Fatalf("%v\n%s", err, &said)
@@ -39,10 +39,7 @@ func TestExperiment(t *testing.T) {
 	for delay, series := range r.timed {
 		for name, s := range series {
 			if len(s.odd) > 0 {
-				t.Logf("%s, links of %v: %s", name, delay, s.odd)
-			}
-			if s.came[wrong] > 0 || s.came[found] < s.total()*9/10 {
-				t.Errorf("%s, links of %v: %v", name, delay, s.came)
+				t.Errorf("%s, links of %v: %s", name, delay, s.odd)
 			}
 			// The box may happen to hold it, but it is a link away itself.
 			if name == kernelFar && slices.Min(s.took) < 2*delay {

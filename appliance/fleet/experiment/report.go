@@ -93,6 +93,7 @@ func (s *series) total() (n int) {
 type report struct {
 	o         *options
 	startTime time.Duration
+	items     []*item
 	memory    uint64    // bytes of the machine's memory that were gone after the start
 	contacts  []int     // IPv4, of each node
 	loads     []float64 // before and after the clients were timed, at every delay
@@ -128,8 +129,12 @@ func (r *report) markdown() string {
 		"%.1f GiB of the machine's memory were gone then, %.0f MiB per node; %d contacts per node in the median. Load average while clients were timed: %.0f to %.0f.\n\n",
 		r.o.Nodes, r.o.Bits, machine(), r.startTime.Round(time.Second), float64(r.memory)/(1<<30), float64(r.memory)/(1<<20)/float64(r.o.Nodes), quantile(r.contacts, 0.5), slices.Min(r.loads), slices.Max(r.loads))
 
-	p("%d items were put by random nodes. %d nodes were asked for every one, with one datagram each:\n\n| | gets | true value | longest | 99 %% within | median |\n| --- | --: | --: | --: | --: | --: |\n",
-		r.o.Items, r.o.Tried)
+	stored := make([]int64, len(r.items))
+	for i, it := range r.items {
+		stored[i] = it.stored
+	}
+	p("%d items were put by random nodes, each at %d to %d nodes of both families together. %d nodes were asked for every one, with one datagram each:\n\n| | gets | true value | longest | 99 %% within | median |\n| --- | --: | --: | --: | --: | --: |\n",
+		r.o.Items, quantile(stored, 0), quantile(stored, 1), r.o.Tried)
 	for i, how := range []string{"IPv4", "IPv6", "IPv4, after IPv6", "IPv6, after IPv4"} {
 		s := &r.all[i/2][i%2]
 		p("| %s | %d | %d | %s | %s | %s |\n", how, s.total(), s.came[found], short(quantile(s.all, 1)), short(quantile(s.all, 0.99)), short(quantile(s.all, 0.5)))
