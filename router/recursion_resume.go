@@ -18,7 +18,7 @@ var ErrNotResumable = errors.New("router: recursion cannot be resumed")
 // The kernel begins none for a query that it does not understand as a whole: one with a salt (whose signatures could
 // not be checked) or with any argument that has no field here, such as noseed and scrape, for which several nodes are to be
 // asked anyway. Those it passes up as they came, like every query for a key that is held here, and every put and
-// announce_peer. The nodes that it asks are of one family, which need not be the client's.
+// announce_peer. It goes on on several paths at a time, each in one family, which need not be the client's.
 type RecursionState struct {
 	// Client is where the query came from, and Local the address and port of this host that it was sent to, and that the
 	// answer must come from. The port may be 0 for that of the node's first socket of the family.
@@ -38,7 +38,7 @@ type RecursionState struct {
 	// later, or, if less than half a second of that is left, in half a second.
 	Started time.Time
 
-	// Asked are the nodes that the kernel has asked, in that order. They are not asked again. A node whose referrals the
+	// Asked are the nodes that the kernel has asked, in that order on each path. They are not asked again. A node whose referrals the
 	// kernel has not kept, and does not give as Candidates, should be left out, so that it is asked once more.
 	Asked []AskedNode
 	// Candidates are contacts from the replies so far that were not asked, in any order; at least those of the last

@@ -13,7 +13,7 @@ type recursed struct {
 	known    []router.Contact // whom they referred to
 }
 
-// recurse guides a get from a node to the item as the kernel half does: one query at a time, each to the closest contact
+// recurse guides a get from a node to the item as the kernel half does on one of its paths: one query at a time, each to the closest contact
 // of the answer before, as long as that is closer than the node that gave it. The first value ends it; so does silence,
 // after which user space takes over.
 func (w *world) recurse(from int) (recursed, error) {

@@ -36,7 +36,7 @@ func (r *Report) WriteMarkdown(w io.Writer) error {
 	p.line("")
 	p.line("## get, of an item that the 8 closest nodes hold")
 	p.line("")
-	p.line("By lookup: three queries at a time, up to the first value. By recursion: one query at a time, as the kernel half does, each to the closest")
+	p.line("By lookup: three queries at a time, up to the first value. By recursion: one query at a time, as on one of the kernel half's paths, each to the closest")
 	p.line("node of the answer before; user space takes over where nobody answers.")
 	p.line("")
 	p.row("nodes", "b", "lookup: hops", "messages", "recursion: hops", "messages", "bytes", "found by the kernel alone",
