@@ -97,7 +97,7 @@ func (f *fake) Expect(a netip.Addr) error                    { return f.note("ex
 func (f *fake) SetEndpoints(as []netip.AddrPort) error       { return f.note("endpoints %v", as) }
 func (f *fake) Renew(d time.Duration) error                  { return f.note("renew %v", d) }
 func (f *fake) Detach(index int) error                       { return f.note("detach %d", index) }
-func (f *fake) Attachments() []bpf.Attachment                { return nil }
+func (f *fake) Attachments() []bpf.Attachment                { return f.rec.attachments }
 func (f *fake) Close(detach bool) error                      { return f.note("close %v", detach) }
 func (f *fake) Attach(index int, m bpf.Mode) (bpf.Mode, error) {
 	return m, f.note("attach %d %v", index, m)

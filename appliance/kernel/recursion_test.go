@@ -3,6 +3,7 @@ package kernel_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -28,8 +29,10 @@ type recursive struct {
 	others   int             // under way beside
 	waiting  map[string]bpf.Recursion
 	looks    int
-	resumed  []router.RecursionState
-	taker    router.KernelRecursion
+
+	attachments []bpf.Attachment
+	resumed     []router.RecursionState
+	taker       router.KernelRecursion
 }
 
 func (f *fake) SetClients(prefixes []netip.Prefix) error {
@@ -259,6 +262,27 @@ func TestRecursionsReplied(t *testing.T) {
 		}
 		if r := h.Report().Recursion; r.Replied != 1 {
 			t.Errorf("report %+v", r)
+		}
+		if err := end(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestPathsReported tells on how many paths recursions go on that begin at an interface, and why where it is one.
+func TestPathsReported(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, h, end := startRecursive(t)
+		f.rec.attachments = []bpf.Attachment{{Ifindex: 1}, {Ifindex: 2, OnePath: errors.New("an old kernel")}}
+		as := func(*link.Link) {}
+		f.links <- []link.Link{eth(1, as), eth(2, as), eth(3, as)}
+		synctest.Wait()
+		var got []string
+		for _, n := range h.Report().NICs {
+			got = append(got, fmt.Sprintf("%d: %d %s", n.Index, n.Paths, n.OnePath))
+		}
+		if want := []string{"1: 3 ", "2: 1 an old kernel", "3: 0 "}; !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
 		}
 		if err := end(); err != nil {
 			t.Error(err)
