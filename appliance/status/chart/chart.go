@@ -121,7 +121,7 @@ func seen(v []float64) {
 	for i, x := range v {
 		before, after := i == 0 || v[i-1] == null, i == len(v)-1 || v[i+1] == null
 		switch {
-		case x == null || !before || !after:
+		case x == null || !before || !after || len(v) < 2:
 		case i > 0:
 			v[i-1] = x
 		default:
