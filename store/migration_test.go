@@ -22,7 +22,8 @@ func TestMigration(t *testing.T) {
 	calls := 0
 	next := store.WithMigration(store.Options{}, func(tx *bbolt.Tx) error {
 		calls++
-		return tx.Bucket([]byte("state")).Put([]byte("new in schema 2"), []byte("x"))
+		_, err := tx.CreateBucket([]byte("new in schema 2"))
+		return err
 	})
 	for range 2 {
 		s = open(t, path, next)
