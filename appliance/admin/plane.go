@@ -69,18 +69,16 @@ func (p *plane) Ready() <-chan struct{} { return p.ready }
 func (p *plane) Run(ctx context.Context) error {
 	pause := pauseMin
 	for {
-		began := time.Now()
-		err := p.session(ctx)
+		began, said := time.Now(), "it ended by itself"
+		if err := p.session(ctx); err != nil {
+			said = p.keys.redact(err.Error())
+		}
 		if ctx.Err() != nil {
 			return nil
 		}
 		if time.Since(began) > pauseMax {
 			pause = pauseMin
 		}
-		if err == nil {
-			err = errors.New("it ended by itself")
-		}
-		said := p.keys.redact(err.Error())
 		p.log.Error("the admin plane failed and begins anew", "pause", pause, "err", said)
 		p.now.set("starting", said)
 		select {

@@ -93,7 +93,7 @@ func (g *gate) receive(w http.ResponseWriter, r *http.Request, dir string) (path
 	var st unix.Statfs_t
 	room := int64(0)
 	if err := unix.Statfs(dir, &st); err == nil {
-		room = int64(st.Bavail)*int64(st.Bsize) - spare
+		room = int64(st.Bavail)*st.Bsize - spare
 	}
 	if room <= 0 || r.ContentLength > room {
 		return "", nil, errRoom

@@ -2,6 +2,7 @@ package update_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -716,6 +717,17 @@ func TestPassword(t *testing.T) {
 	}
 	if len(b.calls) != 0 || len(b.gokrazy) != 0 {
 		t.Errorf("%q, %q", b.calls, b.gokrazy)
+	}
+	// Who has shown elsewhere that he may, as over the tailnet, needs none, even where there is none; that he came that way is
+	// nothing that a request can say of itself.
+	for name, ctx := range map[string]context.Context{"alice@example.org": update.WithAuthority(t.Context(), "alice@example.org"), "": t.Context()} {
+		req := httptest.NewRequestWithContext(ctx, http.MethodGet, "/update/status", nil)
+		req.Header.Set("X-Authorized", "alice@example.org")
+		w := httptest.NewRecorder()
+		b.m.Handler().ServeHTTP(w, req)
+		if want := map[bool]int{true: http.StatusOK, false: http.StatusForbidden}[name != ""]; w.Code != want {
+			t.Errorf("as %q: %d %s, want %d", name, w.Code, w.Body, want)
+		}
 	}
 }
 
