@@ -4,12 +4,16 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
 	"kdht/appliance"
+	"kdht/appliance/boxtest"
 	"kdht/appliance/health"
+	"kdht/bpf/netns"
+	"kdht/bpf/testenv"
 )
 
 // ready gets /readyz until f is content with it.
@@ -72,4 +76,29 @@ func TestReadyMeansThatTheDHTAnswers(t *testing.T) {
 			}
 		})
 	}
+}
+
+// When the cable is pulled, the node says so at once, names it alone, and is not ready; when it is back, all is well again.
+func TestHealthFollowsTheCable(t *testing.T) {
+	testenv.NeedRoot(t)
+	here, there := netns.New(t, "node"), netns.New(t, "peer")
+	addr := netip.MustParsePrefix("198.18.7.1/24")
+	netns.Veth(t, netns.End{NS: here, Name: "eth0", Addrs: []netip.Prefix{addr}}, netns.End{NS: there, Name: "eth0"})
+	b := boxtest.Start(t, boxtest.Options{NS: here, HTTP: "127.0.0.1:8080"}, addr.Addr().String(), "none")
+	until := func(what string, ok func(health.Tree) bool) {
+		t.Helper()
+		boxtest.Eventually(t, what, func() bool { return ok(b.Host.Report().Health) })
+	}
+	until("it is not well", func(h health.Tree) bool { return h.Ready && h.State == health.Good })
+	if err := there.Batch("link set eth0 down"); err != nil {
+		t.Fatal(err)
+	}
+	until("nobody notices that the cable is out", func(h health.Tree) bool {
+		return !h.Ready && h.State == health.Failed && h.Check(health.Link).State == health.Failed && strings.Contains(h.Headline, "eth0 is down") &&
+			h.Check(health.Table).Because == health.Link
+	})
+	if err := there.Batch("link set eth0 up"); err != nil {
+		t.Fatal(err)
+	}
+	until("nobody notices that the cable is in again", func(h health.Tree) bool { return h.Ready && h.State == health.Good })
 }
