@@ -73,8 +73,10 @@ func (p *plane) Run(ctx context.Context) error {
 		if err := p.session(ctx); err != nil {
 			said = p.keys.redact(err.Error())
 		}
-		if ctx.Err() != nil {
+		select {
+		case <-ctx.Done():
 			return nil
+		default:
 		}
 		if time.Since(began) > pauseMax {
 			pause = pauseMin

@@ -58,7 +58,9 @@ func TestServeStartsAnew(t *testing.T) {
 	times := 0
 	for _, again := range []func() error{nil, func() error { times++; return errors.New("no such file") }} {
 		r := kdhtWith(t, &system{ctx: t.Context(), args: []string{"serve", "--state", t.TempDir()}, again: again,
-			serve: func(context.Context, config.Config, *slog.Logger, ...appliance.Extension) error { return appliance.ErrRestart }})
+			serve: func(context.Context, config.Config, *slog.Logger, ...appliance.Extension) error {
+				return appliance.ErrRestart
+			}})
 		if r.code != exitFailure {
 			t.Errorf("exit code %d: %s", r.code, r.stderr)
 		}
