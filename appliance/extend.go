@@ -39,6 +39,7 @@ type Host struct {
 	checks   []func() health.Check
 	amends   []func(*status.Report)
 	web      http.Handler
+	dialers  []Dialer
 	stop     func()
 
 	mu      sync.Mutex

@@ -254,7 +254,8 @@ var keys = []*key{
 		"Public key of releases. With it, only what is signed is taken, also from whoever knows the password of the box. Empty: what is uploaded need not be signed."),
 	entry("update.url", releases{}, `""`,
 		func(c *Config) *string { return &c.Update.URL },
-		"Where the box looks for releases by itself: the directory that has their manifest.json. It needs update.key. Empty: it does not look.").redacted(func(c *Config) string {
+		"Where the box looks for releases by itself: the directory that has their manifest.json. A host of the tailnet that the box is in, by its whole name or its address there, is reached through that. "+
+			"It needs update.key. Empty: it does not look.").redacted(func(c *Config) string {
 		u, err := url.Parse(c.Update.URL)
 		if err != nil {
 			return `""`

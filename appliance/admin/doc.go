@@ -10,6 +10,7 @@
 //	login.go      logins: by key, interactively, again after the node key expired
 //	key.go        where auth keys come from
 //	pin.go        the tailnet that the box belongs to, so that nobody takes it over into another one
+//	dial.go       connections to other nodes of the tailnet, as for releases
 //	identity.go   who a caller is; role.go what he may
 //	gate.go       what stands before every request: name, origin, role, audit
 //	routes.go     the table of what needs which role

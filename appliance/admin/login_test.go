@@ -2,7 +2,9 @@ package admin_test
 
 import (
 	"crypto/sha1"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +15,7 @@ import (
 	"tailscale.com/tstest/integration/testcontrol"
 
 	"kdht/appliance/admin"
+	"kdht/appliance/update"
 )
 
 func sha1Of(s string) [20]byte { return sha1.Sum([]byte(s)) }
@@ -199,4 +202,46 @@ func TestOtherTailnet(t *testing.T) {
 	if got := strings.Join(b.host.Report().Problems, "\n"); !strings.Contains(got, "belongs to the tailnet my-") {
 		t.Errorf("said: %s", got)
 	}
+}
+
+// TestPullFromTailnet reads a release from another node of the tailnet, by its name and by its address, which no other way leads to.
+func TestPullFromTailnet(t *testing.T) {
+	n := newTailnet(t, nil)
+	b := start(t, options{values: []string{"tailnet.mode", "on", "tailnet.controlURL", n.url, "tailnet.hostname", "box"}})
+	b.state("connected")
+	p := n.peer("releases")
+	l, err := p.server.Listen("tcp", ":8000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		_ = http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write([]byte("this is " + r.URL.Path)) }))
+	}()
+	for _, host := range []string{"releases." + domain, p.addrs[0].String()} {
+		s, err := update.OpenSource("http://"+host+":8000/kdht/", b.host.Dial)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var text []byte
+		eventually(t, func() bool { // the box may not know the peer yet
+			var f io.ReadCloser
+			if f, err = s.Open(t.Context(), "manifest.json"); err != nil {
+				return false
+			}
+			defer f.Close()
+			text, err = io.ReadAll(f)
+			return err == nil
+		}, func() string { return host + ": " + err.Error() })
+		if string(text) != "this is /kdht/manifest.json" {
+			t.Errorf("%s: %q", host, text)
+		}
+		s.Close()
+	}
+	// The machine's own network is what it was.
+	c, err := b.host.Dial(t.Context(), "tcp", strings.TrimPrefix(n.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Close()
 }

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -47,9 +48,10 @@ type plane struct {
 	dir  string
 	keys *keys
 
-	gate  *gate
-	now   state
-	ready chan struct{}
+	gate    *gate
+	now     state
+	tailnet atomic.Pointer[tsnet.Server] // nil while there is none
+	ready   chan struct{}
 }
 
 func newPlane(h *appliance.Host, o Options) *plane {
@@ -118,6 +120,8 @@ func (p *plane) session(ctx context.Context) error {
 		return err
 	}
 	defer server.Close()
+	p.tailnet.Store(server)
+	defer p.tailnet.Store(nil)
 	client, err := server.LocalClient()
 	if err != nil {
 		return err

@@ -175,7 +175,7 @@ func (c *updateApplyCmd) Run(s *system) error {
 
 // send sends a release to the box and lets it restart into the trial.
 func (b *remoteBox) send(s *system, place, instance, query string) error {
-	src, err := update.OpenSource(place)
+	src, err := update.OpenSource(place, nil)
 	if err != nil {
 		return usage("name a directory or a URL with a manifest.json in it", "%s", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"kdht/appliance"
 	"kdht/appliance/status"
 	"kdht/appliance/update/bootdisk"
 	"kdht/appliance/update/manifest"
@@ -48,6 +49,8 @@ type Options struct {
 	Network func() (link, address bool)
 	// Uptime is how long the machine runs: [Uptime].
 	Uptime func() time.Duration
+	// Dial opens connections to where releases are; nil: by the machine's network.
+	Dial appliance.DialFunc
 }
 
 // Manager is the life of updates on one machine. Its methods may be called from any goroutine.

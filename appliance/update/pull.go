@@ -23,7 +23,7 @@ func (m *Manager) offer(ctx context.Context) (*Source, []byte, *manifest.Manifes
 	if m.key == nil {
 		return nil, nil, nil, ErrUnsigned
 	}
-	s, err := OpenSource(m.o.Config.Update.URL)
+	s, err := OpenSource(m.o.Config.Update.URL, m.o.Dial)
 	if err != nil {
 		return nil, nil, nil, err
 	}

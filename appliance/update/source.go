@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"kdht/appliance"
 )
 
 // Source is a release that can be read: a directory, or what is below a URL.
@@ -20,8 +22,9 @@ type Source struct {
 	client *http.Client
 }
 
-// OpenSource reads the place of a release: a URL with http, https or file, or a directory.
-func OpenSource(place string) (*Source, error) {
+// OpenSource reads the place of a release: a URL with http, https or file, or a directory. Connections are opened by dial, or if
+// that is nil by the machine's network.
+func OpenSource(place string, dial appliance.DialFunc) (*Source, error) {
 	u, err := url.Parse(place)
 	if err != nil {
 		return nil, err
@@ -32,7 +35,7 @@ func OpenSource(place string) (*Source, error) {
 			return nil, fmt.Errorf("%s: no host", place)
 		}
 		return &Source{url: u, client: &http.Client{Transport: &http.Transport{
-			Proxy: http.ProxyFromEnvironment, ResponseHeaderTimeout: stall, TLSHandshakeTimeout: stall, ForceAttemptHTTP2: true,
+			Proxy: http.ProxyFromEnvironment, DialContext: dial, ResponseHeaderTimeout: stall, TLSHandshakeTimeout: stall, ForceAttemptHTTP2: true,
 		}}}, nil
 	case "file", "":
 		if u.Path == "" {

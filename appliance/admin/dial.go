@@ -1,0 +1,47 @@
+package admin
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"strings"
+
+	"tailscale.com/net/tsaddr"
+)
+
+// dial opens a connection to a node of the tailnet: one that is named by its whole name there, or by an address that the tailnet
+// knows.
+func (p *plane) dial(ctx context.Context, network, addr string) (c net.Conn, mine bool, err error) {
+	server := p.tailnet.Load()
+	if server == nil {
+		return nil, false, nil
+	}
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, false, nil //nolint:nilerr // whoever dials next says what is wrong with it
+	}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		if !tsaddr.IsTailscaleIP(ip) {
+			return nil, false, nil
+		}
+		client, err := server.LocalClient()
+		if err != nil {
+			return nil, false, err
+		}
+		if _, err := client.WhoIs(ctx, addr); err != nil { // the range is that of providers' NAT as well
+			return nil, false, nil //nolint:nilerr // it is not in the tailnet
+		}
+	} else if !p.now.inDomain(host) {
+		return nil, false, nil
+	}
+	c, err = server.Dial(ctx, network, addr)
+	return c, true, err
+}
+
+// inDomain reports whether a name is one of the tailnet's.
+func (s *state) inDomain(host string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, domain, ok := strings.Cut(s.place.name, ".")
+	return ok && domain != "" && strings.HasSuffix(strings.ToLower(strings.TrimSuffix(host, ".")), "."+strings.ToLower(domain))
+}
