@@ -134,12 +134,12 @@ func TestControlServerGone(t *testing.T) {
 	_ = l.Close()
 	began := time.Now()
 	b := start(t, options{values: []string{"tailnet.controlURL", "http://" + l.Addr().String(), "tailnet.authKey", "tskey-auth-secret"}})
+	eventually(t, func() bool { return b.host.Report().Ready }, func() string { return "the node is not ready" })
 	if d := time.Since(began); d > patience/4 {
 		t.Errorf("the node was ready after %s", d)
 	}
-	r := b.host.Report()
-	if !r.Ready || len(r.Unhealthy()) > 0 || r.Tailnet == nil || r.Tailnet.State == "connected" {
-		t.Errorf("ready %v, unhealthy %v, tailnet %+v", r.Ready, r.Unhealthy(), r.Tailnet)
+	if r := b.host.Report(); len(r.Unhealthy()) > 0 || r.Tailnet == nil || r.Tailnet.State == "connected" {
+		t.Errorf("unhealthy %v, tailnet %+v", r.Unhealthy(), r.Tailnet)
 	}
 	c, err := net.Dial("udp", b.host.Node.Stats().Families[0].Listen[0].String())
 	if err != nil {
@@ -147,7 +147,7 @@ func TestControlServerGone(t *testing.T) {
 	}
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(patience))
-	if _, err := c.Write([]byte("d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe")); err != nil {
+	if _, err := c.Write([]byte("d1:ad2:id20:abcdefghij0123456789e1:q4:ping2:roi1e1:t2:aa1:y1:qe")); err != nil {
 		t.Fatal(err)
 	}
 	buf := make([]byte, 1500)
