@@ -184,6 +184,12 @@ func start(t *testing.T, o options) *box {
 	return b
 }
 
+// ready waits until the node is: its DHT answers.
+func (b *box) ready() {
+	b.t.Helper()
+	eventually(b.t, func() bool { return b.host.Report().Ready }, func() string { return "the node is not ready" })
+}
+
 // ended waits until the node has stopped by itself.
 func (b *box) ended() error {
 	b.t.Helper()
