@@ -8,7 +8,7 @@ SHELL       := /bin/bash
 export CGO_ENABLED ?= 0
 
 # Leave out of the admin plane's tailscale.com what the program has no use for (image/pack/tags.go). Without them everything
-# works as well, 6 MB larger.
+# works as well, 3.4 MB larger.
 comma := ,
 export GOFLAGS := $(shell go env GOFLAGS) -tags=$(subst $(eval ) ,$(comma),$(shell cat image/pack/tags.txt))
 
