@@ -47,7 +47,9 @@ func (p *Program) addLauncher(ifindex int) (*launcher, error) {
 		return nil, err
 	}
 	if l == nil {
-		made, err := link.AttachTCX(link.TCXOptions{Interface: ifindex, Program: p.objs.KdhtLaunch, Attach: ebpf.AttachTCXIngress})
+		made, err := link.AttachTCX(link.TCXOptions{Interface: ifindex, Program: p.objs.KdhtLaunch, Attach: ebpf.AttachTCXIngress,
+			// Others may let a frame pass and end the chain with that, which ours, for all frames but its notes, does not.
+			Anchor: link.Head()})
 		if err != nil {
 			return nil, classify(fmt.Sprintf("attach to traffic control of interface %d", ifindex), err)
 		}

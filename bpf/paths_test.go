@@ -12,6 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
 	"kdht/bpf"
@@ -318,6 +321,75 @@ func TestLauncherAttaches(t *testing.T) {
 		t.Errorf("attached to %+v", all)
 	}
 	must(t, p.Detach(1))
+}
+
+// TestLostNotes begins recursions whose notes nobody gets, more than there is room for, and then one that is launched.
+func TestLostNotes(t *testing.T) {
+	r := rand.New(rand.NewPCG(51, 1))
+	p := launching(t, snapshot(r, 30, 30), true)
+	begin := func(i int) []byte {
+		client := netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)}), 1024)
+		return queryTo(node4, client, rdQuery("get", fmt.Sprint(serial.Add(1)), randomID(r))).frame(t)
+	}
+	before := counts(t, p)
+	const lost = 600
+	for i := range lost {
+		run(t, p, begin(i))
+	}
+	if n := counts(t, p)["recursion_begun"] - before["recursion_begun"]; n < lost-10 { // where nobody is closer there is none
+		t.Errorf("%d of %d recursions have begun", n, lost)
+	}
+	if n := counts(t, p)["recursion_full"] - before["recursion_full"]; n > 0 {
+		t.Errorf("for %d there was no room", n)
+	}
+	if frames := launched(t, p, begin(lost)); len(frames) != bpf.MaxPaths {
+		t.Errorf("%d queries are launched, want %d", len(frames), bpf.MaxPaths)
+	}
+}
+
+// TestLauncherComesFirst attaches to an interface that has a program of somebody else, which lets every frame pass.
+func TestLauncherComesFirst(t *testing.T) {
+	program(t, &bpf.Snapshot{})
+	p := private(t, bpf.Config{})
+	foreign, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SchedCLS, License: "GPL", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}})
+	must(t, err)
+	defer foreign.Close()
+	done := make(chan error)
+	var first, others ebpf.ProgramID
+	go func() { // the thread ends with its namespace
+		runtime.LockOSThread()
+		done <- func() error {
+			if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+				return err
+			}
+			other, err := link.AttachTCX(link.TCXOptions{Interface: 1, Program: foreign, Attach: ebpf.AttachTCXIngress})
+			if err != nil {
+				return err
+			}
+			defer other.Close()
+			if _, err := p.Attach(1, bpf.ModeGeneric); err != nil {
+				return err
+			}
+			all, err := link.QueryPrograms(link.QueryOptions{Target: 1, Attach: ebpf.AttachTCXIngress})
+			if err != nil {
+				return err
+			}
+			if len(all.Programs) != 2 {
+				return fmt.Errorf("%d programs are attached", len(all.Programs))
+			}
+			info, err := foreign.Info()
+			if err != nil {
+				return err
+			}
+			first = all.Programs[0].ID
+			others, _ = info.ID()
+			return p.Detach(1)
+		}()
+	}()
+	must(t, <-done)
+	if first == others {
+		t.Error("the foreign program comes first, and ends the chain")
+	}
 }
 
 // TestLaunch sends the queries of several paths onto a wire, in either mode, of either family, and nothing else.

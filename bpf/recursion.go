@@ -125,6 +125,9 @@ func (p *Program) TakeRecursion(tid []byte, from netip.AddrPort) (r Recursion, o
 	case err != nil:
 		return r, false, classify("look for a recursion", err)
 	}
+	if state.Ended != 0 {
+		return r, false, nil // its last node says again what ended it
+	}
 	if n := int(state.Hops); n == 0 || n > MaxHops || addrPort(state.Asked[n-1].Addr, state.Asked[n-1].Port) != netip.AddrPortFrom(from.Addr().Unmap(), from.Port()) {
 		return r, false, nil
 	}

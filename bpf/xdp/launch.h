@@ -37,6 +37,8 @@ SEC("tc") int kdht_launch(struct __sk_buff *skb)
 	if (!f)
 		return TC_NEXT;
 	for (u32 i = 0; i < PATHS; i++) {
+		if (i >= f->count) /* what is behind is of another flight */
+			break;
 		const struct launch *l = &f->launch[i];
 		if (!put_launch(skb, l))
 			continue;

@@ -171,8 +171,9 @@ struct flight {
 	struct launch launch[PATHS];
 };
 
+/* One whose note is lost stays here; so the oldest make room. */
 struct {
-	MAP_UINT(type, MAP_HASH);
+	MAP_UINT(type, MAP_LRU_HASH);
 	MAP_UINT(max_entries, 512);
 	MAP_TYPE(key, u32);
 	MAP_TYPE(value, struct flight);
