@@ -89,10 +89,14 @@ func (h *Host) Check(f func() health.Check) { h.checks = append(h.checks, f) }
 func (h *Host) Amend(f func(*status.Report)) { h.amends = append(h.amends, f) }
 
 // Stop ends the node as if the process had been told to, and then, with the store closed, calls last. It does not wait for
-// that. Of several calls the last one counts.
+// that. Of several calls each one's is called, in their order.
 func (h *Host) Stop(last func()) {
 	h.mu.Lock()
-	h.last = last
+	if before := h.last; before == nil {
+		h.last = last
+	} else if last != nil {
+		h.last = func() { before(); last() }
+	}
 	h.mu.Unlock()
 	h.stop()
 }

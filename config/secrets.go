@@ -5,6 +5,19 @@ import (
 	"os"
 )
 
+// WithoutSecrets returns a URL as it may be shown and logged: without its password, and without its query, where places of downloads
+// have their tokens. What is no URL is shown not at all.
+func WithoutSecrets(place string) string {
+	u, err := url.Parse(place)
+	if err != nil {
+		return ""
+	}
+	if u.RawQuery != "" {
+		u.RawQuery = "xxxxx"
+	}
+	return u.Redacted()
+}
+
 // Secrets returns what of the configuration nobody but its owner is to read: the values, and the files that hold some. What
 // leaves the machine is searched for them. [Config.Redacted] leaves the values out; a test holds the two together.
 func (c *Config) Secrets() (values, files []string) {

@@ -3,7 +3,6 @@ package config
 import (
 	"log/slog"
 	"net/netip"
-	"net/url"
 	"strings"
 	"time"
 )
@@ -256,14 +255,7 @@ var keys = []*key{
 		func(c *Config) *string { return &c.Update.URL },
 		"Where the box looks for releases by itself: the directory that has their manifest.json. A host of the tailnet that the box is in, by its whole name or its address there, is reached through that. "+
 			"It needs update.key. Empty: it does not look.").redacted(func(c *Config) string {
-		u, err := url.Parse(c.Update.URL)
-		if err != nil {
-			return `""`
-		}
-		if u.RawQuery != "" { // where places of downloads have their tokens
-			u.RawQuery = "xxxxx"
-		}
-		return quote(u.Redacted())
+		return quote(WithoutSecrets(c.Update.URL))
 	}),
 	entry("update.every", duration{10 * time.Minute, 30 * 24 * time.Hour}, `"6h"`,
 		func(c *Config) *time.Duration { return &c.Update.Every },

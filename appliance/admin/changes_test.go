@@ -72,6 +72,15 @@ func TestChangeOfConfiguration(t *testing.T) {
 	if want := `kdht.hujson:3:13: network: "privat" is not one of "public", "private"; did you mean "private"?` + "\n"; wrong.body != want {
 		t.Errorf("got  %s\nwant %s", wrong.body, want)
 	}
+	for old, replaced := range map[string]string{
+		`"user-2@`:             `"user-3@`, // the operator himself
+		`"hostname": "box"`:    `"hostname": "(kept)"`,
+		`"network": "private"`: `"networkName": "(kept)", "network": "private"`,
+	} {
+		if got := p.must(422, "PUT", "/admin/config", strings.Replace(first.body, old, replaced, 1)); strings.Contains(got.body, "tskey-auth-secret") {
+			t.Errorf("%s is answered %s", replaced, got.body)
+		}
+	}
 	p.must(400, "PUT", "/admin/config?within=1s", first.body)
 	p.must(412, "PUT", "/admin/config", strings.Replace(first.body, "a box", "my box", 1), "If-Match", `"another"`)
 	p.must(200, "PUT", "/admin/config", first.body) // nothing new
@@ -117,7 +126,13 @@ func TestChangeOfConfiguration(t *testing.T) {
 	if v := o.admin.History.Versions(); v[0].Outcome != "taken back: the admin plane is not in the tailnet" {
 		t.Errorf("outcome: %s", v[0].Outcome)
 	}
+	for range 3 {
+		p.must(403, "POST", "/update/switch", "")
+	}
 	audit := p.must(200, "GET", "/admin/audit", "").body
+	if n := strings.Count(audit, `"outcome": "refused"`); n != 1 {
+		t.Errorf("the audit log has %d refusals of the same, want 1:\n%s", n, audit)
+	}
 	for _, want := range []string{`"outcome": "on trial for 3m0s"`, `"outcome": "kept"`, `"outcome": "taken back: the admin plane is not in the tailnet"`} {
 		if !strings.Contains(audit, want) {
 			t.Errorf("the audit log lacks %s:\n%s", want, audit)

@@ -100,8 +100,9 @@ func (g *gate) putConfig(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, "The configuration did not come whole.")
 		return
 	}
-	if key := g.p.h.Config.Tailnet.AuthKey; key != "" {
-		text = []byte(strings.ReplaceAll(string(text), kept, key))
+	if text, err = g.withKey(text); err != nil {
+		fail(w, http.StatusUnprocessableEntity, g.p.keys.redact(err.Error()))
+		return
 	}
 	next, err := g.p.o.Check(text)
 	if err != nil {
@@ -110,6 +111,10 @@ func (g *gate) putConfig(w http.ResponseWriter, r *http.Request) {
 	}
 	if next.State != g.p.h.Config.State {
 		fail(w, http.StatusUnprocessableEntity, "state: the directory cannot be changed over the tailnet: the box would begin with an empty one, and not be in the tailnet.")
+		return
+	}
+	if who := caller(r).who; rolesOf(who, next.Tailnet)&Operator == 0 {
+		fail(w, http.StatusUnprocessableEntity, "tailnet.operators: with this you would be no operator any more, and could not take it back. Have it name you, or somebody else change it.")
 		return
 	}
 	h := g.p.o.History
@@ -146,10 +151,34 @@ func (g *gate) changeable(w http.ResponseWriter) bool {
 	return true
 }
 
+// withKey puts the auth key that is there in the place of the word for it, which may stand there and nowhere else: what is put
+// elsewhere can be read, or goes to others.
+func (g *gate) withKey(text []byte) ([]byte, error) {
+	key := g.p.h.Config.Tailnet.AuthKey
+	n := strings.Count(string(text), kept)
+	if key == "" || n == 0 {
+		return text, nil
+	}
+	const probe = "tskey-kept"
+	probed := []byte(strings.Replace(string(text), kept, probe, 1))
+	c, err := config.Parse("", probed)
+	if err != nil {
+		return probed, nil //nolint:nilerr // who checks it next says where
+	}
+	if n > 1 || c.Tailnet.AuthKey != probe {
+		return nil, fmt.Errorf("%s may only stand for the value of tailnet.authKey", kept)
+	}
+	return []byte(strings.Replace(string(text), kept, key, 1)), nil
+}
+
 // withoutKey takes the auth key out of a configuration file.
 func (g *gate) withoutKey(text []byte) []byte {
 	s := string(text)
-	if c, err := config.Parse("", text); err == nil && c.Tailnet.AuthKey != "" {
+	c, err := config.Parse("", text)
+	if err != nil { // who knows where it has a key
+		return []byte("// The file is not shown, because it does not parse: " + strings.ReplaceAll(g.p.keys.redact(err.Error()), "\n", " ") + "\n")
+	}
+	if c.Tailnet.AuthKey != "" {
 		s = strings.ReplaceAll(s, c.Tailnet.AuthKey, kept)
 		if c, err := config.Parse("", []byte(strings.ReplaceAll(s, kept, "tskey-kept"))); err != nil || c.Tailnet.AuthKey != "tskey-kept" {
 			return []byte("// The file is not shown: its auth key is written in a way that cannot be hidden.\n") // with escapes

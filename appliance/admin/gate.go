@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"strconv"
@@ -26,6 +27,10 @@ const (
 	whoTime = 5 * time.Second
 	// quiet is how often the log says that a stranger asked.
 	quiet = 10 * time.Second
+	// refusalEvery is how often the audit log has that the same was refused to the same caller, and maxRefusals how many
+	// refusals it has in that time.
+	refusalEvery = 24 * time.Hour
+	maxRefusals  = 100
 )
 
 // gate stands before everything that is served in the tailnet.
@@ -37,14 +42,15 @@ type gate struct {
 	follow chan struct{}
 
 	mu       sync.Mutex
-	stranger time.Time // when the log had one last
+	stranger time.Time            // when the log had one last
+	refused  map[string]time.Time // what was refused to whom, and noted
 }
 
 // followers is how many callers may follow the log at a time.
 const followers = 16
 
 func newGate(p *plane) *gate {
-	g := &gate{p: p, origin: http.NewCrossOriginProtection(), follow: make(chan struct{}, followers)}
+	g := &gate{p: p, origin: http.NewCrossOriginProtection(), follow: make(chan struct{}, followers), refused: make(map[string]time.Time)}
 	g.table = g.routes()
 	return g
 }
@@ -143,7 +149,7 @@ func (g *gate) sayStranger(who Identity, r *http.Request) {
 // serve serves a request, if its caller may, and notes it.
 func (g *gate) serve(w http.ResponseWriter, r *http.Request, t route, who Identity) {
 	if !who.May(t.need) {
-		if t.what != "" {
+		if t.what != "" && g.refuses(who.Name+" "+t.what) {
 			g.note(who, what(t, r), "refused")
 		}
 		fail(w, http.StatusForbidden, fmt.Sprintf("You are %s, with the roles %s; this takes %s.", who.Name, who.Roles, strings.Join(t.need.Names(), " or ")))
@@ -163,6 +169,20 @@ func (g *gate) serve(w http.ResponseWriter, r *http.Request, t route, who Identi
 	if !rec.noted {
 		g.note(who, what(t, r), outcome(rec.status))
 	}
+}
+
+// refuses reports whether a refusal is to be noted: of one caller and one thing once a day, or whoever may nothing could have the
+// audit log forget all else.
+func (g *gate) refuses(what string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := time.Now()
+	maps.DeleteFunc(g.refused, func(_ string, at time.Time) bool { return now.Sub(at) >= refusalEvery })
+	if _, noted := g.refused[what]; noted || len(g.refused) >= maxRefusals {
+		return false
+	}
+	g.refused[what] = now
+	return true
 }
 
 // what names what somebody did.

@@ -14,6 +14,8 @@ import (
 type Identity struct {
 	Name  string // for people and the audit log: user or tags, and node, as in "alice@example.org (laptop)"
 	Roles Role
+
+	who *apitype.WhoIsResponse
 }
 
 // May reports whether he has any of these roles.
@@ -25,7 +27,7 @@ func identityOf(who *apitype.WhoIsResponse, roles Role) Identity {
 		node, _, _ := strings.Cut(who.Node.Name, ".")
 		name = strings.TrimSpace(name + " (" + node + ")")
 	}
-	return Identity{Name: name, Roles: roles}
+	return Identity{Name: name, Roles: roles, who: who}
 }
 
 type identityKey struct{}

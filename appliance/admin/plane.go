@@ -59,6 +59,9 @@ func newPlane(h *appliance.Host, o Options) *plane {
 		o: o, h: h, log: h.Log, dir: filepath.Join(h.Config.State, stateDir),
 		keys: &keys{c: h.Config.Tailnet, state: h.Config.State}, ready: make(chan struct{}),
 	}
+	if key := h.Config.Tailnet.AuthKey; key != "" {
+		p.keys.known = append(p.keys.known, key)
+	}
 	close(p.ready) // nobody waits for it
 	p.now.set("starting", "")
 	return p

@@ -88,13 +88,18 @@ func (g *gate) restore(w http.ResponseWriter, r *http.Request) {
 
 var errRoom = errors.New("there is not enough room on the disk")
 
+// room is how many bytes may be written to a directory for a while.
+func room(dir string) int64 {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return 0
+	}
+	return int64(st.Bavail)*st.Bsize - spare
+}
+
 // receive writes a body to a file in a directory.
 func (g *gate) receive(w http.ResponseWriter, r *http.Request, dir string) (path string, sum []byte, err error) {
-	var st unix.Statfs_t
-	room := int64(0)
-	if err := unix.Statfs(dir, &st); err == nil {
-		room = int64(st.Bavail)*st.Bsize - spare
-	}
+	room := room(dir)
 	if room <= 0 || r.ContentLength > room {
 		return "", nil, errRoom
 	}

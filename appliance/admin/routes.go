@@ -48,8 +48,8 @@ func (g *gate) routes() []route {
 		{methods: "POST", path: "/poweroff", need: Operator, what: "power off", handle: g.update},
 
 		// The status page, its twins and tools, and the gateway, which decides for itself what the caller may put.
-		{methods: read + " OPTIONS", path: "/", need: Viewer, long: true, handle: g.web},
-		{path: "/", need: Operator, long: true, handle: g.web},
+		{methods: read + " OPTIONS", path: "/", need: Viewer, handle: g.web},
+		{path: "/", need: Operator, handle: g.web},
 	}
 }
 

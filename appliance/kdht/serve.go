@@ -182,7 +182,7 @@ func (f *configFlags) read(name string, text []byte) (config.Config, error) {
 
 // served is the error of the command after the node has stopped.
 func (s *system) served(cfg config.Config, log *slog.Logger, err error) error {
-	if s.ctx.Err() != nil && (err == nil || errors.Is(err, s.ctx.Err())) {
+	if s.ctx.Err() != nil && (err == nil || errors.Is(err, s.ctx.Err()) || errors.Is(err, appliance.ErrRestart)) {
 		return nil // it was asked to stop
 	}
 	f := &failure{code: exitFailure, msg: "the node stopped", err: err, hint: serveHint(err)}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"kdht/appliance/update/manifest"
+	"kdht/config"
 )
 
 // ErrNoURL says that the configuration has no place of releases.
@@ -137,7 +138,7 @@ func (m *Manager) poll(ctx context.Context) {
 		}
 		version, err := m.Check(ctx)
 		if err != nil {
-			m.o.Log.Warn("no release can be read", "url", u.URL, "err", err)
+			m.o.Log.Warn("no release can be read", "url", config.WithoutSecrets(u.URL), "err", err)
 			continue
 		}
 		if version == "" {

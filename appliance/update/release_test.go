@@ -252,7 +252,7 @@ func TestPull(t *testing.T) {
 	dir, _ := release(t, 5, releaseKey)
 	server := httptest.NewServer(flaky(dir, 6<<20))
 	defer server.Close()
-	b := newBench(t, func(b *bench) { b.cfg.Update.Key, b.cfg.Update.URL = publicKey(), server.URL+"/kdht" })
+	b := newBench(t, func(b *bench) { b.cfg.Update.Key, b.cfg.Update.URL = publicKey(), server.URL+"/kdht?token=told-to-nobody" })
 	if v, err := b.m.Check(t.Context()); v != "v2.5" || err != nil {
 		t.Fatalf("%q, %v", v, err)
 	}
@@ -296,8 +296,14 @@ func TestPull(t *testing.T) {
 	if held := b.held(); held != "it did not prove well in a trial" || !strings.HasSuffix(b.last().Reason, "after 2 such trials it is not tried again by itself") {
 		t.Errorf("held: %s, %+v", held, b.last())
 	}
+	if err := os.Rename(dir, dir+".gone"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.m.Check(t.Context()); err == nil || strings.Contains(err.Error(), "told-to-nobody") {
+		t.Errorf("without a manifest: %v", err)
+	}
 	server.Close()
-	if _, err := b.m.Check(t.Context()); err == nil || b.m.Status().CheckError == "" {
+	if _, err := b.m.Check(t.Context()); err == nil || b.m.Status().CheckError == "" || strings.Contains(b.m.Status().CheckError, "told-to-nobody") {
 		t.Errorf("%v, %+v", err, b.m.Status())
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"kdht/appliance"
+	"kdht/config"
 )
 
 // Source is a release that can be read: a directory, or what is below a URL.
@@ -32,7 +33,7 @@ func OpenSource(place string, dial appliance.DialFunc) (*Source, error) {
 	switch u.Scheme {
 	case "http", "https":
 		if u.Host == "" {
-			return nil, fmt.Errorf("%s: no host", place)
+			return nil, fmt.Errorf("%s: no host", config.WithoutSecrets(place))
 		}
 		return &Source{url: u, client: &http.Client{Transport: &http.Transport{
 			Proxy: http.ProxyFromEnvironment, DialContext: dial, ResponseHeaderTimeout: stall, TLSHandshakeTimeout: stall, ForceAttemptHTTP2: true,
@@ -98,10 +99,14 @@ func (r *resuming) connect() error {
 	}
 	resp, err := r.client.Do(req)
 	if err != nil {
+		var e *url.Error
+		if errors.As(err, &e) { // these are read by everybody who reads the status page
+			e.URL = config.WithoutSecrets(e.URL)
+		}
 		return err
 	}
 	if resp.StatusCode != want {
-		return errors.Join(fmt.Errorf("%s: %s", r.url, resp.Status), errStatus, resp.Body.Close())
+		return errors.Join(fmt.Errorf("%s: %s", config.WithoutSecrets(r.url), resp.Status), errStatus, resp.Body.Close())
 	}
 	if r.at == 0 {
 		if r.tag = resp.Header.Get("ETag"); r.tag == "" || strings.HasPrefix(r.tag, "W/") {

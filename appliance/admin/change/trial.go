@@ -61,7 +61,8 @@ func (h *History) Begin(text []byte, ifMatch, by string, within time.Duration, b
 	}
 	t.Version = v.ID
 	if err := h.saveTrial(t); err != nil {
-		return v, err
+		h.set(v.ID, "taken back: it could not be tried")
+		return v, errors.Join(err, h.save())
 	}
 	if err := h.put(text); err != nil {
 		h.set(v.ID, "taken back: it could not be written")
@@ -73,17 +74,22 @@ func (h *History) Begin(text []byte, ifMatch, by string, within time.Duration, b
 // saveTrial writes the record of a trial; nil: there is none. h.mu is held.
 func (h *History) saveTrial(t *Trial) error {
 	path := filepath.Join(h.dir, "trial.json")
-	if h.trial = t; t == nil {
+	if t == nil {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
+		h.trial = nil
 		return syncDir(path)
 	}
 	b, err := json.MarshalIndent(t, "", "\t")
 	if err != nil {
 		return err
 	}
-	return write(path, b, 0o600)
+	if err := write(path, b, 0o600); err != nil {
+		return err // one that is nowhere must not stand in the way of the next
+	}
+	h.trial = t
+	return nil
 }
 
 // Trial is the change on trial, nil if there is none.
