@@ -61,6 +61,8 @@ type Program struct {
 
 	proving sync.Mutex // guards writing to the map "proofs": who does it must not wait for a snapshot to be published
 	parted  bool       // no proofs are written any more
+	taking  sync.Mutex // guards the taking over of recursions: an answer must not wait for a snapshot to be published either
+	left    bool       // none is taken over any more
 	seed    uint64     // of the hash of sources; set once
 
 	mu       sync.Mutex
@@ -232,6 +234,9 @@ func (p *Program) Close(detach bool) error {
 	p.proving.Lock()
 	p.parted = true
 	p.proving.Unlock()
+	p.taking.Lock()
+	p.left = true
+	p.taking.Unlock()
 	var errs []error
 	for ifindex, a := range p.links {
 		if detach {

@@ -113,10 +113,11 @@ func (p *Program) TakeRecursion(tid []byte, from netip.AddrPort) (r Recursion, o
 	if !KernelTransaction(tid) {
 		return r, false, nil
 	}
-	if err := p.lock(); err != nil {
-		return r, false, err
+	p.taking.Lock()
+	defer p.taking.Unlock()
+	if p.left {
+		return r, false, ErrClosed
 	}
-	defer p.mu.Unlock()
 	key := binary.LittleEndian.Uint32(tid)
 	var state kdhtRecursion
 	switch err := p.objs.Pending.Lookup(key, &state); {
@@ -134,7 +135,7 @@ func (p *Program) TakeRecursion(tid []byte, from netip.AddrPort) (r Recursion, o
 	return p.take(key)
 }
 
-// take takes a recursion out of the maps by the transaction ID of one of its paths.
+// take takes a recursion out of the maps by the transaction ID of one of its paths. p.taking is held.
 func (p *Program) take(key uint32) (r Recursion, ok bool, err error) {
 	var state kdhtRecursion
 	ok, err = p.takePath(key, &state)
@@ -217,10 +218,11 @@ func (p *Program) TakeOverdue(budget time.Duration) (overdue []Recursion, others
 	if err != nil {
 		return nil, 0, err
 	}
-	if err := p.lock(); err != nil {
-		return nil, 0, err
+	p.taking.Lock()
+	defer p.taking.Unlock()
+	if p.left {
+		return nil, 0, ErrClosed
 	}
-	defer p.mu.Unlock()
 	var late []uint32
 	var key uint32
 	var state kdhtRecursion
