@@ -10,6 +10,9 @@ import (
 	"time"
 )
 
+// oldPatience is how long the clock has to come to the end of what was kept; until then nothing is saved.
+const oldPatience = 2 * time.Hour
+
 // maxFile bounds the file; more than that nobody has written.
 const maxFile = 1 << 20
 
@@ -59,7 +62,10 @@ func (r *Recorder) mergeOld(now time.Time) {
 	ours := r.span(r.day).End
 	age := ours.Sub(r.old.End)
 	if now.Before(r.old.End) {
-		return // not yet
+		if time.Since(r.begin) > oldPatience {
+			r.old = nil // it was the clock of then that was wrong
+		}
+		return
 	}
 	steps := int64((age + DayStep/2) / DayStep)
 	for m := range Metrics {

@@ -214,6 +214,42 @@ func TestDayWaitsForAClockThatCanBeBelieved(t *testing.T) {
 	})
 }
 
+// TestDayOfAWrongClockIsGivenUp has what was kept end far ahead, where the clock will not come.
+func TestDayOfAWrongClockIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "history.json")
+		end := func() time.Time {
+			var s history.Span
+			b, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := json.Unmarshal(b, &s); err != nil {
+				t.Fatal(err)
+			}
+			return s.End
+		}
+		var s source
+		s.set(0, 0, 3)
+		ahead := time.Now().AddDate(10, 0, 0)
+		b, err := json.Marshal(history.Span{Step: history.DayStep.Seconds(), End: ahead})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		run(t, &s, file, func(*history.Recorder) { pass(90 * time.Minute) })
+		if !end().Equal(ahead) {
+			t.Error("it was given up at once")
+		}
+		run(t, &s, file, func(*history.Recorder) { pass(4 * time.Hour) })
+		if !end().Before(ahead) {
+			t.Error("the day is not saved any more")
+		}
+	})
+}
+
 func TestFileThatMakesNoSenseIsNone(t *testing.T) {
 	for name, text := range map[string]string{
 		"empty": "", "noise": "\x00\xff", "other steps": `{"step":7,"series":[]}`, "wrong types": `{"step":120,"series":[{"name":"user","values":["x"]}]}`,
