@@ -12,6 +12,7 @@ import (
 	"kdht/appliance/admin/change"
 	"kdht/appliance/box"
 	"kdht/config"
+	"kdht/store"
 )
 
 // historyDir is the name of the directory, in that of the state, with the earlier versions of the configuration file.
@@ -22,7 +23,10 @@ const historyDir = "config"
 func trying(serve box.ServeFunc, h *change.History, read func() (config.Config, error)) box.ServeFunc {
 	return func(ctx context.Context, cfg config.Config, log *slog.Logger, extensions ...appliance.Extension) error {
 		err := serve(ctx, cfg, log, extensions...)
-		if err == nil || ctx.Err() != nil || errors.Is(err, appliance.ErrRestart) {
+		switch {
+		case err == nil, ctx.Err() != nil, errors.Is(err, appliance.ErrRestart):
+			return err
+		case errors.Is(err, store.ErrLocked): // another process serves, perhaps with the change
 			return err
 		}
 		said, errBack := h.Back("the program could not serve with it: " + err.Error())

@@ -13,6 +13,7 @@ import (
 	"kdht/appliance"
 	"kdht/appliance/admin/change"
 	"kdht/config"
+	"kdht/store"
 )
 
 // TestServeTakesChangeBack starts the program with a changed configuration on trial that it cannot serve with: it goes back to the
@@ -27,19 +28,25 @@ func TestServeTakesChangeBack(t *testing.T) {
 	if _, err := h.Begin([]byte(`{"http": ":2"}`), "", "alice", time.Minute, change.Before{}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
+	var fault error
 	serve := func(fails string) (r result, served []string) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		r = kdhtWith(t, &system{ctx: ctx, args: []string{"serve", "--config", file, "--state", state},
 			serve: func(ctx context.Context, c config.Config, _ *slog.Logger, _ ...appliance.Extension) error {
 				if served = append(served, c.HTTP); c.HTTP == fails {
-					return errors.New("port 2 is taken")
+					return fault
 				}
 				cancel()
 				return nil
 			}})
 		return r, served
 	}
+	fault = store.ErrLocked // by another process, which is none of the change's business
+	if r, served := serve(":2"); r.code != exitFailure || strings.Join(served, " ") != ":2" {
+		t.Errorf("locked: exit code %d, served at %v: %s", r.code, served, r.stderr)
+	}
+	fault = errors.New("port 2 is taken")
 	r, served := serve(":2")
 	if r.code != exitOK || strings.Join(served, " ") != ":2 :1" || !strings.Contains(r.stderr, "was taken back: the program could not serve with it: port 2 is taken") {
 		t.Errorf("exit code %d, served at %v: %s", r.code, served, r.stderr)
