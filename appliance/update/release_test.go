@@ -252,7 +252,9 @@ func TestPull(t *testing.T) {
 	dir, _ := release(t, 5, releaseKey)
 	server := httptest.NewServer(flaky(dir, 6<<20))
 	defer server.Close()
-	b := newBench(t, func(b *bench) { b.cfg.Update.Key, b.cfg.Update.URL = publicKey(), server.URL+"/kdht?token=told-to-nobody" })
+	b := newBench(t, func(b *bench) {
+		b.cfg.Update.Key, b.cfg.Update.URL = publicKey(), server.URL+"/kdht?token=told-to-nobody"
+	})
 	if v, err := b.m.Check(t.Context()); v != "v2.5" || err != nil {
 		t.Fatalf("%q, %v", v, err)
 	}
