@@ -60,16 +60,10 @@ func (t *Table) Levels(now time.Time) (stats []LevelStat) {
 		if b.n == bucketSize {
 			s.Full++
 		}
-		b.each(func(e *entry) {
-			switch e.state(now) {
-			case Good:
-				s.Good++
-			case Questionable:
-				s.Questionable++
-			default:
-				s.Bad++
-			}
-		})
+		good, questionable, bad := b.states(now)
+		s.Good += good
+		s.Questionable += questionable
+		s.Bad += bad
 	})
 	return stats
 }
@@ -95,19 +89,25 @@ func (t *Table) Buckets(now time.Time) (stats []BucketStat) {
 			return
 		}
 		s := BucketStat{PrefixLen: l, Number: number, Replacement: len(b.cache)}
-		b.each(func(e *entry) {
-			switch e.state(now) {
-			case Good:
-				s.Good++
-			case Questionable:
-				s.Questionable++
-			default:
-				s.Bad++
-			}
-		})
+		s.Good, s.Questionable, s.Bad = b.states(now)
 		stats = append(stats, s)
 	})
 	return stats
+}
+
+// states counts the contacts of a bucket by their states.
+func (b *bucket) states(now time.Time) (good, questionable, bad int) {
+	b.each(func(e *entry) {
+		switch e.state(now) {
+		case Good:
+			good++
+		case Questionable:
+			questionable++
+		default:
+			bad++
+		}
+	})
+	return good, questionable, bad
 }
 
 // Bits returns b, see [Table].
