@@ -15,6 +15,7 @@
 //	appliance/admin  the admin plane in a tailnet: who may do what, configuration, backups, updates from afar
 //	appliance/box     what a machine without keyboard needs at boot (kdht serve --appliance)
 //	appliance/update  updates of the appliance: interface, trial, history; bootdisk below it: what the disk boots
+//	appliance/durable   files that a loss of power leaves old or new
 //	appliance/guard   the small program that commits a trial or goes back
 //	appliance/kdht    the program
 //

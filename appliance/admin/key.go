@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 
+	"kdht/appliance/durable"
 	"kdht/config"
 )
 
@@ -88,7 +89,7 @@ func (k *keys) look() (key, from string, err error) {
 // used notes that the box has joined with a key. The one that the appliance has kept is removed: nobody needs it any more, and
 // whoever gets hold of the card could use it.
 func (k *keys) used(key string) error {
-	if err := durable(filepath.Join(k.state, stateDir, usedFile), []byte(sumOf(key)+"\n")); err != nil {
+	if err := durable.Write(filepath.Join(k.state, stateDir, usedFile), []byte(sumOf(key)+"\n"), 0o600); err != nil {
 		return err
 	}
 	path := filepath.Join(k.state, keyFile)

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"kdht/appliance/durable"
 )
 
 // pinFile, in the plane's directory, keeps the tailnet that the box joined first.
@@ -38,28 +40,5 @@ func (p pin) check(dir string) (ok bool, was pin, err error) {
 	if b, err = json.Marshal(p); err != nil {
 		return false, was, err
 	}
-	return true, p, durable(path, append(b, '\n'))
-}
-
-// durable makes a file have a content, durably.
-func durable(path string, b []byte) error {
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return err
-	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return true, p, durable.Write(path, append(b, '\n'), 0o600)
 }

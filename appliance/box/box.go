@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"kdht/appliance/disk"
+	"kdht/appliance/durable"
 	"kdht/appliance/update/bootdisk"
 )
 
@@ -150,5 +151,5 @@ func removeAll(path string) error {
 	if err := os.RemoveAll(path); err != nil {
 		return err
 	}
-	return syncParent(path)
+	return durable.SyncParent(path)
 }

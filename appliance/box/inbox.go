@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"unicode/utf16"
+
+	"kdht/appliance/durable"
 )
 
 // Files on the boot partition. Upper and lower case are alike there, and names may end in .txt, which Windows adds and
@@ -145,8 +147,8 @@ func (b *Box) discard(l *letter) error {
 	return b.layout.Boot.Use(true, func(dir string) error {
 		path := filepath.Join(dir, l.name)
 		if l.done == burn {
-			return scrub(path)
+			return durable.Scrub(path)
 		}
-		return remove(path)
+		return durable.Remove(path)
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kdht/appliance"
+	"kdht/appliance/durable"
 	"kdht/store"
 )
 
@@ -99,7 +100,7 @@ func (b *Box) makeFresh(keepIdentity bool) error {
 	if err := os.Rename(b.making(), b.fresh()); err != nil {
 		return err
 	}
-	return syncParent(b.fresh())
+	return durable.SyncParent(b.fresh())
 }
 
 // fill makes a directory with a new database that has an identity.
@@ -133,7 +134,7 @@ func (b *Box) finishReset() error {
 	if err := os.Rename(b.fresh(), b.state); err != nil {
 		return err
 	}
-	return syncParent(b.state)
+	return durable.SyncParent(b.state)
 }
 
 // identities reads the node's identity from the database of a state directory.

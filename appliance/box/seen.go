@@ -9,6 +9,8 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+
+	"kdht/appliance/durable"
 )
 
 // errEarlier says that a configuration is none that anybody has put there since the one in use.
@@ -62,7 +64,7 @@ func (s *seen) note(content []byte) {
 	}
 	text, err := json.Marshal(next)
 	if err == nil {
-		err = writeDurable(filepath.Join(s.b.state, seenFile), text, 0o600)
+		err = durable.Write(filepath.Join(s.b.state, seenFile), text, 0o600)
 	}
 	if err != nil { // then the file counts as new once more
 		s.b.log.Warn("what is on the boot partition is not noted", "err", err)

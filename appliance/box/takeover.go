@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"kdht/appliance/durable"
 	"kdht/config"
 )
 
@@ -33,7 +34,7 @@ func (b *Box) takeSecret(l *letter, name, what string) {
 		b.problem("%s on the boot partition is not used: %s.", l.name, fault)
 		return
 	}
-	if err := writeDurable(saved, append(bytes.Clone(key), '\n'), 0o600); err != nil {
+	if err := durable.Write(saved, append(bytes.Clone(key), '\n'), 0o600); err != nil {
 		b.problem("%s on the boot partition cannot be taken over: %v.", l.name, err)
 		return
 	}
@@ -78,7 +79,7 @@ func (b *Box) takeConfig(in *inbox) {
 			b.problem("%s on the boot partition is an earlier one: the configuration was changed since, over the tailnet, or before this kernel came back. What came later is used. Change the file, if only by a blank, to have it used.", l.name)
 			err = errEarlier
 		case !bytes.Equal(next, old):
-			if err := writeDurable(saved, next, 0o600); err != nil {
+			if err := durable.Write(saved, next, 0o600); err != nil {
 				b.problem("%s on the boot partition is used, but cannot be kept: %v.", l.name, err)
 			}
 			b.log.Info("configuration taken over", "from", l.name)

@@ -1,4 +1,5 @@
-package box
+// Package durable changes files of the state so that a loss of power leaves the old content or the new one.
+package durable
 
 import (
 	"errors"
@@ -7,9 +8,9 @@ import (
 	"path/filepath"
 )
 
-// writeDurable makes a file have a content: after a loss of power it has the old one or the new one, and once nil is
+// Write makes a file have a content: after a loss of power it has the old one or the new one, and once nil is
 // returned the new one.
-func writeDurable(path string, data []byte, perm fs.FileMode) (err error) {
+func Write(path string, data []byte, perm fs.FileMode) (err error) {
 	next := path + ".new" // what a loss of power leaves of it is overwritten next time
 	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -26,13 +27,13 @@ func writeDurable(path string, data []byte, perm fs.FileMode) (err error) {
 		return errors.Join(err, os.Remove(next))
 	}
 	if err := os.Rename(next, path); err != nil {
-		return err
+		return errors.Join(err, os.Remove(next))
 	}
-	return syncParent(path)
+	return SyncParent(path)
 }
 
-// syncParent makes the entry of a file in its directory durable.
-func syncParent(path string) (err error) {
+// SyncParent makes the entry of a file in its directory durable.
+func SyncParent(path string) (err error) {
 	d, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return err
@@ -41,9 +42,9 @@ func syncParent(path string) (err error) {
 	return d.Sync()
 }
 
-// scrub removes a file whose content must not stay on the medium: it is overwritten in place first. On flash storage
+// Scrub removes a file whose content must not stay on the medium: it is overwritten in place first. On flash storage
 // the controller may keep what was overwritten, which nothing here can change.
-func scrub(path string) (err error) {
+func Scrub(path string) (err error) {
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
 		return err
@@ -58,13 +59,13 @@ func scrub(path string) (err error) {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	return remove(path)
+	return Remove(path)
 }
 
-// remove removes a file durably.
-func remove(path string) error {
+// Remove removes a file durably.
+func Remove(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return syncParent(path)
+	return SyncParent(path)
 }

@@ -1,7 +1,6 @@
 package change
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -13,6 +12,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"kdht/appliance/durable"
 )
 
 // MaxVersions is how many versions are kept; the oldest ones are forgotten.
@@ -136,7 +137,7 @@ func (h *History) add(text []byte, v Version) (Version, error) {
 	if err := os.MkdirAll(h.dir, 0o700); err != nil {
 		return v, err
 	}
-	if err := write(h.file(v.ID), text, 0o600); err != nil {
+	if err := durable.Write(h.file(v.ID), text, 0o600); err != nil {
 		return v, err
 	}
 	h.versions = append(h.versions, v)
@@ -169,49 +170,17 @@ func (h *History) save() error {
 	if err != nil {
 		return err
 	}
-	return write(filepath.Join(h.dir, "versions.json"), b, 0o600)
+	return durable.Write(filepath.Join(h.dir, "versions.json"), b, 0o600)
 }
 
 // put writes the file itself; nil removes it.
 func (h *History) put(text []byte) error {
 	if text == nil {
-		if err := os.Remove(h.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		return syncDir(h.path)
+		return durable.Remove(h.path)
 	}
 	mode := fs.FileMode(0o600)
 	if fi, err := os.Stat(h.path); err == nil {
 		mode = fi.Mode().Perm()
 	}
-	return write(h.path, text, mode)
-}
-
-// write makes a file have a content, durably: after a loss of power it has the old one or the new one.
-func write(path string, text []byte, mode fs.FileMode) (err error) {
-	next := path + ".new"
-	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
-	if err != nil {
-		return err
-	}
-	_, err = bytes.NewReader(text).WriteTo(f)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return errors.Join(err, os.Remove(next))
-	}
-	if err := os.Rename(next, path); err != nil {
-		return errors.Join(err, os.Remove(next))
-	}
-	return syncDir(path)
-}
-
-func syncDir(path string) (err error) {
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, d.Close()) }()
-	return d.Sync()
+	return durable.Write(h.path, text, mode)
 }

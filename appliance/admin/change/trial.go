@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"kdht/appliance/durable"
 )
 
 // maxStarts is how often the program may start with a change on trial: the restart that it takes, and one more, as after a
@@ -79,13 +81,13 @@ func (h *History) saveTrial(t *Trial) error {
 			return err
 		}
 		h.trial = nil
-		return syncDir(path)
+		return durable.SyncParent(path)
 	}
 	b, err := json.MarshalIndent(t, "", "\t")
 	if err != nil {
 		return err
 	}
-	if err := write(path, b, 0o600); err != nil {
+	if err := durable.Write(path, b, 0o600); err != nil {
 		return err // one that is nowhere must not stand in the way of the next
 	}
 	h.trial = t
