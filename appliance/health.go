@@ -141,9 +141,10 @@ func (w *healthWatch) look(ctx context.Context) {
 func (w *healthWatch) state() (links []health.NetLink, linksError string, p health.Probe) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, l := range w.interfaces {
+	roles := link.Roles(w.interfaces)
+	for i, l := range w.interfaces {
 		if !l.Loopback {
-			links = append(links, health.NetLink{Name: l.Name, Ethernet: l.Unsuitable() == "" || l.MAC != [6]byte{}, Up: l.Up && l.Carrier, Addrs: l.Addrs})
+			links = append(links, health.NetLink{Name: l.Name, Role: roles[i], Up: l.Up && l.Carrier, Addrs: l.Addrs})
 		}
 	}
 	return links, w.linksError, w.probe
@@ -169,11 +170,21 @@ func (p *process) health(r status.Report, n router.Stats) health.Tree {
 	if r.Store.FailedSince != nil {
 		in.Store.FailedSince = *r.Store.FailedSince
 	}
+	everywhere := false
 	for _, f := range n.Families {
+		for _, a := range f.Listen {
+			everywhere = everywhere || a.Addr().IsUnspecified()
+			if !a.Addr().IsLoopback() {
+				in.Bound = append(in.Bound, a.Addr().Unmap().WithZone(""))
+			}
+		}
 		in.OnlyLocal = in.OnlyLocal && !slices.ContainsFunc(f.Listen, func(a netip.AddrPort) bool { return !a.Addr().IsLoopback() })
 		in.Families = append(in.Families, health.Family{
 			Name: familyName(f.Family), IPv6: f.Family == router.IPv6, Contacts: f.Contacts, Good: f.Good, Answered: f.Answered, Silence: f.Silence,
 		})
+	}
+	if everywhere {
+		in.Bound = nil
 	}
 	for _, t := range r.Tasks {
 		in.Tasks = append(in.Tasks, health.Task{Name: t.Name, Running: t.Running, Error: t.Error})

@@ -102,3 +102,24 @@ func TestHealthFollowsTheCable(t *testing.T) {
 	}
 	until("nobody notices that the cable is in again", func(h health.Tree) bool { return h.Ready && h.State == health.Good })
 }
+
+// What is always up, as the bridge of containers and a tunnel, is no link: it is the one that leads out of the machine that counts.
+func TestHealthOfABoxWithContainers(t *testing.T) {
+	testenv.NeedRoot(t)
+	here, there := netns.New(t, "node"), netns.New(t, "peer")
+	netns.Veth(t, netns.End{NS: here, Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix("198.18.7.1/24")}}, netns.End{NS: there, Name: "eth0"})
+	do(t, here, "link add docker0 type bridge", "addr add 172.17.0.1/16 dev docker0", "link add name c0 type veth peer name c1", "link set c0 master docker0",
+		"link set docker0 up", "link set c0 up", "link set c1 up")
+	b := boxtest.Start(t, boxtest.Options{NS: here, HTTP: "127.0.0.1:8080"}, "0.0.0.0", "none")
+	until := func(what string, ok func(health.Tree) bool) {
+		t.Helper()
+		boxtest.Eventually(t, what, func() bool { return ok(b.Host.Report().Health) })
+	}
+	until("it is not well", func(h health.Tree) bool {
+		return h.Ready && h.State == health.Good && h.Check(health.Link).Sentence == "eth0 is up." && h.Check(health.Address).Sentence == "198.18.7.1."
+	})
+	do(t, there, "link set eth0 down")
+	until("nobody notices that the cable is out", func(h health.Tree) bool {
+		return !h.Ready && h.State == health.Failed && strings.Contains(h.Headline, "eth0 is down") && !strings.Contains(h.Headline, "docker0")
+	})
+}

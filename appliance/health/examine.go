@@ -3,9 +3,12 @@ package health
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"kdht/appliance/link"
 )
 
 const (
@@ -54,6 +57,30 @@ func (in Input) tasks() (State, string) {
 	return Good, "All " + strconv.Itoa(len(in.Tasks)) + " parts of the program run."
 }
 
+// uplinks are the interfaces by which the node reaches others: those with an address that it listens on, else those that lead
+// out of the machine. What leads to containers or virtual machines is always up, and a tunnel is whatever the cable is. On a machine
+// that has nothing but such interfaces they are all there is.
+func (in Input) uplinks() []NetLink {
+	if bound := in.bound(); bound != nil {
+		return bound
+	}
+	out := slices.DeleteFunc(slices.Clone(in.Links), func(l NetLink) bool { return l.Role < link.Port })
+	if len(out) > 0 {
+		return out
+	}
+	return slices.DeleteFunc(slices.Clone(in.Links), func(l NetLink) bool { return !l.Up })
+}
+
+// bound are the interfaces with an address that the node listens on.
+func (in Input) bound() (links []NetLink) {
+	for _, l := range in.Links {
+		if slices.ContainsFunc(in.Bound, func(a netip.Addr) bool { return slices.Contains(l.Addrs, a.WithZone("")) }) {
+			links = append(links, l)
+		}
+	}
+	return links
+}
+
 func (in Input) link() (State, string) {
 	if in.OnlyLocal {
 		return Good, "None is needed: the node serves this machine alone."
@@ -62,11 +89,10 @@ func (in Input) link() (State, string) {
 		return Degraded, sentence("the interfaces are not known: " + in.LinksError)
 	}
 	var up, down []string
-	for _, l := range in.Links {
-		switch {
-		case l.Up:
+	for _, l := range in.uplinks() {
+		if l.Up {
 			up = append(up, l.Name)
-		case l.Ethernet:
+		} else {
 			down = append(down, l.Name)
 		}
 	}
@@ -79,23 +105,19 @@ func (in Input) link() (State, string) {
 	return Degraded, "This machine has no network interface: only its own programs reach the node."
 }
 
-func (in Input) address() (State, string) {
-	if in.OnlyLocal {
-		return Good, "None is needed: the node serves this machine alone."
-	}
-	if in.LinksError != "" {
-		return Degraded, "The addresses are not known."
-	}
-	var global, local []string
-	interfaces := false
+// addresses are those that others can reach the node at, the link-local ones of IPv4 apart.
+func (in Input) addresses() (global, local []string) {
+	bound := in.bound()
+	reached := slices.ContainsFunc(in.Links, func(l NetLink) bool {
+		return l.Up && l.Role >= link.Upper && slices.ContainsFunc(l.Addrs, netip.Addr.IsGlobalUnicast)
+	})
+	ports := slices.ContainsFunc(in.Links, func(l NetLink) bool { return l.Role == link.Port })
 	for _, l := range in.Links {
-		interfaces = interfaces || l.Ethernet || l.Up
-		if !l.Up {
-			continue
-		}
 		for _, a := range l.Addrs {
 			switch {
-			case !in.serves(a):
+			case !l.Up || !in.serves(a):
+			case bound != nil && !slices.Contains(in.Bound, a):
+			case bound == nil && ports && l.Role < link.Upper && (l.Role != link.Tunnel || !reached):
 			case a.IsLinkLocalUnicast() && a.Is4():
 				local = append(local, a.String())
 			case a.IsGlobalUnicast():
@@ -103,19 +125,36 @@ func (in Input) address() (State, string) {
 			}
 		}
 	}
+	return global, local
+}
+
+func (in Input) address() (State, string) {
+	if in.OnlyLocal {
+		return Good, "None is needed: the node serves this machine alone."
+	}
+	if in.LinksError != "" {
+		return Degraded, "The addresses are not known."
+	}
+	global, local := in.addresses()
 	switch {
+	case in.Bound != nil && in.bound() == nil && !in.starting():
+		var all []string
+		for _, a := range in.Bound {
+			all = append(all, a.String())
+		}
+		return Failed, "No interface has the address that the node listens on, " + few(all) + ": the key listen names one that there is, or 0.0.0.0 for all."
 	case global != nil:
 		return Good, few(global) + "."
 	case local != nil && in.Private:
 		return Degraded, "Only the link-local address " + few(local) + ": there is no DHCP server, and nodes beyond this LAN are out of reach."
-	case !interfaces:
+	case len(in.uplinks()) == 0:
 		return Degraded, "This machine has no address but its own loopback ones."
 	case in.starting():
 		return Waiting, "No interface has an address yet."
 	case local != nil:
 		return Failed, "Only the link-local address " + few(local) + ": is there a DHCP server?"
 	}
-	return Failed, "No interface has an address: is there a DHCP server?"
+	return Failed, "No interface that leads out of this machine has an address: is there a DHCP server?"
 }
 
 // serves says whether the node has a socket of the family of an address.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"kdht/appliance/health"
+	"kdht/appliance/link"
 )
 
 var now = time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
@@ -24,8 +25,11 @@ func well() health.Input {
 	return health.Input{
 		Now: now, Started: now.Add(-time.Hour), Bootstrap: 4, Joined: true,
 		Links: []health.NetLink{
-			{Name: "eth0", Ethernet: true, Up: true, Addrs: addrs("192.0.2.7", "2001:db8::7", "fe80::1")},
-			{Name: "eth1", Ethernet: true},
+			{Name: "eth0", Role: link.Port, Up: true, Addrs: addrs("192.0.2.7", "2001:db8::7", "fe80::1")},
+			{Name: "eth1", Role: link.Port},
+			{Name: "docker0", Up: true, Addrs: addrs("172.17.0.1")},
+			{Name: "wg0", Role: link.Tunnel, Up: true, Addrs: addrs("10.9.0.1", "fd00::9")},
+			{Name: "sit0", Role: link.Tunnel},
 		},
 		Families: []health.Family{
 			{Name: "IPv4", Contacts: 100, Good: 90, Answered: now.Add(-time.Minute)},
@@ -54,40 +58,58 @@ func TestExamine(t *testing.T) {
 			in.Families[0] = v4(0, 0)
 			in.Families[1].Contacts, in.Families[1].Good = 0, 0
 		}, "", health.Good, true, "is the first of its network"},
-		"first, and left alone":      {func(in *health.Input) { in.Bootstrap = 0; in.Families = []health.Family{v4(3, 0)} }, "routing table degraded", health.Degraded, true, "None of the 3 contacts answers"},
-		"cable out":                  {func(in *health.Input) { in.Links[0].Up = false }, "link failed, address waiting link, bootstrap waiting link, routing table waiting link, kernel half waiting link", health.Failed, false, "Not working. eth0 and eth1 are down: is the cable in"},
-		"no interface at all":        {func(in *health.Input) { in.Links = nil }, "link degraded, address degraded", health.Degraded, true, "only its own programs"},
-		"tunnels that are down":      {func(in *health.Input) { in.Links = []health.NetLink{{Name: "sit0"}} }, "link degraded, address degraded", health.Degraded, true, "only its own programs"},
-		"a tunnel alone":             {func(in *health.Input) { in.Links = []health.NetLink{{Name: "wg0", Up: true, Addrs: addrs("10.0.0.1")}} }, "", health.Good, true, "Well."},
-		"interfaces unknown":         {func(in *health.Input) { in.LinksError = "not permitted" }, "link degraded, address degraded", health.Degraded, true, "not permitted"},
-		"serves itself alone":        {func(in *health.Input) { in.OnlyLocal, in.Links = true, nil }, "", health.Good, true, "Well."},
-		"no DHCP server":             {func(in *health.Input) { in.Links[0].Addrs = addrs("fe80::1") }, "address failed, bootstrap waiting address, routing table waiting address", health.Failed, false, "is there a DHCP server?"},
-		"DHCP server takes its time": {func(in *health.Input) { in.Links[0].Addrs, in.Started = nil, now.Add(-9*time.Second) }, "address waiting, bootstrap waiting address, routing table waiting address", health.Waiting, false, "Starting. No interface has an address yet."},
-		"link-local, public":         {func(in *health.Input) { in.Links[0].Addrs = addrs("169.254.7.7") }, "address failed, bootstrap waiting address, routing table waiting address", health.Failed, false, "Only the link-local address 169.254.7.7"},
-		"link-local, private":        {func(in *health.Input) { in.Links[0].Addrs, in.Private = addrs("169.254.7.7"), true }, "address degraded", health.Degraded, true, "beyond this LAN"},
-		"address of another family":  {func(in *health.Input) { in.Families, in.Links[0].Addrs = in.Families[:1], addrs("2001:db8::7") }, "address failed, bootstrap waiting address, routing table waiting address", health.Failed, false, "No interface has an address"},
-		"just started":               {func(in *health.Input) { in.Joined, in.Started, in.Probe = false, now.Add(-time.Second), health.Probe{} }, "bootstrap waiting, routing table waiting bootstrap, answers waiting", health.Waiting, false, "Starting. Looking for the node's place in the network."},
-		"bootstrap nodes silent":     {func(in *health.Input) { in.Joined = false }, "bootstrap failed, routing table waiting bootstrap", health.Failed, false, "None of the 4 bootstrap nodes answers"},
-		"one bootstrap node silent":  {func(in *health.Input) { in.Joined, in.Bootstrap = false, 1 }, "bootstrap failed, routing table waiting bootstrap", health.Failed, false, "The bootstrap node does not answer"},
-		"all contacts gone":          {func(in *health.Input) { in.Families = []health.Family{v4(9, 0)} }, "routing table failed", health.Failed, false, "None of the 9 contacts answers, the last did 2 min ago"},
-		"table empty":                {func(in *health.Input) { in.Families = []health.Family{v4(0, 0)} }, "routing table failed", health.Failed, false, "table is empty"},
-		"nobody answers any more":    {func(in *health.Input) { in.Families = []health.Family{v4(9, 8)}; in.Families[0].Silence = 9 }, "routing table failed", health.Failed, false, "None of the 9 contacts answers"},
-		"dead nodes in a lookup":     {func(in *health.Input) { in.Families[1].Silence = 50 }, "", health.Good, true, "Well."},
-		"nothing to ask for a while": {func(in *health.Input) { in.Families[0].Answered = now.Add(-14 * time.Minute) }, "", health.Good, true, "Well."},
-		"IPv6 broken":                {func(in *health.Input) { in.Families[1].Good = 0 }, "routing table degraded", health.Degraded, true, "Nobody answers over IPv6"},
-		"no IPv6":                    {func(in *health.Input) { in.Families[1] = health.Family{Name: "IPv6", IPv6: true} }, "", health.Good, true, "Well."},
-		"does not answer":            {func(in *health.Input) { in.Probe.Some, in.Probe.Error = false, "127.0.0.1:6881: no answer within 2s" }, "answers failed", health.Failed, false, "Not working. The node does not answer: 127.0.0.1:6881"},
-		"one socket does not":        {func(in *health.Input) { in.Probe.Error = "[::1]:6881: no answer within 2s" }, "answers degraded", health.Degraded, true, "does not answer everywhere"},
-		"cannot be asked":            {func(in *health.Input) { in.Probe.Some, in.Probe.None = false, true }, "answers degraded", health.Degraded, true, "loopback interface is down"},
-		"asked long ago":             {func(in *health.Input) { in.Probe.At = now.Add(-time.Minute) }, "answers failed", health.Failed, false, "overloaded"},
-		"never asked":                {func(in *health.Input) { in.Probe = health.Probe{} }, "answers failed", health.Failed, false, "overloaded"},
-		"disk full":                  {func(in *health.Input) { in.Store.Failure, in.Store.FailedSince = "no space left on device", now }, "store failed", health.Degraded, true, "Degraded. Nothing can be stored since 2026-11-27 12:00:00 UTC: no space left on device."},
-		"database set aside":         {func(in *health.Input) { in.Store.SetAside = "/x/kdht.db.damaged" }, "store degraded", health.Degraded, true, "/x/kdht.db.damaged"},
-		"store full":                 {func(in *health.Input) { in.Store.Bytes, in.Store.MaxBytes = 99<<20, 100<<20 }, "store degraded", health.Degraded, true, "store is full"},
-		"kernel half off":            {func(in *health.Input) { in.Kernel = health.KernelInput{Off: true} }, "", health.Good, true, "Well."},
-		"kernel half not permitted":  {func(in *health.Input) { in.Kernel = health.KernelInput{Settled: true, Reason: "no permission"} }, "kernel half degraded", health.Degraded, true, "All is answered from user space: no permission."},
-		"kernel half being attached": {func(in *health.Input) { in.Kernel.Settled = false }, "kernel half waiting", health.Good, true, "Well."},
-		"kernel half nowhere":        {func(in *health.Input) { in.Kernel.NICs = nil }, "kernel half degraded", health.Degraded, true, "attached nowhere"},
+		"first, and left alone": {func(in *health.Input) { in.Bootstrap = 0; in.Families = []health.Family{v4(3, 0)} }, "routing table degraded", health.Degraded, true, "None of the 3 contacts answers"},
+		"cable out":             {func(in *health.Input) { in.Links[0].Up = false }, "link failed, address waiting link, bootstrap waiting link, routing table waiting link, kernel half waiting link", health.Failed, false, "Not working. eth0 and eth1 are down: is the cable in"},
+		"no interface at all":   {func(in *health.Input) { in.Links = nil }, "link degraded, address degraded", health.Degraded, true, "only its own programs"},
+		"tunnels that are down": {func(in *health.Input) { in.Links = in.Links[4:] }, "link degraded, address degraded", health.Degraded, true, "only its own programs"},
+		"a tunnel alone":        {func(in *health.Input) { in.Links = in.Links[3:] }, "", health.Good, true, "Well."},
+		"a VLAN has the address": {func(in *health.Input) {
+			in.Links[0].Addrs = nil
+			in.Links = append(in.Links, health.NetLink{Name: "eth0.5", Role: link.Upper, Up: true, Addrs: addrs("192.0.2.7")})
+		}, "", health.Good, true, "Well."},
+		"cable out, a port of a bridge is up": {func(in *health.Input) {
+			in.Links[0].Up = false
+			in.Links = append(in.Links, health.NetLink{Name: "br0", Role: link.Upper, Up: true, Addrs: addrs("192.0.2.7")})
+		}, "link failed, address waiting link, bootstrap waiting link, routing table waiting link, kernel half waiting link", health.Failed, false, "Not working. eth0 and eth1 are down"},
+		"IPv6 by a tunnel, IPv4 not served": {func(in *health.Input) {
+			in.Families, in.Links[0].Addrs = in.Families[1:], addrs("192.0.2.7")
+		}, "", health.Good, true, "Well."},
+		"a tunnel that nothing carries": {func(in *health.Input) {
+			in.Families, in.Links[0].Addrs = in.Families[1:], addrs("fe80::1")
+		}, "address failed, bootstrap waiting address, routing table waiting address", health.Failed, false, "leads out of this machine"},
+		"serves its containers alone": {func(in *health.Input) { in.Bound, in.Links[0].Up = addrs("172.17.0.1"), false }, "", health.Good, true, "Well."},
+		"listens on one of two ports": {func(in *health.Input) { in.Bound, in.Links[0].Up, in.Links[1].Up = addrs("192.0.2.7"), false, true },
+			"link failed, address waiting link, bootstrap waiting link, routing table waiting link, kernel half waiting link", health.Failed, false, "Not working. eth0 is down"},
+		"listens on an address that is gone": {func(in *health.Input) { in.Bound = addrs("192.0.2.8") }, "address failed, bootstrap waiting address, routing table waiting address", health.Failed, false, "192.0.2.8: the key listen"},
+		"interfaces unknown":                 {func(in *health.Input) { in.LinksError = "not permitted" }, "link degraded, address degraded", health.Degraded, true, "not permitted"},
+		"serves itself alone":                {func(in *health.Input) { in.OnlyLocal, in.Links = true, nil }, "", health.Good, true, "Well."},
+		"no DHCP server":                     {func(in *health.Input) { in.Links[0].Addrs = addrs("fe80::1") }, "address failed, bootstrap waiting address, routing table waiting address", health.Failed, false, "is there a DHCP server?"},
+		"DHCP server takes its time":         {func(in *health.Input) { in.Links[0].Addrs, in.Started = nil, now.Add(-9*time.Second) }, "address waiting, bootstrap waiting address, routing table waiting address", health.Waiting, false, "Starting. No interface has an address yet."},
+		"link-local, public":                 {func(in *health.Input) { in.Links[0].Addrs = addrs("169.254.7.7") }, "address failed, bootstrap waiting address, routing table waiting address", health.Failed, false, "Only the link-local address 169.254.7.7"},
+		"link-local, private":                {func(in *health.Input) { in.Links[0].Addrs, in.Private = addrs("169.254.7.7"), true }, "address degraded", health.Degraded, true, "beyond this LAN"},
+		"address of another family":          {func(in *health.Input) { in.Families, in.Links[0].Addrs, in.Links = in.Families[:1], addrs("2001:db8::7"), in.Links[:3] }, "address failed, bootstrap waiting address, routing table waiting address", health.Failed, false, "leads out of this machine"},
+		"just started":                       {func(in *health.Input) { in.Joined, in.Started, in.Probe = false, now.Add(-time.Second), health.Probe{} }, "bootstrap waiting, routing table waiting bootstrap, answers waiting", health.Waiting, false, "Starting. Looking for the node's place in the network."},
+		"bootstrap nodes silent":             {func(in *health.Input) { in.Joined = false }, "bootstrap failed, routing table waiting bootstrap", health.Failed, false, "None of the 4 bootstrap nodes answers"},
+		"one bootstrap node silent":          {func(in *health.Input) { in.Joined, in.Bootstrap = false, 1 }, "bootstrap failed, routing table waiting bootstrap", health.Failed, false, "The bootstrap node does not answer"},
+		"all contacts gone":                  {func(in *health.Input) { in.Families = []health.Family{v4(9, 0)} }, "routing table failed", health.Failed, false, "None of the 9 contacts answers, the last did 2 min ago"},
+		"table empty":                        {func(in *health.Input) { in.Families = []health.Family{v4(0, 0)} }, "routing table failed", health.Failed, false, "table is empty"},
+		"nobody answers any more":            {func(in *health.Input) { in.Families = []health.Family{v4(9, 8)}; in.Families[0].Silence = 9 }, "routing table failed", health.Failed, false, "None of the 9 contacts answers"},
+		"dead nodes in a lookup":             {func(in *health.Input) { in.Families[1].Silence = 50 }, "", health.Good, true, "Well."},
+		"nothing to ask for a while":         {func(in *health.Input) { in.Families[0].Answered = now.Add(-14 * time.Minute) }, "", health.Good, true, "Well."},
+		"IPv6 broken":                        {func(in *health.Input) { in.Families[1].Good = 0 }, "routing table degraded", health.Degraded, true, "Nobody answers over IPv6"},
+		"no IPv6":                            {func(in *health.Input) { in.Families[1] = health.Family{Name: "IPv6", IPv6: true} }, "", health.Good, true, "Well."},
+		"does not answer":                    {func(in *health.Input) { in.Probe.Some, in.Probe.Error = false, "127.0.0.1:6881: no answer within 2s" }, "answers failed", health.Failed, false, "Not working. The node does not answer: 127.0.0.1:6881"},
+		"one socket does not":                {func(in *health.Input) { in.Probe.Error = "[::1]:6881: no answer within 2s" }, "answers degraded", health.Degraded, true, "does not answer everywhere"},
+		"cannot be asked":                    {func(in *health.Input) { in.Probe.Some, in.Probe.None = false, true }, "answers degraded", health.Degraded, true, "loopback interface is down"},
+		"asked long ago":                     {func(in *health.Input) { in.Probe.At = now.Add(-time.Minute) }, "answers failed", health.Failed, false, "overloaded"},
+		"never asked":                        {func(in *health.Input) { in.Probe = health.Probe{} }, "answers failed", health.Failed, false, "overloaded"},
+		"disk full":                          {func(in *health.Input) { in.Store.Failure, in.Store.FailedSince = "no space left on device", now }, "store failed", health.Degraded, true, "Degraded. Nothing can be stored since 2026-11-27 12:00:00 UTC: no space left on device."},
+		"database set aside":                 {func(in *health.Input) { in.Store.SetAside = "/x/kdht.db.damaged" }, "store degraded", health.Degraded, true, "/x/kdht.db.damaged"},
+		"store full":                         {func(in *health.Input) { in.Store.Bytes, in.Store.MaxBytes = 99<<20, 100<<20 }, "store degraded", health.Degraded, true, "store is full"},
+		"kernel half off":                    {func(in *health.Input) { in.Kernel = health.KernelInput{Off: true} }, "", health.Good, true, "Well."},
+		"kernel half not permitted":          {func(in *health.Input) { in.Kernel = health.KernelInput{Settled: true, Reason: "no permission"} }, "kernel half degraded", health.Degraded, true, "All is answered from user space: no permission."},
+		"kernel half being attached":         {func(in *health.Input) { in.Kernel.Settled = false }, "kernel half waiting", health.Good, true, "Well."},
+		"kernel half nowhere":                {func(in *health.Input) { in.Kernel.NICs = nil }, "kernel half degraded", health.Degraded, true, "attached nowhere"},
 		"another program on one card": {func(in *health.Input) {
 			in.Kernel.NICs = append(in.Kernel.NICs, health.NIC{Name: "eth1", Mode: "none", Reason: "busy"})
 		}, "kernel half degraded", health.Degraded, true, "at eth0 (native), and not at eth1 (busy)"},

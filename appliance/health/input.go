@@ -3,6 +3,8 @@ package health
 import (
 	"net/netip"
 	"time"
+
+	"kdht/appliance/link"
 )
 
 // Input is everything that the health of a node is computed from.
@@ -17,6 +19,8 @@ type Input struct {
 	// Links are the interfaces but the loopback one; LinksError is why they are not known.
 	Links      []NetLink
 	LinksError string
+	// Bound are the addresses that the node listens on; empty if it listens on all that there are.
+	Bound []netip.Addr
 
 	Joined   bool // the node has found its place in the network once
 	Families []Family
@@ -32,10 +36,10 @@ type Input struct {
 
 // NetLink is a network interface.
 type NetLink struct {
-	Name     string
-	Ethernet bool
-	Up       bool // switched on, and with a carrier
-	Addrs    []netip.Addr
+	Name  string
+	Role  link.Role
+	Up    bool // switched on, and with a carrier
+	Addrs []netip.Addr
 }
 
 // Family is the node in the DHT of one address family.

@@ -18,14 +18,19 @@ type Link struct {
 	Kind     string // of a virtual interface, such as "veth" or "bridge" (IFLA_INFO_KIND); empty for hardware
 	PortKind string // kind of the master that it is a port of, such as "bond" (IFLA_INFO_SLAVE_KIND)
 	Driver   string // name of the driver as ethtool has it; empty if there is none
-	Master   int    // index of the master, 0 if there is none
-	Parent   int    // index of the interface that this one is on top of, as a VLAN is, 0 if there is none here
-	Type     uint16 // ARPHRD_*
-	MAC      [6]byte
-	MTU      int // bytes
-	Up       bool
-	Carrier  bool
-	Loopback bool
+	// Device is the hardware that it belongs to, such as "0000:00:1f.6" or "virtio2" (IFLA_PARENT_DEV_NAME); empty for a virtual
+	// interface, and for all before Linux 5.14.
+	Device string
+	Master int // index of the master, 0 if there is none
+	Parent int // index of the interface that this one is on top of, as a VLAN is, 0 if there is none here
+	// Elsewhere says that what it is on top of, or its other end, is in another network namespace.
+	Elsewhere bool
+	Type      uint16 // ARPHRD_*
+	MAC       [6]byte
+	MTU       int // bytes
+	Up        bool
+	Carrier   bool
+	Loopback  bool
 	// Multicast says that it carries multicast, PointToPoint that there is but one other end, as with most tunnels.
 	Multicast, PointToPoint bool
 	// StripsTags says that the driver takes VLAN tags off frames before an XDP program in native mode sees them
@@ -54,11 +59,13 @@ func (l Link) SameDevice(o Link) bool {
 
 func (l Link) sameButAddrs(o Link) bool {
 	return l.Index == o.Index && l.Name == o.Name && l.Generation == o.Generation && l.Kind == o.Kind &&
-		l.PortKind == o.PortKind && l.Driver == o.Driver && l.Master == o.Master && l.Parent == o.Parent && l.StripsTags == o.StripsTags && l.Type == o.Type && l.MAC == o.MAC &&
+		l.PortKind == o.PortKind && l.Driver == o.Driver && l.Device == o.Device && l.Master == o.Master && l.Parent == o.Parent && l.Elsewhere == o.Elsewhere && l.StripsTags == o.StripsTags && l.Type == o.Type && l.MAC == o.MAC &&
 		l.MTU == o.MTU && l.Up == o.Up && l.Carrier == o.Carrier && l.Loopback == o.Loopback &&
 		l.Multicast == o.Multicast && l.PointToPoint == o.PointToPoint &&
 		l.XDPMode == o.XDPMode && l.XDPProgID == o.XDPProgID
 }
+
+const tunnelReason = "it is a tunnel"
 
 // virtual are the kinds of interface that carry no traffic of their own, or only such that passes another interface
 // first, with the reason why XDP has no business there unless somebody says so.
@@ -73,13 +80,13 @@ var virtual = map[string]string{
 	"dummy":       "it has no traffic",
 	"ifb":         "it has no traffic of its own",
 	"nlmon":       "it has no traffic of its own",
-	"vxlan":       "it is a tunnel",
-	"geneve":      "it is a tunnel",
-	"gretap":      "it is a tunnel",
-	"ip6gretap":   "it is a tunnel",
-	"erspan":      "it is a tunnel",
-	"ip6erspan":   "it is a tunnel",
-	"bareudp":     "it is a tunnel",
+	"vxlan":       tunnelReason,
+	"geneve":      tunnelReason,
+	"gretap":      tunnelReason,
+	"ip6gretap":   tunnelReason,
+	"erspan":      tunnelReason,
+	"ip6erspan":   tunnelReason,
+	"bareudp":     tunnelReason,
 	"hsr":         "its ports see the traffic first",
 	"dsa":         "its conduit sees the traffic first",
 }

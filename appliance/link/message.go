@@ -35,7 +35,7 @@ func parseLink(b []byte) (l Link, ok bool, err error) {
 	if err != nil {
 		return l, false, err
 	}
-	parent, elsewhere := 0, false
+	parent := 0
 	for ad.Next() {
 		switch ad.Type() {
 		case unix.IFLA_IFNAME:
@@ -49,7 +49,9 @@ func parseLink(b []byte) (l Link, ok bool, err error) {
 		case unix.IFLA_LINK:
 			parent = int(ad.Uint32())
 		case unix.IFLA_LINK_NETNSID:
-			elsewhere = true
+			l.Elsewhere = true
+		case unix.IFLA_PARENT_DEV_NAME:
+			l.Device = ad.String()
 		case unix.IFLA_MASTER:
 			l.Master = int(ad.Uint32())
 		case unix.IFLA_LINKINFO:
@@ -80,7 +82,7 @@ func parseLink(b []byte) (l Link, ok bool, err error) {
 			})
 		}
 	}
-	if !elsewhere { // an index of another network namespace means nothing here
+	if !l.Elsewhere { // an index of another network namespace means nothing here
 		l.Parent = parent
 	}
 	return l, true, ad.Err()

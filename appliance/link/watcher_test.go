@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"kdht/appliance/link"
 	"kdht/bpf/netns"
 	"kdht/bpf/testenv"
@@ -214,5 +216,81 @@ func TestUnsuitable(t *testing.T) {
 		if got := l.Unsuitable(); (reason == "") != (got == "") || !strings.Contains(got, reason) {
 			t.Errorf("%s: unsuitable because %q, want %q", l.Name, got, reason)
 		}
+	}
+}
+
+// TestRoles makes sure that what leads out of a machine is told from what leads to its own containers and virtual machines.
+func TestRoles(t *testing.T) {
+	testenv.NeedNetNS(t)
+	ns, far := netns.New(t, "roles"), netns.New(t, "far")
+	netns.Veth(t, netns.End{NS: ns, Name: "eth0"}, netns.End{NS: far, Name: "eth0"})
+	for _, line := range []string{
+		"link add br0 type bridge",
+		"link set eth0 master br0",
+		"link add link br0 name br0.7 type vlan id 7",
+		"link add docker0 type bridge",
+		"link add c0 type veth peer name c1",
+		"link set c0 master docker0",
+		"link add link docker0 name inner7 type vlan id 7",
+		"link add dum0 type dummy",
+		"tuntap add tap0 mode tap",
+		"tuntap add tun0 mode tun",
+		"link add vx0 type vxlan id 7 dstport 4789 dev eth0",
+	} {
+		if err := ns.IP(strings.Fields(line)...); err != nil {
+			t.Logf("this kernel cannot: %v", err)
+		}
+	}
+	want := map[string]link.Role{
+		"eth0": link.Port, "br0": link.Upper, "br0.7": link.Upper, "docker0": link.Inner, "c0": link.Inner, "c1": link.Inner, "inner7": link.Inner,
+		"dum0": link.Inner, "tap0": link.Inner, "tun0": link.Tunnel, "vx0": link.Tunnel, "lo": link.Inner,
+	}
+	var all []link.Link
+	if err := ns.Do(func() (err error) { all, err = link.List(); return err }); err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for i, role := range link.Roles(all) {
+		if w, ok := want[all[i].Name]; ok {
+			seen++
+			if role != w {
+				t.Errorf("%s has role %d, want %d: %+v", all[i].Name, role, w, all[i])
+			}
+		}
+	}
+	if seen < 5 {
+		t.Errorf("only %d interfaces: %+v", seen, all)
+	}
+}
+
+// TestRolesOfHardware: hardware is what the kernel says it is, and before Linux 5.14 what has no kind.
+func TestRolesOfHardware(t *testing.T) {
+	const ether, none, can = unix.ARPHRD_ETHER, unix.ARPHRD_NONE, unix.ARPHRD_CAN
+	for name, c := range map[string]struct {
+		l    link.Link
+		want link.Role
+	}{
+		"network card":                      {link.Link{Device: "0000:00:1f.6", Type: ether}, link.Port},
+		"port of a switch":                  {link.Link{Device: "mdio:00", Kind: "dsa", Type: ether}, link.Port},
+		"modem":                             {link.Link{Device: "1-1:1.4", Kind: "wwan", Type: none, PointToPoint: true}, link.Port},
+		"modem by PPP":                      {link.Link{Kind: "ppp", Type: unix.ARPHRD_PPP, PointToPoint: true}, link.Port},
+		"CAN bus":                           {link.Link{Device: "1-2:1.0", Kind: "can", Type: can}, link.Inner},
+		"of a program for virtual machines": {link.Link{Type: ether}, link.Upper},
+		"WireGuard":                         {link.Link{Kind: "wireguard", Type: none, PointToPoint: true}, link.Tunnel},
+		"a container's, seen by the host":   {link.Link{Kind: "veth", Type: ether, Elsewhere: true}, link.Inner},
+		"bond of the card":                  {link.Link{Index: 7, Kind: "bond", Type: ether}, link.Upper},
+	} {
+		c.l.Index = 2
+		card := link.Link{Index: 1, Name: "eth0", Device: "0000:00:1f.7", Type: ether, Master: 7}
+		if c.l.Kind == "bond" {
+			c.l.Index = 7
+		}
+		if got := link.Roles([]link.Link{card, c.l})[1]; got != c.want {
+			t.Errorf("%s: role %d, want %d", name, got, c.want)
+		}
+	}
+	old := []link.Link{{Index: 1, Type: ether}, {Index: 2, Type: ether, Kind: "veth"}, {Index: 3, Type: unix.ARPHRD_SIT}}
+	if got := link.Roles(old); !slices.Equal(got, []link.Role{link.Port, link.Inner, link.Tunnel}) {
+		t.Errorf("an old kernel's: %v", got)
 	}
 }
