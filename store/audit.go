@@ -10,13 +10,17 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// bucketAudit: serial(8) → entry of the audit log as JSON, ending in its CRC-32C. It is made with the first entry, and no part of
-// the schema: a version that does not know it leaves it alone.
-var bucketAudit = []byte("audit")
+// bucketAudit and bucketPuts: serial(8) → entry of the audit log as JSON, ending in its CRC-32C. They are made with the first entry,
+// and no part of the schema: a version that does not know them leaves them alone. What was put into the DHT is kept apart from what was
+// done to the box, so that a program that writes all day long has nobody forget who changed the configuration.
+var bucketAudit, bucketPuts = []byte("audit"), []byte("audit-puts")
 
 const (
-	// MaxAudit is how many entries the audit log keeps; the oldest ones are forgotten.
-	MaxAudit = 500
+	// MaxChanges is how many changes of the box the audit log keeps, and MaxPuts how many entries of what was put into the DHT; the
+	// oldest ones are forgotten.
+	MaxChanges, MaxPuts = 500, 500
+	// MaxAudit is how many entries that makes.
+	MaxAudit = MaxChanges + MaxPuts
 	// maxAuditText bounds each text of an entry, in bytes.
 	maxAuditText = 1 << 10
 )
@@ -27,6 +31,8 @@ type Audit struct {
 	Who     string    `json:"who"`
 	What    string    `json:"what"`
 	Outcome string    `json:"outcome"`
+	// Put says that something was put into the DHT, and nothing of the box was changed.
+	Put bool `json:"put,omitempty"`
 }
 
 // AddAudit appends to the audit log and returns once that is durable. Texts of more than 1 KiB are cut off.
@@ -37,7 +43,7 @@ func (s *Store) AddAudit(a Audit) error {
 	}
 	return s.submit(func(b *batch) error {
 		b.dirty = true
-		b.fail(appendAudit(b.tx, v))
+		b.fail(appendAudit(b.tx, a.Put, v))
 		return nil
 	}, false)
 }
@@ -72,8 +78,12 @@ func clipped(s string) string {
 }
 
 // appendAudit appends an encoded entry, and forgets those that are too many.
-func appendAudit(tx *bbolt.Tx, v []byte) error {
-	b, err := tx.CreateBucketIfNotExists(bucketAudit)
+func appendAudit(tx *bbolt.Tx, put bool, v []byte) error {
+	bucket, most := bucketAudit, uint64(MaxChanges)
+	if put {
+		bucket, most = bucketPuts, MaxPuts
+	}
+	b, err := tx.CreateBucketIfNotExists(bucket)
 	if err != nil {
 		return err
 	}
@@ -86,7 +96,7 @@ func appendAudit(tx *bbolt.Tx, v []byte) error {
 	}
 	for {
 		k, _ := b.Cursor().First()
-		if len(k) == 8 && binary.BigEndian.Uint64(k)+MaxAudit > serial {
+		if len(k) == 8 && binary.BigEndian.Uint64(k)+most > serial {
 			return nil
 		}
 		if err := b.Delete(k); err != nil {
@@ -95,8 +105,21 @@ func appendAudit(tx *bbolt.Tx, v []byte) error {
 	}
 }
 
+// lastAudit gives the last n entries of both kinds, the newest first.
 func lastAudit(tx *bbolt.Tx, n int) (all []Audit) {
-	b := tx.Bucket(bucketAudit)
+	changes, puts := lastOf(tx.Bucket(bucketAudit), n), lastOf(tx.Bucket(bucketPuts), n)
+	for len(all) < n && len(changes)+len(puts) > 0 { // each in its own order, whatever the clock did meanwhile
+		from := &changes
+		if len(changes) == 0 || len(puts) > 0 && puts[0].Time.After(changes[0].Time) {
+			from = &puts
+		}
+		all, *from = append(all, (*from)[0]), (*from)[1:]
+	}
+	return all
+}
+
+// lastOf gives the last n entries of a bucket, the newest first.
+func lastOf(b *bbolt.Bucket, n int) (all []Audit) {
 	if b == nil {
 		return nil
 	}

@@ -83,8 +83,11 @@ func (s *Store) KeepAudit(path string, entry Audit) error {
 	defer closeBolt(db)
 	return guarded(func() error {
 		return db.Update(func(tx *bbolt.Tx) error {
-			if tx.Bucket(bucketAudit) != nil {
-				if err := tx.DeleteBucket(bucketAudit); err != nil {
+			for _, name := range [][]byte{bucketAudit, bucketPuts} {
+				if tx.Bucket(name) == nil {
+					continue
+				}
+				if err := tx.DeleteBucket(name); err != nil {
 					return err
 				}
 			}
@@ -92,7 +95,7 @@ func (s *Store) KeepAudit(path string, entry Audit) error {
 			for _, a := range append(log, entry) {
 				v, err := a.encode()
 				if err == nil {
-					err = appendAudit(tx, v)
+					err = appendAudit(tx, a.Put, v)
 				}
 				if err != nil {
 					return err
