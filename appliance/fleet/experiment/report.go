@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"math"
 	"os"
 	"runtime"
 	"slices"
@@ -71,15 +72,28 @@ func (s *series) add(o outcome, took time.Duration, st ...steps) {
 }
 
 // ratio is how many times as long as those of another series its gets took: the median of the quotients within rounds, which what
-// else the machine does affects little. 0: not known.
-func (s *series) ratio(other *series) float64 {
+// else the machine does affects little, and the bounds between which the true median is with 95 % confidence. Zeros: not known.
+func (s *series) ratio(other *series) (median, from, to float64) {
 	var ratios []float64
 	for i := range min(len(s.rounds), len(other.rounds)) {
 		if s.rounds[i] > 0 && other.rounds[i] > 0 {
 			ratios = append(ratios, float64(s.rounds[i])/float64(other.rounds[i]))
 		}
 	}
-	return quantile(ratios, 0.5)
+	from, to = medianBounds(ratios)
+	return quantile(ratios, 0.5), from, to
+}
+
+// medianBounds are the order statistics between which the median of a distribution is with 95 % confidence, whatever its shape:
+// how many of n values are below it is binomial with p = 1/2, here approximated by the normal distribution.
+func medianBounds(values []float64) (from, to float64) {
+	if len(values) == 0 {
+		return 0, 0
+	}
+	values = slices.Sorted(slices.Values(values))
+	n := float64(len(values))
+	reach := 1.96 * math.Sqrt(n) / 2
+	return values[int(max(0, math.Floor(n/2-reach)))], values[int(min(n-1, math.Ceil(n/2+reach)))]
 }
 
 func (s *series) total() (n int) {
@@ -149,7 +163,7 @@ func (r *report) markdown() string {
 	b.WriteString(" the rest was held or in memory.\n\n")
 
 	p("The same items, in turn, by every kind of client; median / 99 %%, and × how many times as long as by one datagram to a box nearby (the median of the " +
-		"quotients within turns):\n\n| client |")
+		"quotients within turns, and between what it is with 95 %% confidence):\n\n| client |")
 	for _, d := range r.o.Delays {
 		p(" links of %v |", d)
 	}
@@ -162,8 +176,8 @@ func (r *report) markdown() string {
 			for _, d := range r.o.Delays {
 				s := r.at(name, d)
 				p(" %s / %s", short(quantile(s.took, 0.5)), short(quantile(s.took, 0.99)))
-				if x := s.ratio(r.at(kernelNear, d)); x > 0 && name != kernelNear {
-					p(", ×%.2f", x)
+				if x, from, to := s.ratio(r.at(kernelNear, d)); x > 0 && name != kernelNear {
+					p(", ×%s (%s to %s)", quotient(x), quotient(from), quotient(to))
 				}
 				if missing := s.total() - s.came[found]; missing > 0 {
 					p(" (%d of %d not found)", missing, s.total())
@@ -205,6 +219,14 @@ func quantile[T cmp.Ordered](values []T, share float64) (q T) {
 	}
 	sorted := slices.Sorted(slices.Values(values))
 	return sorted[min(len(sorted)-1, int(share*float64(len(sorted))))]
+}
+
+// quotient writes a quotient with a third decimal where it is about 1.
+func quotient(x float64) string {
+	if 0.9 < x && x < 1.1 {
+		return fmt.Sprintf("%.3f", x)
+	}
+	return fmt.Sprintf("%.2f", x)
 }
 
 // short writes a time with three digits or so.
