@@ -40,6 +40,7 @@ type Host struct {
 	amends   []func(*status.Report)
 	web      http.Handler
 	dialers  []Dialer
+	owners   []Admission
 	stop     func()
 
 	mu      sync.Mutex
@@ -110,6 +111,23 @@ func (h *Host) Restart(last func()) {
 	h.restart = true
 	h.mu.Unlock()
 	h.Stop(last)
+}
+
+// Admission finds out whether a request is from somebody who has shown that the box is his, as by a password, and his name for the log.
+// Of one that has tried and failed, or should try, it says so itself; then it has answered.
+type Admission func(http.ResponseWriter, *http.Request) (who string, ok, answered bool)
+
+// AdmitBy adds a way to show that the box is one's own.
+func (h *Host) AdmitBy(a Admission) { h.owners = append(h.owners, a) }
+
+// Admit is an [Admission] by any of the ways that extensions have added.
+func (h *Host) Admit(w http.ResponseWriter, r *http.Request) (who string, ok, answered bool) {
+	for _, a := range h.owners {
+		if who, ok, answered = a(w, r); ok || answered {
+			break
+		}
+	}
+	return who, ok, answered
 }
 
 // Web serves the status page and what extensions have added to it, whether or not the configuration has it served at an

@@ -84,3 +84,18 @@ func (p *process) events() (all []status.Event) {
 	}
 	return all
 }
+
+// shownChanges is how many entries of the audit log the status page has.
+const shownChanges = 10
+
+// changes are the last entries of the audit log, the newest first.
+func (p *process) changes() (all []status.Change) {
+	entries, err := p.store.Audit(shownChanges)
+	if err != nil {
+		p.log.Debug("audit log not read", "err", err)
+	}
+	for _, a := range entries {
+		all = append(all, status.Change{Time: a.Time, Who: a.Who, What: a.What, Outcome: a.Outcome})
+	}
+	return all
+}

@@ -65,6 +65,7 @@ func (p *process) report() status.Report {
 		XDP:       p.half.Report(),
 		Store:     p.storeReport(),
 		Events:    p.events(),
+		Changes:   p.changes(),
 	}
 	for _, k := range n.Hottest {
 		method := "get"

@@ -165,15 +165,5 @@ func (p *plane) section() status.Section {
 			fact("Configuration", fmt.Sprintf("version %d is on trial", t.Version))
 		}
 	}
-	entries, err := p.h.Store.Audit(shownAudit)
-	if err != nil {
-		fact("Audit log", "cannot be read: "+err.Error())
-	}
-	for _, a := range entries {
-		fact(a.Time.UTC().Format(time.DateTime), fmt.Sprintf("%s: %s, %s", a.Who, a.What, a.Outcome))
-	}
 	return out
 }
-
-// shownAudit is how many entries of the audit log the status page has.
-const shownAudit = 10

@@ -200,6 +200,35 @@ func TestWhoMayHaveABundle(t *testing.T) {
 	}
 }
 
+// An appliance gives a bundle to whoever has shown that it is his, and tells a browser how to; who comes with a wrong token is not asked for
+// anything else.
+func TestBundleForTheOwner(t *testing.T) {
+	owner := func(h *appliance.Host) error {
+		h.AdmitBy(func(w http.ResponseWriter, r *http.Request) (string, bool, bool) {
+			if _, password, _ := r.BasicAuth(); password == "right" {
+				return "the owner", true, false
+			}
+			w.Header().Set("WWW-Authenticate", "Basic")
+			http.Error(w, "who are you?", http.StatusUnauthorized)
+			return "", false, true
+		})
+		return nil
+	}
+	b := boxtest.Start(t, boxtest.Options{Extensions: []appliance.Extension{bundle.Extension(bundle.Options{}), owner}}, "127.0.6.1", "none")
+	basic := func(password string) string {
+		return "Basic " + base64.StdEncoding.EncodeToString([]byte("gokrazy:"+password))
+	}
+	for authorization, want := range map[string]int{"": 401, basic("wrong"): 401, basic("right"): 200, "Bearer 0123456789abcdef-of-nobody": 403} {
+		code, header, body := get(t, b, "X-Forwarded-For", "192.0.2.1", "Authorization", authorization)
+		if code != want || (code == 401) != (header.Get("WWW-Authenticate") != "") {
+			t.Errorf("%q: %d %v, want %d", authorization, code, header, want)
+		}
+		if code == 200 {
+			unpacked(t, body)
+		}
+	}
+}
+
 // What fails is said and keeps nothing else out; what is too long is cut.
 func TestPartsThatFail(t *testing.T) {
 	var out bytes.Buffer

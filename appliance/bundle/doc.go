@@ -4,5 +4,5 @@
 //
 // Secrets are not in it: the configuration is the redacted one, and whatever else is gathered is searched for every secret that
 // the node knows before it is written. It has addresses of the node, of its clients and of other nodes, and is given
-// only to those who may write through the gateway, and whom else the program says.
+// only to those who may write through the gateway, who know the password of an appliance, and whom else the program says.
 package bundle

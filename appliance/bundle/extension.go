@@ -21,7 +21,8 @@ const writeTime = 2 * time.Minute
 
 // Options say who may have a bundle, and what must not be in it.
 type Options struct {
-	// May lets others have it than those who may write through the gateway: programs on the machine and holders of a token.
+	// May lets others have it than those who may write through the gateway, programs on the machine and holders of a token, and those
+	// whom [appliance.Host.Admit] knows.
 	May []func(*http.Request) bool
 	// SecretFiles are files with secrets, beside those that the configuration names; those without a directory are in the
 	// directory of the state.
@@ -39,8 +40,16 @@ func Extension(o Options) appliance.Extension {
 			header.Set("Cache-Control", "no-store")
 			who, err := writers(r)
 			if err != nil || !who.May(gateway.Name) && !slices.ContainsFunc(o.May, func(f func(*http.Request) bool) bool { return f(r) }) {
-				http.Error(w, refusal, http.StatusForbidden)
-				return
+				var ok, answered bool
+				if scheme, _, _ := strings.Cut(r.Header.Get("Authorization"), " "); !strings.EqualFold(scheme, "Bearer") { // that was the credential
+					who.Name, ok, answered = h.Admit(w, r)
+				}
+				if !ok && !answered {
+					http.Error(w, refusal, http.StatusForbidden)
+				}
+				if !ok {
+					return
+				}
 			}
 			select {
 			case one <- struct{}{}:
@@ -57,7 +66,9 @@ func Extension(o Options) appliance.Extension {
 }
 
 const refusal = "A support bundle has the log, and addresses of clients and other nodes. The box gives it to programs on the machine itself, to holders of a token " +
-	`(gateway.tokens in its configuration; "Authorization: Bearer SECRET", or kdht bundle --token-file), and in its tailnet to whoever may look at its page there.`
+	`(gateway.tokens in its configuration; "Authorization: Bearer SECRET", or kdht bundle --token-file), on the appliance to whoever knows its password ` +
+	"(that in gokr-pw.txt on the boot partition, user gokrazy; kdht bundle --password-file), " +
+	"and in its tailnet to whoever may look at its page there."
 
 // serve sends a bundle.
 func (o Options) serve(w http.ResponseWriter, r *http.Request, h *appliance.Host, who string) {

@@ -59,6 +59,7 @@ type Gateway struct {
 	notes []string // what went less than well at the start
 
 	counted counts
+	ledger  ledger
 }
 
 // counts are the requests by what came of them: "served", or the code of the problem. The zero value has none.
@@ -94,6 +95,7 @@ func New(o Options) *Gateway {
 		caller: Union(append([]Authority{Configured(o.Config)}, o.Authorities...)...),
 		rates:  newRates(c.PerSecond, c.Burst),
 		places: make(chan struct{}, maxLookups),
+		ledger: ledger{store: o.Store, log: o.Log, now: time.Now},
 	}
 	g.takeKeys()
 	return g
@@ -232,7 +234,11 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, t route) error 
 		appliance.KeepConnection(r.Context())
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	}
-	return handle(w, r, who)
+	err = handle(w, r, who)
+	if err == nil && need != Read && who.Rights&^(Read|Put) != 0 {
+		g.ledger.note(who, r)
+	}
+	return err
 }
 
 // allowed is nil if a caller may do something, else the problem that says what would let him.

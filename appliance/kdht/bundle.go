@@ -15,21 +15,25 @@ import (
 )
 
 type bundleCmd struct {
-	File      string        `arg:"" optional:"" help:"Where to write it; - for standard output. Default: its own name, here."`
-	HTTP      string        `name:"http" default:"127.0.0.1:8080" placeholder:"ADDR:PORT" env:"KDHT_HTTP" help:"Status page of the node (--http of kdht serve)."`
-	Token     string        `placeholder:"SECRET" env:"KDHT_TOKEN" help:"Token of the box; better in the environment, or in a file."`
-	TokenFile string        `placeholder:"FILE" help:"File with the token."`
-	Timeout   time.Duration `default:"2m" help:"Give up after this time."`
+	File      string `arg:"" optional:"" help:"Where to write it; - for standard output. Default: its own name, here."`
+	HTTP      string `name:"http" default:"127.0.0.1:8080" placeholder:"ADDR:PORT" env:"KDHT_HTTP" help:"Status page of the node (--http of kdht serve)."`
+	Token     string `placeholder:"SECRET" env:"KDHT_TOKEN" help:"Token of the box; better in the environment, or in a file."`
+	TokenFile string `placeholder:"FILE" help:"File with the token."`
+	// Of an appliance, as for updates.
+	Password     string        `placeholder:"PASSWORD" env:"KDHT_PASSWORD" help:"Password of an appliance; better in the environment, or in a file."`
+	PasswordFile string        `placeholder:"FILE" help:"File with the password of an appliance."`
+	Timeout      time.Duration `default:"2m" help:"Give up after this time."`
 }
 
 func (bundleCmd) Help() string {
 	return `Gets what somebody needs who is to find out what is wrong with a node: a .tar.gz with its health, report, log, metrics, history,
 configuration without secrets, goroutines, interfaces, routes, and what the kernel says. It has addresses of clients and of
-other nodes. A node gives it to programs on its own machine and to holders of a token.
+other nodes. A node gives it to programs on its own machine and to holders of a token, the appliance to whoever knows its password, too.
 
 Examples:
 
   kdht bundle
+  kdht bundle --http 10.0.0.7:80 --password-file pw.txt
   kdht bundle --http 10.0.0.7:80 --token-file token attic.tar.gz
   kdht bundle - | tar tzf -`
 }
@@ -50,20 +54,31 @@ func (c *bundleCmd) Run(s *system) error {
 	if err != nil {
 		return err
 	}
+	password, err := readPassword(c.Password, c.PasswordFile)
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(s.ctx, c.Timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, (&url.URL{Scheme: "http", Host: addr, Path: "/bundle"}).String(), nil)
 	if err != nil {
 		return usage("write ADDR:PORT, as in 10.0.0.7:8080", "%s", err)
 	}
-	res, err := askBox(ctx, req, token)
+	if password != "" {
+		req.SetBasicAuth("gokrazy", password)
+	}
+	res, err := askBox(ctx, req, token) // of both, the token counts
 	if err != nil {
 		return err
 	}
 	defer res.Body.Close()
 	switch {
 	case res.StatusCode == http.StatusForbidden:
-		return &failure{code: exitRejected, msg: addr + " does not give a bundle to you", hint: "ask on the machine itself, or with --token-file and a token of gateway.tokens in its configuration"}
+		return &failure{code: exitRejected, msg: addr + " does not give a bundle to you", hint: "ask on the machine itself, or with --token-file and a token of gateway.tokens in its configuration; an appliance takes its password as well, --password-file"}
+	case res.StatusCode == http.StatusUnauthorized:
+		return &failure{code: exitRejected, msg: addr + " wants its password", hint: "set KDHT_PASSWORD or give --password-file: it is the one that was in gokr-pw.txt on the boot partition"}
+	case res.StatusCode == http.StatusTooManyRequests:
+		return &failure{code: exitRejected, msg: addr + " has got too many wrong passwords", hint: "wait " + plain(res.Header.Get("Retry-After")) + " s"}
 	case res.StatusCode == http.StatusConflict:
 		return failed(nil, "try again in a moment", "somebody else is getting a bundle of %s just now", addr)
 	case res.StatusCode != http.StatusOK || res.Header.Get("Content-Type") != "application/gzip":

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/base64"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -49,6 +50,9 @@ func TestBundle(t *testing.T) {
 	}
 	if r := kdht(t, "bundle", "--http", addr, "--token-file", "token", "x.tar.gz"); r.code != exitOK || read("x.tar.gz") != "bundle for Bearer s3cret" {
 		t.Errorf("with a token: %+v", r)
+	}
+	if r := kdht(t, "bundle", "--http", addr, "--password-file", "token", "p.tar.gz"); r.code != exitOK || read("p.tar.gz") != "bundle for Basic "+base64.StdEncoding.EncodeToString([]byte("gokrazy:s3cret")) {
+		t.Errorf("with a password: %+v", r)
 	}
 	if r := kdht(t, "bundle", "--http", addr, "-"); r.code != exitOK || r.stdout != "bundle for " {
 		t.Errorf("to standard output: %+v", r)

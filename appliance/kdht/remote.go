@@ -48,15 +48,23 @@ func (f *boxFlags) box() (*remoteBox, error) {
 	if err != nil || u.Host == "" || u.Path != "" || u.User != nil {
 		return nil, usage("write HOST or HOST:PORT, as in kdht-a1b2c3.local or 10.0.0.7:80", "--host %s is no host", f.Host)
 	}
-	b.base.Host, b.name, b.password = u.Host, u.Host, f.Password
-	if f.PasswordFile != "" {
-		text, err := os.ReadFile(f.PasswordFile)
-		if err != nil {
-			return nil, failed(err, "name a file that you may read", "cannot read the password")
-		}
-		b.password = strings.TrimSpace(string(text))
+	b.base.Host, b.name = u.Host, u.Host
+	if b.password, err = readPassword(f.Password, f.PasswordFile); err != nil {
+		return nil, err
 	}
 	return b, nil
+}
+
+// readPassword gives the password in a file, if there is one, else the other one.
+func readPassword(password, file string) (string, error) {
+	if file == "" {
+		return password, nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", failed(err, "name a file that you may read", "cannot read the password")
+	}
+	return strings.TrimSpace(string(text)), nil
 }
 
 // with does something with the box that the flags mean.

@@ -48,6 +48,8 @@ type Report struct {
 	Log Log `json:"log"`
 	// Events are the last lines of the log that are worth a look, the newest first.
 	Events []Event `json:"events"`
+	// Changes are the last entries of the audit log, the newest first, at most 10.
+	Changes []Change `json:"changes"`
 
 	// Tailnet is the state of the admin plane; missing while it is off.
 	Tailnet *Tailnet `json:"tailnet,omitempty"`
@@ -69,6 +71,14 @@ type Tailnet struct {
 	Addrs    []string   `json:"addrs"`
 	URLs     []string   `json:"urls"`                // under which it serves there
 	Expiry   *time.Time `json:"keyExpiry,omitempty"` // when somebody must log in again; missing: never
+}
+
+// Change is something that somebody with authority has changed, or tried to.
+type Change struct {
+	Time    time.Time `json:"time"`
+	Who     string    `json:"who"`
+	What    string    `json:"what"`
+	Outcome string    `json:"outcome"`
 }
 
 // Section is a titled list of facts.
@@ -100,7 +110,7 @@ func (r *Report) fill() {
 	r.Health.Checks = orEmpty(r.Health.Checks)
 	r.Problems, r.Tasks, r.Families, r.Node = orEmpty(r.Problems), orEmpty(r.Tasks), orEmpty(r.Families), orEmpty(r.Node)
 	r.Recursion.Allow, r.Recursion.Times, r.Recursion.Hops = orEmpty(r.Recursion.Allow), orEmpty(r.Recursion.Times), orEmpty(r.Recursion.Hops)
-	r.Host.Temperatures, r.Hottest, r.Events = orEmpty(r.Host.Temperatures), orEmpty(r.Hottest), orEmpty(r.Events)
+	r.Host.Temperatures, r.Hottest, r.Events, r.Changes = orEmpty(r.Host.Temperatures), orEmpty(r.Hottest), orEmpty(r.Events), orEmpty(r.Changes)
 	if r.Tailnet != nil {
 		t := *r.Tailnet
 		t.Addrs, t.URLs = orEmpty(t.Addrs), orEmpty(t.URLs)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"kdht/appliance"
+	"kdht/store"
 )
 
 // passwordFile is the name of the file in the state directory to which the password is taken from the boot partition.
@@ -70,33 +71,61 @@ func (m *Manager) authenticated(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		want := m.password()
-		if want == "" {
-			http.Error(w, m.noPassword(), http.StatusForbidden)
-			return
-		}
-		user, got, sent := r.BasicAuth()
-		ok, wait := false, time.Duration(0)
-		if sent { // a browser asks without first
-			from, _ := netip.ParseAddrPort(r.RemoteAddr)
-			ok, wait = m.guesses.try(from.Addr(), time.Now(), func() bool {
-				a, b := sha256.Sum256([]byte(got)), sha256.Sum256([]byte(want))
-				return subtle.ConstantTimeCompare(a[:], b[:]) == 1 && user == "gokrazy"
-			})
-		}
-		switch {
-		case ok:
-			appliance.KeepConnection(r.Context())
+		if m.admit(w, r) {
 			next.ServeHTTP(w, r)
-		case wait > 0:
-			seconds := int((wait + time.Second - 1) / time.Second)
-			w.Header().Set("Retry-After", strconv.Itoa(seconds))
-			http.Error(w, fmt.Sprintf("too many wrong passwords from your address: try again in %d s", seconds), http.StatusTooManyRequests)
-		default:
-			w.Header().Set("WWW-Authenticate", `Basic realm="gokrazy"`)
-			http.Error(w, "wrong user or password: the user is gokrazy, the password that of the box", http.StatusUnauthorized)
 		}
 	})
+}
+
+// admit reports whether a request has the password of the box; else it has answered it.
+func (m *Manager) admit(w http.ResponseWriter, r *http.Request) bool {
+	want := m.password()
+	if want == "" {
+		http.Error(w, m.noPassword(), http.StatusForbidden)
+		return false
+	}
+	user, got, sent := r.BasicAuth()
+	ok, wait := false, time.Duration(0)
+	if sent { // a browser asks without first
+		from, _ := netip.ParseAddrPort(r.RemoteAddr)
+		ok, wait = m.guesses.try(from.Addr(), time.Now(), func() bool {
+			a, b := sha256.Sum256([]byte(got)), sha256.Sum256([]byte(want))
+			return subtle.ConstantTimeCompare(a[:], b[:]) == 1 && user == "gokrazy"
+		})
+	}
+	switch {
+	case ok:
+		appliance.KeepConnection(r.Context())
+		return true
+	case wait > 0:
+		seconds := int((wait + time.Second - 1) / time.Second)
+		w.Header().Set("Retry-After", strconv.Itoa(seconds))
+		http.Error(w, fmt.Sprintf("too many wrong passwords from your address: try again in %d s", seconds), http.StatusTooManyRequests)
+	default:
+		w.Header().Set("WWW-Authenticate", `Basic realm="gokrazy"`)
+		http.Error(w, "wrong user or password: the user is gokrazy, the password that of the box", http.StatusUnauthorized)
+	}
+	return false
+}
+
+// Owner is an [appliance.Admission] by the password of the box, if it has one.
+func (m *Manager) Owner(w http.ResponseWriter, r *http.Request) (by string, ok, answered bool) {
+	if m.password() == "" {
+		return "", false, false
+	}
+	ok = m.admit(w, r)
+	return who(r), ok, !ok
+}
+
+// note notes in the audit log what a request has changed. What comes over the tailnet the admin plane notes.
+func (m *Manager) note(r *http.Request) {
+	if _, ok := Authorized(r.Context()); ok {
+		return
+	}
+	a := store.Audit{Time: time.Now().UTC(), Who: who(r), What: "update: " + r.Method + " " + r.URL.Path, Outcome: "done"}
+	if err := m.o.History.AddAudit(a); err != nil {
+		m.o.Log.Error("the audit log cannot be written", "err", err)
+	}
 }
 
 // who names a client for the history.

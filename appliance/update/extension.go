@@ -57,6 +57,7 @@ func (m *Manager) Join(h *appliance.Host) {
 	for _, p := range Patterns {
 		h.Handle(p, handler)
 	}
+	h.AdmitBy(m.Owner)
 	h.Section(m.Section)
 	h.Problems(m.Problems)
 	h.Check(m.check)

@@ -19,14 +19,14 @@ func (m *Manager) Handler() http.Handler {
 	mux := http.NewServeMux()
 	gokrazy := m.proxy()
 	mux.HandleFunc("/update/features", m.features(gokrazy))
-	mux.HandleFunc("/update/root", upload(m.Root))
-	mux.HandleFunc("/update/boot", upload(m.Boot))
+	mux.HandleFunc("/update/root", m.upload(m.Root))
+	mux.HandleFunc("/update/boot", m.upload(m.Boot))
 	mux.HandleFunc("/update/bootonly", refuseAll("a boot file system is taken with a root file system only, because they are tried together: PUT /update/root and /update/boot"))
 	mux.HandleFunc("/update/device-specific/", refuseAll("this box writes no boot loader to its disk, because no trial can test it"))
-	mux.HandleFunc("/update/mbr", upload(func(r io.Reader, _ int64, by client) (sums, error) { return m.BootCode(r, by) }))
-	mux.HandleFunc("/update/switch", action(m.Switch))
-	mux.HandleFunc("/update/testboot", action(m.Switch))
-	mux.HandleFunc("/update/rollback", action(m.Rollback))
+	mux.HandleFunc("/update/mbr", m.upload(func(r io.Reader, _ int64, by client) (sums, error) { return m.BootCode(r, by) }))
+	mux.HandleFunc("/update/switch", m.action(m.Switch))
+	mux.HandleFunc("/update/testboot", m.action(m.Switch))
+	mux.HandleFunc("/update/rollback", m.action(m.Rollback))
 	mux.HandleFunc("/update/manifest", m.putManifest)
 	mux.HandleFunc("GET /update/status", m.getStatus)
 	mux.HandleFunc("/update/check", m.postCheck)
@@ -54,7 +54,7 @@ func method(w http.ResponseWriter, r *http.Request, want string) bool {
 }
 
 // upload answers an upload with its hash: CRC-32 if the client asks for that, else SHA-256.
-func upload(take func(r io.Reader, length int64, by client) (sums, error)) http.HandlerFunc {
+func (m *Manager) upload(take func(r io.Reader, length int64, by client) (sums, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if !method(w, r, http.MethodPut) {
 			return
@@ -66,6 +66,7 @@ func upload(take func(r io.Reader, length int64, by client) (sums, error)) http.
 			fail(w, err)
 			return
 		}
+		m.note(r)
 		h := s.sha
 		if r.Header.Get("X-Gokrazy-Update-Hash") == "crc32" {
 			h = s.crc
@@ -86,7 +87,7 @@ func (p patient) Read(b []byte) (int, error) {
 }
 
 // action is a POST without a body.
-func action(do func(by client) error) http.HandlerFunc {
+func (m *Manager) action(do func(by client) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if !method(w, r, http.MethodPost) {
 			return
@@ -95,7 +96,9 @@ func action(do func(by client) error) http.HandlerFunc {
 		_ = rc.SetWriteDeadline(time.Now().Add(10 * time.Minute))
 		if err := do(clientOf(r)); err != nil {
 			fail(w, err)
+			return
 		}
+		m.note(r)
 	}
 }
 
@@ -117,6 +120,7 @@ func (m *Manager) unsigned(next http.Handler) http.HandlerFunc {
 			fail(w, ErrUnsigned)
 			return
 		}
+		m.note(r) // it may change anything from its first byte on
 		rc := http.NewResponseController(w)
 		_ = rc.SetWriteDeadline(time.Time{})
 		r.Body = io.NopCloser(patient{r.Body, rc})
@@ -134,6 +138,7 @@ func (m *Manager) depart(off bool, words string) http.HandlerFunc {
 			fail(w, err)
 			return
 		}
+		m.note(r)
 		_, _ = fmt.Fprintf(w, "%s...\n", words)
 		_ = http.NewResponseController(w).Flush()
 		go m.Depart(off, who(r)) // the server waits for this request before it stops

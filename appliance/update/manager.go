@@ -18,10 +18,11 @@ import (
 	"kdht/store"
 )
 
-// Log is where the history of updates is kept.
+// Log is where the history of updates is kept, and the audit log.
 type Log interface {
 	AddUpdate(store.Update) error
 	Updates() ([]store.Update, error)
+	AddAudit(store.Audit) error
 }
 
 // Options are what a Manager works with.

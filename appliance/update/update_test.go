@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -728,6 +729,71 @@ func TestPassword(t *testing.T) {
 		if want := map[bool]int{true: http.StatusOK, false: http.StatusForbidden}[name != ""]; w.Code != want {
 			t.Errorf("as %q: %d %s, want %d", name, w.Code, w.Body, want)
 		}
+	}
+}
+
+// TestOwner shows by the password of the box, and by nothing else, that it is one's own.
+func TestOwner(t *testing.T) {
+	b := newBench(t)
+	ask := func(password string) (ok, answered bool, code int, who string) {
+		req := httptest.NewRequest(http.MethodGet, "/bundle", nil)
+		if password != "" {
+			req.SetBasicAuth("gokrazy", password)
+		}
+		w := httptest.NewRecorder()
+		who, ok, answered = b.m.Owner(w, req)
+		return ok, answered, w.Code, who
+	}
+	password, err := os.ReadFile(filepath.Join(b.state, "gokr-pw.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ok, answered, code, _ := ask(""); ok || !answered || code != http.StatusUnauthorized {
+		t.Errorf("without a password: %v, answered %v, %d", ok, answered, code)
+	}
+	if ok, answered, code, who := ask(strings.TrimSpace(string(password))); !ok || answered || code != http.StatusOK || who != "gokrazy client from 192.0.2.1" {
+		t.Errorf("with the password: %v, answered %v, %d, %s", ok, answered, code, who)
+	}
+	if ok, answered, code, _ := ask("wrong"); ok || !answered || code != http.StatusUnauthorized {
+		t.Errorf("with a wrong password: %v, answered %v, %d", ok, answered, code)
+	}
+	if err := os.Remove(filepath.Join(b.state, "gokr-pw.txt")); err != nil {
+		t.Fatal(err)
+	}
+	if ok, answered, _, _ := ask("wrong"); ok || answered {
+		t.Errorf("a box without a password: %v, answered %v", ok, answered)
+	}
+}
+
+// TestChangesAreInTheAuditLog: what somebody does with the password of the box, and does not only try to do, is in the audit log; what comes
+// over the tailnet is noted there.
+func TestChangesAreInTheAuditLog(t *testing.T) {
+	b := newBench(t)
+	if code, text := b.request(http.MethodPut, "update/mbr", strings.NewReader("x")); code != http.StatusOK {
+		t.Fatal(code, text)
+	}
+	if code, _ := b.request(http.MethodPost, "update/rollback", nil); code == http.StatusOK {
+		t.Error("there is a version to go back to")
+	}
+	req := httptest.NewRequestWithContext(update.WithAuthority(t.Context(), "alice@example.org"), http.MethodPut, "/update/mbr", strings.NewReader("x"))
+	w := httptest.NewRecorder()
+	if b.m.Handler().ServeHTTP(w, req); w.Code != http.StatusOK {
+		t.Error(w.Code, w.Body)
+	}
+	if code, text := b.request(http.MethodPost, "reboot", nil); code != http.StatusOK {
+		t.Fatal(code, text)
+	}
+	<-b.left
+	all, err := b.store.Audit(10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, a := range all {
+		got = append(got, a.Who+" "+a.What+" "+a.Outcome)
+	}
+	if want := []string{"gokrazy client from 127.0.0.1 update: POST /reboot done", "gokrazy client from 127.0.0.1 update: PUT /update/mbr done"}; !slices.Equal(got, want) {
+		t.Errorf("the audit log has %q, want %q", got, want)
 	}
 }
 
