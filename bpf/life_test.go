@@ -489,14 +489,21 @@ func TestSightingsOfAnotherID(t *testing.T) {
 	}
 }
 
-// TestVerifierCost prints what the verifier had to do, for the log.
+// TestVerifierCost prints what the verifier had to do for each program, for the log.
 func TestVerifierCost(t *testing.T) {
 	program(t, &bpf.Snapshot{})
-	log, err := bpf.VerifierLog()
+	logs, err := bpf.VerifierLogs()
 	must(t, err)
-	for line := range bytes.Lines([]byte(log)) {
-		if bytes.Contains(line, []byte("processed")) || bytes.Contains(line, []byte("verification time")) {
-			t.Logf("verifier: %s", bytes.TrimSpace(line))
+	for _, name := range []string{"kdht", "kdht, generic", "kdht_launch"} {
+		counted := false
+		for line := range bytes.Lines([]byte(logs[name])) {
+			if bytes.Contains(line, []byte("processed")) || bytes.Contains(line, []byte("verification time")) {
+				t.Logf("verifier: %s: %s", name, bytes.TrimSpace(line))
+				counted = true
+			}
+		}
+		if !counted {
+			t.Errorf("%s: the verifier does not tell what it did:\n%s", name, logs[name])
 		}
 	}
 }

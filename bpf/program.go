@@ -203,23 +203,36 @@ func (p *Program) Run(frame []byte) (verdict uint32, out []byte, err error) {
 	return verdict, opts.DataOut, classify("run the program", err)
 }
 
-// VerifierLog returns what the kernel's verifier says of the XDP program: its last lines count instructions and states.
-func VerifierLog() (string, error) {
-	spec, err := loadKdht()
-	if err != nil {
-		return "", err
-	}
+// VerifierLogs returns what the kernel's verifier says of each program, by its name, and of the variant for generic mode, which is
+// "kdht, generic": the last lines count instructions and states.
+func VerifierLogs() (map[string]string, error) {
 	if err := rlimit.RemoveMemlock(); err != nil {
-		return "", classify("raise the limit for locked memory", err)
+		return nil, classify("raise the limit for locked memory", err)
 	}
-	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
-		Programs: ebpf.ProgramOptions{LogLevel: ebpf.LogLevelStats},
-	})
-	if err != nil {
-		return "", classify("load the XDP program", err)
+	logs := map[string]string{}
+	for _, variant := range []string{"", ", generic"} {
+		spec, err := loadKdht()
+		if err != nil {
+			return nil, err
+		}
+		if variant != "" {
+			delete(spec.Programs, kdhtProgKdhtLaunch) // it has no variants
+			if err := spec.Variables[kdhtVarGeneric].Set(uint32(1)); err != nil {
+				return nil, fmt.Errorf("choose the variant for generic mode: %w", err)
+			}
+		}
+		c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
+			Programs: ebpf.ProgramOptions{LogLevel: ebpf.LogLevelStats},
+		})
+		if err != nil {
+			return nil, classify("load the XDP program", err)
+		}
+		for name, program := range c.Programs {
+			logs[name+variant] = program.VerifierLog
+		}
+		c.Close()
 	}
-	defer c.Close()
-	return c.Programs[kdhtProgKdht].VerifierLog, nil
+	return logs, nil
 }
 
 // Close releases the program. With detach it is detached from every interface, and all pins are removed. Without,

@@ -19,14 +19,35 @@ const (
 	stackUnit  = 32
 )
 
-// TestStackDepth finds the chain of calls that needs most of the stack, by what the verifier says that each function needs: the
-// interpreter, all that the stock kernel for amd64 has, has no more for it than a JIT.
+// TestStackDepth finds, of each program, the chain of calls that needs most of the stack, by what the verifier says that each
+// function needs: the interpreter, all that the stock kernel for amd64 has, has no more for it than a JIT.
 func TestStackDepth(t *testing.T) {
 	testenv.NeedRoot(t)
-	log, err := VerifierLog()
+	logs, err := VerifierLogs()
 	if err != nil {
 		t.Fatal(err)
 	}
+	if len(logs) != 3 {
+		t.Errorf("%d programs", len(logs))
+	}
+	for name, log := range logs {
+		t.Run(name, func(t *testing.T) {
+			program, _, _ := strings.Cut(name, ",")
+			depth, chain := deepest(t, program, log)
+			t.Logf("verifier: %s: the deepest chain of calls takes %d of %d bytes of stack: %s", name, depth, stackLimit, strings.Join(chain, " + "))
+			if depth > stackLimit {
+				t.Errorf("the interpreter has %d bytes", stackLimit)
+			}
+			if program == kdhtProgKdht && len(chain) < 3 {
+				t.Errorf("the calls are not understood: %v", chain)
+			}
+		})
+	}
+}
+
+// deepest returns how much of the stack the chain of calls needs that needs most of it.
+func deepest(t *testing.T, program, log string) (depth int, chain []string) {
+	t.Helper()
 	line := regexp.MustCompile(`stack depth ([0-9+]+)`).FindStringSubmatch(log)
 	if line == nil {
 		t.Fatalf("the verifier does not tell the functions' stacks:\n%s", log)
@@ -38,7 +59,7 @@ func TestStackDepth(t *testing.T) {
 	}
 	var names []string // in the order of the code, which is that of the verifier
 	calls := map[string][]string{}
-	for _, ins := range spec.Programs[kdhtProgKdht].Instructions {
+	for _, ins := range spec.Programs[program].Instructions {
 		if f := btf.FuncMetadata(&ins); f != nil {
 			names = append(names, f.Name)
 		}
@@ -58,21 +79,14 @@ func TestStackDepth(t *testing.T) {
 		}
 		need[name] = (max(n, 1) + stackUnit - 1) / stackUnit * stackUnit
 	}
-	var deepest func(name string) (depth int, chain []string)
-	deepest = func(name string) (depth int, chain []string) {
+	var from func(name string) (depth int, chain []string)
+	from = func(name string) (depth int, chain []string) {
 		for _, callee := range calls[name] {
-			if d, c := deepest(callee); d > depth {
+			if d, c := from(callee); d > depth {
 				depth, chain = d, c
 			}
 		}
 		return depth + need[name], append([]string{fmt.Sprintf("%s %d", name, need[name])}, chain...)
 	}
-	depth, chain := deepest(kdhtProgKdht)
-	t.Logf("verifier: the deepest chain of calls takes %d of %d bytes of stack: %s", depth, stackLimit, strings.Join(chain, " + "))
-	if depth > stackLimit {
-		t.Errorf("the interpreter has %d bytes", stackLimit)
-	}
-	if len(chain) < 3 {
-		t.Errorf("the calls are not understood: %v", calls)
-	}
+	return from(program)
 }
