@@ -27,8 +27,12 @@
 //
 // It carries the queries of some clients ([Program.SetClients]) through the network itself: to the closest contacts, on
 // [MaxPaths] paths that have no node in common, and on each from referral to referral, each closer to the target than the one
-// before, at most [MaxHops]. Everything but a plain step is left to user space, together with what was found out on all paths: an
-// answer, the end of the last path, an error, a node that says nothing in time ([Program.TakeRecursion], [Program.TakeOverdue]).
+// before, at most [MaxHops]. A path ends where nobody closer is named, the node answers with an error or under another ID, or says nothing
+// in time ([Program.SetPatience]). Everything else but a plain step is left to user space, together with what was found out on all paths: an
+// answer, what the program does not understand, the end of the last path ([Program.TakeRecursion], [Program.TakeOverdue]). What then still
+// comes goes up only if user space waits for it ([Program.Dismiss]: no more); else it is dropped, and its
+// sender reported as an asker is ([Program.Sightings]), and as seldom: so the table hears that the node is alive, which a forger could
+// claim of any address, but no more than an asker can. The round-trip time of such an answer is lost.
 // An XDP program can send one frame for one that came: what begins the other paths is a second program behind it, in the hook of
 // traffic control, where the kernel has links for that (Linux 6.6); elsewhere there is one path. Each of those queries is an ordinary one of
 // ours under a transaction ID that cannot be guessed and is used once; whoever takes it out of the map goes on, the

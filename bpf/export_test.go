@@ -79,6 +79,17 @@ func (p *Program) PendingTID() (tid []byte, err error) {
 	return binary.LittleEndian.AppendUint32(nil, key), nil
 }
 
+// AgePath makes the query of the program with that transaction ID older.
+func (p *Program) AgePath(tid []byte, by time.Duration) error {
+	var state kdhtRecursion
+	key := binary.LittleEndian.Uint32(tid)
+	if err := p.objs.Pending.Lookup(key, &state); err != nil {
+		return err
+	}
+	state.Sent -= uint64(by)
+	return p.objs.Pending.Update(key, &state, ebpf.UpdateExist)
+}
+
 // Seed is the key of the hash of sources.
 func (p *Program) Seed() uint64 { return p.seed }
 

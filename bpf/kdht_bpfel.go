@@ -213,11 +213,12 @@ const (
 	kdhtReasonREASON_HOP_NO_CLOSER          kdhtReason = 54
 	kdhtReasonREASON_HOP_LIMIT              kdhtReason = 55
 	kdhtReasonREASON_HOP_PACED              kdhtReason = 56
-	kdhtReasonREASON_HOP_LATE               kdhtReason = 57
+	kdhtReasonREASON_HOP_TAKEN              kdhtReason = 57
 	kdhtReasonREASON_HOP_OTHER_SOURCE       kdhtReason = 58
 	kdhtReasonREASON_LIMITED                kdhtReason = 59
 	kdhtReasonREASON_OVERLOADED             kdhtReason = 60
-	kdhtReasonREASONS                       kdhtReason = 61
+	kdhtReasonREASON_HOP_LATE               kdhtReason = 61
+	kdhtReasonREASONS                       kdhtReason = 62
 )
 
 type kdhtRecursion struct {
@@ -380,7 +381,7 @@ type kdhtScratch struct {
 	NextV6       uint32
 	Judged       uint32
 	Gathered     [2]uint32
-	PadGathered  uint32
+	IsError      uint32
 	Seed         uint64
 	Hop          struct {
 		_           structs.HostLayout
@@ -411,6 +412,7 @@ type kdhtSettings struct {
 	Recursion      uint64
 	Watching       uint64
 	PrivateNetwork uint64
+	Patience       uint64
 	Transaction    [4]uint64
 	Interval       uint64
 	Window         uint64
@@ -456,6 +458,7 @@ type kdhtWays struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	kdhtMapAwaited       = "awaited"
 	kdhtMapBegun         = "begun"
 	kdhtMapBudgets       = "budgets"
 	kdhtMapClients       = "clients"
@@ -538,6 +541,7 @@ type kdhtProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type kdhtMapSpecs struct {
+	Awaited      *ebpf.MapSpec `ebpf:"awaited"`
 	Begun        *ebpf.MapSpec `ebpf:"begun"`
 	Budgets      *ebpf.MapSpec `ebpf:"budgets"`
 	Clients      *ebpf.MapSpec `ebpf:"clients"`
@@ -594,6 +598,7 @@ func (o *kdhtObjects) Close() error {
 //
 // It can be passed to loadKdhtObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kdhtMaps struct {
+	Awaited      *ebpf.Map `ebpf:"awaited"`
 	Begun        *ebpf.Map `ebpf:"begun"`
 	Budgets      *ebpf.Map `ebpf:"budgets"`
 	Clients      *ebpf.Map `ebpf:"clients"`
@@ -624,6 +629,7 @@ type kdhtMaps struct {
 
 func (m *kdhtMaps) Close() error {
 	return _KdhtClose(
+		m.Awaited,
 		m.Begun,
 		m.Budgets,
 		m.Clients,

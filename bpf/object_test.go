@@ -21,7 +21,7 @@ func TestObject(t *testing.T) {
 		asm.FnMapLookupElem, asm.FnXdpAdjustHead, asm.FnXdpAdjustTail, asm.FnJiffies64, asm.FnRingbufReserve,
 		asm.FnRingbufSubmit, asm.FnRingbufDiscard, asm.FnKtimeGetCoarseNs, asm.FnXdpLoadBytes, asm.FnXdpStoreBytes, asm.FnCheckMtu,
 		asm.FnMapUpdateElem, asm.FnMapDeleteElem, asm.FnKtimeGetNs, asm.FnGetSmpProcessorId, asm.FnRedirect,
-		asm.FnSkbStoreBytes, asm.FnSkbChangeTail, asm.FnCloneRedirect,
+		asm.FnSkbStoreBytes, asm.FnSkbLoadBytes, asm.FnSkbChangeTail, asm.FnCloneRedirect,
 	}
 	types := []ebpf.MapType{ebpf.Hash, ebpf.Array, ebpf.PerCPUArray, ebpf.ArrayOfMaps, ebpf.RingBuf, ebpf.LRUHash, ebpf.LPMTrie}
 	if len(spec.Programs) != 2 {

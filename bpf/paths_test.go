@@ -141,7 +141,7 @@ func TestPathsDifferential(t *testing.T) {
 		seen["kept apart"], seen["own ID"] = int(c["event/referral_other_path"]), int(c["event/referral_own"])
 	}
 	t.Log(seen)
-	for _, what := range []string{"nobody", "1 paths", "3 paths", "other family", "followed", "hop_ended", "hop_no_closer", "hop_answer", "kept apart"} {
+	for _, what := range []string{"nobody", "1 paths", "3 paths", "other family", "followed", "hop_ended", "hop_no_closer", "hop_answer", "hop_error", "hop_other_id", "kept apart"} {
 		if seen[what] == 0 {
 			t.Errorf("%s did not happen", what)
 		}
@@ -165,8 +165,12 @@ func (w *pathsModel) carry(t testing.TB, r *rand.Rand, p *bpf.Program, seen map[
 		refs := referrals(r, m, r.IntN(12-2*len(m.state.Asked)/3), v6)
 		reply := datagram{from: last.Addr, to: m.own, fromMAC: gatewayMAC, toMAC: nodeMAC, payload: response(m.state.Transaction[:], last.ID, v6, refs)}
 		next, ok := w.choose(m, refs, m.distance)
-		reason := ""
+		reason, end := "", bpf.NobodyCloser
 		switch {
+		case r.IntN(12) == 0:
+			reply.payload, reason, end = fmt.Appendf(nil, "d1:eli202e12:Server Errore1:t4:%s1:v4:LT\x02\x081:y1:ee", m.state.Transaction[:]), "hop_error", bpf.Failed
+		case r.IntN(20) == 0:
+			reply.payload, reason, end = response(m.state.Transaction[:], id([]byte(anID)), v6, refs), "hop_other_id", bpf.Failed
 		case r.IntN(12) == 0:
 			reply.payload, reason = fmt.Appendf(nil, "d1:rd2:id20:%s1:v5:helloe1:t4:%s1:y1:re", last.ID[:], m.state.Transaction[:]), "hop_answer"
 		case !ok:
@@ -192,20 +196,26 @@ func (w *pathsModel) carry(t testing.TB, r *rand.Rand, p *bpf.Program, seen map[
 			if verdict, _ := run(t, p, frame); verdict != xdpDrop || counts(t, p)["hop_ended"] != before+1 {
 				t.Fatalf("the end of a path: verdict %d", verdict)
 			}
-			m.state.Ended, m.state.Referral = true, kept
+			if m.state.End = end; end == bpf.NobodyCloser {
+				m.state.Referral = kept
+			}
 			live = slices.DeleteFunc(live, func(o *recursionModel) bool { return o == m })
 			expect(t, p, "hop_late", "a reply on a path that has ended", frame)
 			seen["hop_ended"]++
+			seen[reason]++
 			continue
 		}
 		expect(t, p, reason, "up", frame)
 		seen[reason]++
 		w.compare(t, p, m, last)
-		for _, other := range live {
-			if o := other.state.Asked[len(other.state.Asked)-1]; other != m {
-				late := datagram{from: o.Addr, to: other.own, fromMAC: gatewayMAC, toMAC: nodeMAC, payload: response(other.state.Transaction[:], o.ID, other.own == node6, nil)}
-				expect(t, p, "hop_late", "a reply on another path of what was taken over", late.frame(t))
+		for _, other := range w.paths {
+			o := other.state.Asked[len(other.state.Asked)-1]
+			late := datagram{from: o.Addr, to: other.own, fromMAC: gatewayMAC, toMAC: nodeMAC, payload: response(other.state.Transaction[:], o.ID, other.own == node6, nil)}
+			if other != m && slices.Contains(live, other) {
+				expect(t, p, "hop_taken", "a reply on another path of what was taken over", late.frame(t))
+				must(t, p.Dismiss(other.state.Transaction))
 			}
+			expect(t, p, "hop_late", "a reply that nobody waits for", late.frame(t))
 		}
 		return
 	}
@@ -245,19 +255,181 @@ func (w *pathsModel) compare(t testing.TB, p *bpf.Program, m *recursionModel, la
 	}
 }
 
-// TestPathsOverdue takes over a recursion as a whole when a node on one of its paths is late, and not because a path has ended.
+// threePaths has the program begin a recursion on three paths, and returns the nodes that are asked first and the transaction IDs.
+func threePaths(t testing.TB, p *bpf.Program, s *bpf.Snapshot, aim id) (asked []bpf.Node, tids [][]byte) {
+	t.Helper()
+	frames := launched(t, p, queryTo(node4, asker4, rdQuery("get", fmt.Sprint(serial.Add(1)), aim)).frame(t))
+	if len(frames) != bpf.MaxPaths {
+		t.Fatalf("%d paths", len(frames))
+	}
+	contacts := contactsOf(s, false)
+	for _, f := range frames {
+		to := netip.AddrPortFrom(netip.AddrFrom4([4]byte(f[30:])), binary.BigEndian.Uint16(f[36:]))
+		asked = append(asked, contacts[slices.IndexFunc(contacts, func(c bpf.Node) bool { return c.Addr == to })])
+		tids = append(tids, slices.Clone(hopTID(t, f)))
+	}
+	return asked, tids
+}
+
+// replyOf is the frame with a node's reply.
+func replyOf(t testing.TB, from bpf.Node, payload []byte) []byte {
+	t.Helper()
+	return datagram{from: from.Addr, to: node4, fromMAC: gatewayMAC, toMAC: nodeMAC, payload: payload}.frame(t)
+}
+
+// closerTo is a node that is closer to aim than another, and that nobody knows.
+func closerTo(aim id, than bpf.Node) bpf.Node {
+	n := serial.Add(1)
+	return bpf.Node{ID: idAt(rand.New(rand.NewPCG(uint64(n), 1)), aim, commonPrefix(aim, than.ID)+1), Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 19, byte(n >> 8), byte(n)}), 6881)}
+}
+
+// drops runs a frame and fails unless it is dropped for that reason.
+func drops(t testing.TB, p *bpf.Program, reason string, frame []byte) {
+	t.Helper()
+	before := counts(t, p)[reason]
+	if verdict, _ := run(t, p, frame); verdict != xdpDrop || counts(t, p)[reason] != before+1 {
+		t.Errorf("verdict %d, not dropped as %s", verdict, reason)
+	}
+}
+
+// TestErrorEndsItsPathOnly answers on one path with an error: the others go on, and user space hears of it with the end of the last.
+func TestErrorEndsItsPathOnly(t *testing.T) {
+	r := rand.New(rand.NewPCG(52, 1))
+	s := snapshot(r, 30, 0)
+	p := launching(t, s, true)
+	for _, e := range []string{"d1:eli201e0:e1:t4:%s1:y1:ee", "d1:eli204e14:Method Unknowne1:t4:%s1:y1:ee", "d1:eli202e12:Server Errore2:ip6:abcdef1:t4:%s1:v4:LT\x02\x081:y1:ee"} {
+		aim := randomID(r)
+		asked, tids := threePaths(t, p, s, aim)
+		drops(t, p, "hop_ended", replyOf(t, asked[0], fmt.Appendf(nil, e, tids[0])))
+		if late, others, err := p.TakeOverdue(time.Minute, time.Hour); err != nil || len(late) != 0 || others != 1 {
+			t.Fatalf("%s: %d taken over, %d go on: %v", e, len(late), others, err)
+		}
+		next := closerTo(aim, asked[1])
+		verdict, out := run(t, p, replyOf(t, asked[1], response(tids[1], asked[1].ID, false, []bpf.Node{next})))
+		if verdict != xdpTX {
+			t.Fatalf("%s: another path does not go on: verdict %d", e, verdict)
+		}
+		tid := slices.Clone(hopTID(t, out))
+		drops(t, p, "hop_ended", replyOf(t, asked[2], response(tids[2], asked[2].ID, false, nil)))
+		expect(t, p, "hop_error", "the last path", replyOf(t, next, fmt.Appendf(nil, e, tid)))
+		got, ok, err := p.TakeRecursion(tid, next.Addr)
+		if err != nil || !ok || len(got.Others) != 2 {
+			t.Fatalf("%s: taken over %v %+v: %v", e, ok, got, err)
+		}
+		for _, o := range got.Others {
+			if want := map[netip.AddrPort]bpf.End{asked[0].Addr: bpf.Failed, asked[2].Addr: bpf.NobodyCloser}[o.Asked[0].Addr]; o.End != want {
+				t.Errorf("%s: path %+v, want its end to be %d", e, o, want)
+			}
+		}
+	}
+}
+
+// TestSilenceEndsItsPathOnly has the node of one path say nothing for longer than one may take: user space takes over once no other path goes
+// on.
+func TestSilenceEndsItsPathOnly(t *testing.T) {
+	r := rand.New(rand.NewPCG(53, 1))
+	s := snapshot(r, 30, 0)
+	p := launching(t, s, true)
+	old := time.Duration(now()) / 2 // the clock began with the machine
+	patience := old / 2
+	must(t, p.SetPatience(patience))
+	t.Cleanup(func() { must(t, p.SetPatience(0)) })
+	overdue := func(what string, taken, underWay int) []bpf.Recursion {
+		t.Helper()
+		late, others, err := p.TakeOverdue(patience, time.Hour)
+		if err != nil || len(late) != taken || others != underWay {
+			t.Fatalf("%s: %d taken over, %d under way, want %d and %d: %v", what, len(late), others, taken, underWay, err)
+		}
+		return late
+	}
+	nobody := func(n bpf.Node, tid []byte) []byte { return replyOf(t, n, response(tid, n.ID, false, nil)) }
+
+	aim := randomID(r)
+	asked, tids := threePaths(t, p, s, aim)
+	must(t, p.AgePath(tids[0], old))
+	overdue("two go on", 0, 1)
+	drops(t, p, "hop_ended", nobody(asked[1], tids[1]))
+	overdue("one goes on", 0, 1)
+	expect(t, p, "hop_no_closer", "the last that has answered", nobody(asked[2], tids[2]))
+	got, ok, err := p.TakeRecursion(tids[2], asked[2].Addr)
+	if err != nil || !ok || len(got.Others) != 2 {
+		t.Fatalf("taken over %v %+v: %v", ok, got, err)
+	}
+	overdue("none", 0, 0)
+	expect(t, p, "hop_taken", "the silent node after all", nobody(asked[0], tids[0]))
+
+	asked, tids = threePaths(t, p, s, aim)
+	drops(t, p, "hop_ended", nobody(asked[0], tids[0]))
+	must(t, p.AgePath(tids[1], old))
+	overdue("one goes on, one has ended", 0, 1)
+	must(t, p.AgePath(tids[2], old))
+	if late := overdue("none goes on", 1, 0); len(late[0].Others) != 2 {
+		t.Errorf("taken over %+v", late)
+	}
+
+	// A silent node may still answer, and its path goes on.
+	asked, tids = threePaths(t, p, s, aim)
+	must(t, p.AgePath(tids[0], old))
+	if verdict, _ := run(t, p, replyOf(t, asked[0], response(tids[0], asked[0].ID, false, []bpf.Node{closerTo(aim, asked[0])}))); verdict != xdpTX {
+		t.Errorf("a late answer that is not too late: verdict %d", verdict)
+	}
+	must(t, p.AgePath(tids[1], old))
+	must(t, p.AgePath(tids[2], old))
+	overdue("it goes on again", 0, 1)
+	if late, _, err := p.TakeOverdue(patience, 0); err != nil || len(late) != 1 || len(late[0].Others) != 2 {
+		t.Errorf("the time for the whole is over: %d taken over: %v", len(late), err)
+	}
+}
+
+// TestLateAnswers answers on all paths of a recursion that user space has taken over with the first answer: what it waits for goes up, and
+// nothing else, whoever has used up what unproven sources may send it. A sender who is dropped is seen.
+func TestLateAnswers(t *testing.T) {
+	r := rand.New(rand.NewPCG(54, 1))
+	s := snapshot(r, 30, 0)
+	p := launching(t, s, true)
+	must(t, p.SetLimits(limit.Config{Unproven: 1}))
+	t.Cleanup(func() { must(t, p.SetLimits(limit.Config{})) })
+	must(t, p.SetBudgets(usedUp))
+	aim := randomID(r)
+	asked, tids := threePaths(t, p, s, aim)
+	answer := func(i int) []byte {
+		return replyOf(t, asked[i], fmt.Appendf(nil, "d1:rd2:id20:%s5:token4:abcd1:v5:helloe1:t4:%s1:v4:LT\x02\x081:y1:re", asked[i].ID[:], tids[i]))
+	}
+	expect(t, p, "hop_answer", "the first", answer(0))
+	got, ok, err := p.TakeRecursion(tids[0], asked[0].Addr)
+	if err != nil || !ok || len(got.Others) != 2 {
+		t.Fatalf("taken over %v %+v: %v", ok, got, err)
+	}
+	expect(t, p, "hop_late", "the first once more", answer(0))
+	expect(t, p, "hop_taken", "one that is waited for", answer(1))
+	expect(t, p, "hop_taken", "and again", answer(1))
+	must(t, p.Dismiss([4]byte(tids[1])))
+	must(t, p.Dismiss([4]byte(tids[2])))
+	must(t, p.AgeSightings(3600))
+	before := counts(t, p)["event/sighting"]
+	expect(t, p, "hop_late", "no more", answer(1))
+	expect(t, p, "hop_late", "never", answer(2))
+	if n := counts(t, p)["event/sighting"] - before; n != 2 {
+		t.Errorf("%d of 2 senders were seen", n)
+	}
+	expect(t, p, "hop_late", "twice", answer(2))
+	expect(t, p, "hop_late", "an error", replyOf(t, asked[2], fmt.Appendf(nil, "d1:eli204e14:Method Unknowne1:t4:%s1:y1:ee", tids[2])))
+	if n := counts(t, p)["event/sighting"] - before; n != 2 {
+		t.Errorf("%d sightings of 2 senders", n)
+	}
+	must(t, p.Dismiss([4]byte(tids[2]))) // it is no error if there is nothing
+}
+
+// TestPathsOverdue takes over a recursion as a whole, and not because a path has ended.
 func TestPathsOverdue(t *testing.T) {
 	r := rand.New(rand.NewPCG(47, 1))
 	s := snapshot(r, 30, 0)
 	p := launching(t, s, true)
-	frames := launched(t, p, queryTo(node4, asker4, rdQuery("get", "aa", randomID(r))).frame(t))
-	if len(frames) != bpf.MaxPaths {
-		t.Fatalf("%d paths", len(frames))
-	}
-	if late, others, err := p.TakeOverdue(time.Hour); err != nil || len(late) != 0 || others != bpf.MaxPaths {
+	threePaths(t, p, s, randomID(r))
+	if late, others, err := p.TakeOverdue(time.Hour, time.Hour); err != nil || len(late) != 0 || others != 1 {
 		t.Errorf("%d late, %d others: %v", len(late), others, err)
 	}
-	late, others, err := p.TakeOverdue(0)
+	late, others, err := p.TakeOverdue(0, time.Hour)
 	if err != nil || len(late) != 1 || len(late[0].Others) != bpf.MaxPaths-1 || others != 0 {
 		t.Errorf("%d late, %d others: %v", len(late), others, err)
 	}

@@ -139,7 +139,7 @@ func frames(t testing.TB) (all []exit) {
 		add("bad_source", from, d.frame(t))
 	}
 	for _, d := range []datagram{good4, good6} {
-		for _, s := range []string{"", "d", "de", ping[:52]} {
+		for _, s := range []string{"", "d", "de", "d1:y1:qe", ping[:28]} {
 			d.payload = []byte(s)
 			add("too_short", fmt.Sprintf("%d bytes to %v", len(s), d.to), d.frame(t))
 		}
@@ -274,7 +274,7 @@ func expect(t testing.TB, p *bpf.Program, reason, name string, frame []byte) {
 		}
 		return
 	}
-	if reason == "limited" || reason == "overloaded" {
+	if reason == "limited" || reason == "overloaded" || reason == "hop_late" {
 		if verdict != xdpDrop {
 			t.Errorf("%s (%s): verdict %d", name, reason, verdict)
 		}
@@ -318,6 +318,7 @@ var elsewhere = map[string]string{
 	"hop_error":             "TestRecursionReasons",
 	"hop_no_closer":         "TestRecursionReasons",
 	"hop_late":              "TestRecursionReasons",
+	"hop_taken":             "TestLateAnswers",
 	"hop_other_source":      "TestRecursionReasons",
 	"limited":               "TestSourceLimit",
 	"challenged":            "TestChallenge",

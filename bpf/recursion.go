@@ -20,9 +20,6 @@ const (
 	MaxPaths = len(kdhtJoin{}.Transaction)
 )
 
-// joinLife is how long a recursion lasts at most, whatever becomes of it.
-const joinLife = 20 * time.Second
-
 // KernelTransaction reports whether a transaction ID of ours is one of the kernel half: they have 4 bytes, and in the
 // first the highest bit is set. User space uses others.
 func KernelTransaction(tid []byte) bool { return len(tid) == 4 && tid[0]&0x80 != 0 }
@@ -51,16 +48,28 @@ type Recursion struct {
 // Path is one of the ways on which a recursion goes from node to node. No node is on two.
 type Path struct {
 	// Asked are the nodes that were asked, each closer to the target than the one before, from addresses of ours of the
-	// same family, which need not be the client's. All but the last have answered, and that one as well if the path has Ended:
-	// it named nobody who could be asked next.
+	// same family, which need not be the client's. All but the last have answered with referrals, and End says what became of that one.
 	Asked []Node
-	Ended bool
+	End   End
 	// Referral is what the last that has answered referred to, at most 11 nodes.
 	Referral []Node
 	// Transaction is the transaction ID of the query to the last node asked, and Sent says how long ago that was.
 	Transaction [4]byte
 	Sent        time.Duration
 }
+
+// End says whether a path has come to nothing.
+type End uint8
+
+// The ways in which a path can end, as in the program's enum end.
+const (
+	// GoesOn: the last node has not answered yet.
+	GoesOn End = iota
+	// NobodyCloser: the last node has answered, and named nobody who could be asked next.
+	NobodyCloser
+	// Failed: the last node has answered with an error, or under another ID than it was said to have.
+	Failed
+)
 
 // Node is a node's ID and address.
 type Node struct {
@@ -126,19 +135,20 @@ func (p *Program) TakeRecursion(tid []byte, from netip.AddrPort) (r Recursion, o
 	case err != nil:
 		return r, false, classify("look for a recursion", err)
 	}
-	if state.Ended != 0 {
+	if End(state.Ended) != GoesOn {
 		return r, false, nil // its last node says again what ended it
 	}
 	if n := int(state.Hops); n == 0 || n > MaxHops || addrPort(state.Asked[n-1].Addr, state.Asked[n-1].Port) != netip.AddrPortFrom(from.Addr().Unmap(), from.Port()) {
 		return r, false, nil
 	}
-	return p.take(key)
+	return p.take(key, true)
 }
 
-// take takes a recursion out of the maps by the transaction ID of one of its paths. p.taking is held.
-func (p *Program) take(key uint32) (r Recursion, ok bool, err error) {
+// take takes a recursion out of the maps by the transaction ID of one of its paths; answered says that an answer on that path is
+// at hand. p.taking is held.
+func (p *Program) take(key uint32, answered bool) (r Recursion, ok bool, err error) {
 	var state kdhtRecursion
-	ok, err = p.takePath(key, &state)
+	ok, err = p.takePath(key, &state, !answered)
 	if err != nil || !ok {
 		return r, false, err
 	}
@@ -158,19 +168,49 @@ func (p *Program) take(key uint32) (r Recursion, ok bool, err error) {
 	return r, true, nil
 }
 
-// takePath takes a path out of the map; ok is false if the program has gone on with it meanwhile, or another call has it.
-func (p *Program) takePath(key uint32, state *kdhtRecursion) (ok bool, err error) {
-	err = p.objs.Pending.LookupAndDelete(key, state)
-	if errors.Is(err, ebpf.ErrKeyNotExist) {
-		return false, nil
+// takePath takes a path out of the map; ok is false if the program has gone on with it meanwhile, or another call has it. With await
+// the answer to its last query, if it is still to come, goes up from now on.
+func (p *Program) takePath(key uint32, state *kdhtRecursion, await bool) (ok bool, err error) {
+	if await { // before the program knows the query no more
+		if err := p.objs.Awaited.Put(key, uint32(1)); err != nil {
+			return false, classify("wait for an answer", err)
+		}
 	}
-	return err == nil, classify("take over a recursion", err)
+	err = p.objs.Pending.LookupAndDelete(key, state)
+	ok = err == nil
+	if errors.Is(err, ebpf.ErrKeyNotExist) {
+		err = nil
+	}
+	if await && (!ok || End(state.Ended) != GoesOn) {
+		err = errors.Join(err, p.dismiss(key))
+	}
+	return ok, classify("take over a recursion", err)
+}
+
+// dismiss has the program leave out the answer to a query.
+func (p *Program) dismiss(key uint32) error {
+	err := p.objs.Awaited.Delete(key)
+	if errors.Is(err, ebpf.ErrKeyNotExist) {
+		return nil
+	}
+	return err
+}
+
+// Dismiss says that nobody waits any more for the answer to the last query on a path that was taken over: if it still comes, the
+// program drops it. Until then it passes it, without [Program.TakeRecursion] knowing of it.
+func (p *Program) Dismiss(tid [4]byte) error {
+	p.taking.Lock()
+	defer p.taking.Unlock()
+	if p.left {
+		return ErrClosed
+	}
+	return classify("dismiss an answer", p.dismiss(binary.LittleEndian.Uint32(tid[:])))
 }
 
 // takeOthers takes the other paths of a recursion, by transaction ID, has the program pass the client's query up, should it come
 // again, and makes room for others of the client.
 func (p *Program) takeOthers(state *kdhtRecursion) (map[uint32]*kdhtRecursion, error) {
-	key := kdhtJoinKey{Addr: state.Client, Slot: uint64(state.Slot)}
+	key := joinKey(state)
 	var j kdhtJoin
 	others := map[uint32]*kdhtRecursion{}
 	var looked [MaxPaths]uint32 // for what was not there
@@ -189,7 +229,7 @@ func (p *Program) takeOthers(state *kdhtRecursion) (map[uint32]*kdhtRecursion, e
 			}
 			looked[i] = transaction
 			other := new(kdhtRecursion)
-			ok, err := p.takePath(transaction, other)
+			ok, err := p.takePath(transaction, other, true)
 			switch {
 			case err != nil:
 				return nil, err
@@ -211,9 +251,24 @@ func (p *Program) takeOthers(state *kdhtRecursion) (map[uint32]*kdhtRecursion, e
 	return others, classify("mark a client's query", err)
 }
 
-// TakeOverdue ends all recursions of which a node was asked longer than budget ago, and has not answered, and returns what was
-// known of them, and on how many paths others are under way.
-func (p *Program) TakeOverdue(budget time.Duration) (overdue []Recursion, others int, err error) {
+// SetPatience tells the program how long it may take a node to answer, as [Program.TakeOverdue] is told: where a path ends while
+// the nodes of all others are late, the recursion goes up at once. Zero: however long.
+func (p *Program) SetPatience(hop time.Duration) error {
+	if err := p.lock(); err != nil {
+		return err
+	}
+	defer p.mu.Unlock()
+	if p.settings.Patience == uint64(max(hop, 0)) {
+		return nil
+	}
+	p.settings.Patience = uint64(max(hop, 0))
+	return p.putSettings()
+}
+
+// TakeOverdue ends the recursions on none of whose paths a node was asked within the last hop that may still answer, and those
+// that have begun longer than whole ago, and returns what was known of them, and how many others are under way. One node that is
+// late does not end a recursion that goes on elsewhere.
+func (p *Program) TakeOverdue(hop, whole time.Duration) (overdue []Recursion, others int, err error) {
 	now, err := monotonic()
 	if err != nil {
 		return nil, 0, err
@@ -223,17 +278,22 @@ func (p *Program) TakeOverdue(budget time.Duration) (overdue []Recursion, others
 	if p.left {
 		return nil, 0, ErrClosed
 	}
-	var late []uint32
+	since := now - min(now, uint64(max(hop, 0)))
+	late := map[uint32]*kdhtRecursion{}
+	under := map[recursionKey]bool{} // those under way
 	var key uint32
 	var state kdhtRecursion
 	it := p.objs.Pending.Iterate()
 	for it.Next(&key, &state) {
 		switch {
-		case state.Ended != 0 && state.Sent+uint64(joinLife) > now: // it is taken over with the others
-		case state.Sent+uint64(max(budget, 0)) <= now:
-			late = append(late, key)
+		case state.Begun+uint64(max(whole, 0)) <= now:
+			late[key] = nil
+		case End(state.Ended) != GoesOn: // it is taken over with the others
+		case state.Sent <= since:
+			s := state
+			late[key] = &s
 		default:
-			others++
+			under[keyOf(&state)] = true
 		}
 	}
 	// When elements go meanwhile the walk may begin again or end early: what it missed is there the next time.
@@ -242,8 +302,20 @@ func (p *Program) TakeOverdue(budget time.Duration) (overdue []Recursion, others
 	} else if err != nil {
 		others++
 	}
-	for _, key := range late {
-		r, ok, err := p.take(key)
+	for key, state := range late {
+		if state != nil {
+			if under[keyOf(state)] {
+				continue
+			}
+			// The walk sees no one moment: a path may have gone on meanwhile.
+			if goesOn, err := p.goesOn(state, since); err != nil {
+				return overdue, others, err
+			} else if goesOn {
+				under[keyOf(state)] = true
+				continue
+			}
+		}
+		r, ok, err := p.take(key, false)
 		if err != nil {
 			return overdue, others, err
 		}
@@ -251,7 +323,48 @@ func (p *Program) TakeOverdue(budget time.Duration) (overdue []Recursion, others
 			overdue = append(overdue, r)
 		}
 	}
-	return overdue, others, nil
+	return overdue, others + len(under), nil
+}
+
+// recursionKey tells recursions apart.
+type recursionKey struct {
+	join  kdhtJoinKey
+	begun uint64
+}
+
+func keyOf(state *kdhtRecursion) recursionKey { return recursionKey{joinKey(state), state.Begun} }
+
+// joinKey finds what the paths of a recursion have in common.
+func joinKey(state *kdhtRecursion) kdhtJoinKey {
+	return kdhtJoinKey{Addr: state.Client, Slot: uint64(state.Slot)}
+}
+
+// goesOn reports whether there is another path of a recursion on which a node was asked since then that may still answer.
+func (p *Program) goesOn(state *kdhtRecursion, since uint64) (bool, error) {
+	var j kdhtJoin
+	err := p.objs.Joins.Lookup(joinKey(state), &j)
+	if errors.Is(err, ebpf.ErrKeyNotExist) || err == nil && (j.Begun != state.Begun || j.Taken != 0) { // forgotten for others, or taken this moment
+		return false, nil
+	}
+	if err != nil {
+		return false, classify("look for a client's query", err)
+	}
+	for i, transaction := range j.Transaction {
+		if transaction == 0 || i == int(state.Path) {
+			continue
+		}
+		var other kdhtRecursion
+		err := p.objs.Pending.Lookup(transaction, &other)
+		switch {
+		case errors.Is(err, ebpf.ErrKeyNotExist): // a reply has come this moment
+			return true, nil
+		case err != nil:
+			return false, classify("look for a recursion", err)
+		case End(other.Ended) == GoesOn && other.Sent > since:
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // Watch tells the program whether somebody calls [Program.TakeOverdue] anyway. If not, [Program.Recursions] says when a
@@ -297,7 +410,7 @@ func decodeRecursion(s *kdhtRecursion, now uint64) Recursion {
 
 func decodePath(transaction uint32, s *kdhtRecursion, now uint64) (r Path) {
 	binary.LittleEndian.PutUint32(r.Transaction[:], transaction)
-	r.Sent, r.Ended = time.Duration(now-s.Sent), s.Ended != 0
+	r.Sent, r.End = time.Duration(now-s.Sent), End(s.Ended)
 	for _, a := range s.Asked[:min(int(s.Hops), MaxHops)] {
 		r.Asked = append(r.Asked, Node{a.Id, addrPort(a.Addr, a.Port)})
 	}

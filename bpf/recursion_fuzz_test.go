@@ -19,7 +19,7 @@ var serial atomic.Uint32
 
 // replyAgrees gives the program a payload as the reply to the first query of a new recursion: transaction IDs in it are those of
 // that query, wherever it has the placeholder "!tid". The program must pass it as it came, or ask what a node of user space
-// would ask that has understood the same. It returns whether it asked.
+// would ask that has understood the same, or drop it if it is no reply to that query. It returns whether it asked.
 func replyAgrees(t testing.TB, p *bpf.Program, s *bpf.Snapshot, aim id, payload []byte) (asked bool) {
 	t.Helper()
 	out, hop := begun(t, p, s, node4, asker4, fmt.Sprint(serial.Add(1)), aim)
@@ -36,6 +36,11 @@ func replyAgrees(t testing.TB, p *bpf.Program, s *bpf.Snapshot, aim id, payload 
 	}
 	var r krpc.Message
 	switch {
+	case verdict == xdpDrop:
+		if krpc.Decode(payload, &r) == nil && bytes.Equal(r.TID, tid) {
+			t.Fatalf("dropped, though it is waited for: %q", payload)
+		}
+		return false
 	case verdict != xdpTX:
 		t.Fatalf("verdict %d for %q", verdict, payload)
 	case krpc.Decode(payload, &r) != nil || r.Type != krpc.TypeResponse || !bytes.Equal(r.TID, tid) || r.ID != hop.ID:

@@ -64,7 +64,7 @@ func takeAll(t testing.TB, p *bpf.Program) []bpf.Recursion {
 	t.Helper()
 	var all []bpf.Recursion
 	for {
-		got, others, err := p.TakeOverdue(0)
+		got, others, err := p.TakeOverdue(0, 0)
 		must(t, err)
 		if all = append(all, got...); others == 0 {
 			return all
@@ -453,7 +453,15 @@ func TestRecursionReasons(t *testing.T) {
 		good := string(response([]byte(tid), hop.ID, end.v6, nil))
 		for _, c := range []struct{ reason, payload string }{
 			{"hop_no_closer", good},
-			{"hop_error", "d1:eli202e32:Server Error, and more to make it long enoughe1:t4:" + tid + "1:v4:xxxx1:y1:re"},
+			{"hop_error", "d1:eli202e45:Server Error, and more to make it long enoughe1:t4:" + tid + "1:v4:xxxx1:y1:ee"},
+			{"hop_error", "d1:eli204e14:Method Unknowne1:t4:" + tid + "1:y1:ee"},
+			{"hop_error", "d1:eli201e0:e1:t4:" + tid + "1:y1:ee"},
+			{"hop_error", "d1:eli201e23:A Generic Error Ocurrede1:t4:" + tid + "1:y1:ee"},
+			{"hop_error", "d1:eli203e0:e2:ip6:abcdef1:rd2:id20:" + string(hop.ID[:]) + "e1:t4:" + tid + "1:y1:ee"},
+			{"hop_answer", "d1:eli202e45:Server Error, and more to make it long enoughe1:t4:" + tid + "1:v4:xxxx1:y1:re"},
+			{"bad_argument", "d1:e32:Server Error, and more to make it1:t4:" + tid + "1:v4:xxxx1:y1:ee"},
+			{"bad_transaction", "d1:eli202e12:Server Errore1:t18:aaaaaaaaa1:t4:" + tid + "1:v4:xxxx1:y1:ee"},
+			{"missing_argument", "d1:rd2:id20:" + string(hop.ID[:]) + "e1:t4:" + tid + "1:v4:xxxx1:y1:ee"},
 			{"hop_answer", "d1:rd2:id20:" + string(hop.ID[:]) + "6:valuesl6:abcdefee1:t4:" + tid + "1:y1:re"},
 			{"hop_answer", "d1:rd2:id20:" + string(hop.ID[:]) + "3:seqi4ee1:t4:" + tid + "1:y1:re"},
 			{"hop_answer", "d1:rd2:id20:" + string(hop.ID[:]) + "1:k0:3:seqi4ee1:t4:" + tid + "1:y1:re"},

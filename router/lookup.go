@@ -232,6 +232,9 @@ func (l *lookup) queue(ctx context.Context) {
 // exchange asks one candidate, whom the kernel half may have asked before, after a while. It may outlast the lookup: a late answer
 // is still of use to the table.
 func (l *lookup) exchange(ctx context.Context, list *shortlist, c *candidate, to Contact, before *KernelQuery, wait time.Duration) {
+	if before != nil {
+		defer l.n.dismissQuery(before)
+	}
 	if wait > 0 {
 		t := time.NewTimer(wait)
 		defer t.Stop()

@@ -249,6 +249,9 @@ func (rs *recursor) admit(j *job, begun time.Time, known *headStart) bool {
 		return true
 	}
 	rec = &recursion{n: n, key: key, q: own.m, client: own.from, begun: begun, known: known, waiters: []*job{own}}
+	if known != nil {
+		known.inUse = true
+	}
 	if queued {
 		n.count(eventRecursionQueued)
 		rs.queue = append(rs.queue, rec)
@@ -336,6 +339,7 @@ func (rs *recursor) makeRoom(host netip.Addr) bool {
 	rs.queue = slices.Delete(rs.queue, last, last+1)
 	delete(rs.running, rec.key)
 	rec.over = true
+	rs.n.dismiss(rec.known)
 	for _, j := range rs.dismiss(rec) {
 		rs.n.count(eventRecursionBusy)
 		j.answerPlainly(rs.n)

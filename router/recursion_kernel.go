@@ -10,8 +10,12 @@ const (
 	leastHop = 20 * time.Millisecond
 )
 
-// HopPatience returns how long the kernel half's recursion waits for a node before user space takes over: what
-// nearly every answer has taken of late, between 20 ms and a second.
+// KernelTime is how long a recursion may be the kernel half's, whatever becomes of it: half of the time in which the client has its
+// answer, so that as much is left for user space.
+const KernelTime = recursionTime / 2
+
+// HopPatience returns how long the kernel half's recursion waits for a node before it counts as late: what nearly every answer
+// has taken of late, between 20 ms and a second. User space takes over what is late on all paths.
 func (n *Node) HopPatience() time.Duration {
 	patience := time.Duration(0)
 	for f, s := range n.primary {

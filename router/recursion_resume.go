@@ -79,6 +79,9 @@ type KernelRecursion interface {
 	// its own, with the ID as it was in the datagram: whoever forges one causes a call. The router fills in Reply and
 	// ReplyFrom. Who calls Resume by itself must have ended the recursion likewise, so that it is taken over once.
 	Take(tid []byte, from netip.AddrPort) (RecursionState, bool)
+	// Dismiss says that nobody waits any more for the answer to a query among the Unanswered of a recursion that was taken over, so
+	// that it need not come up. The router calls it once for each, whether it has come or not.
+	Dismiss(tid [4]byte)
 }
 
 // SetKernelRecursion sets the kernel half of recursion; nil: there is none.
@@ -132,6 +135,11 @@ func (n *Node) Resume(st RecursionState) error {
 			rs.cache.add(it, n.localItem, now)
 		}
 	}
+	defer func() {
+		if !known.inUse {
+			n.dismiss(known)
+		}
+	}()
 	if st.Method == krpc.MethodGet {
 		if it := rs.cache.get(st.Target, now); it != nil {
 			n.count(eventRecursionFound)
@@ -210,6 +218,24 @@ type headStart struct {
 	unanswered []KernelQuery // that the lookup has not taken over yet
 	reply      *reply        // the last, if it is a response
 	from       netip.AddrPort
+	inUse      bool // by a recursion of ours
+}
+
+// dismiss tells the kernel half that nobody waits for the answers to those of its queries that no lookup has taken over.
+func (n *Node) dismiss(k *headStart) {
+	if k == nil {
+		return
+	}
+	for _, q := range k.unanswered {
+		n.dismissQuery(&q)
+	}
+	k.unanswered = nil
+}
+
+func (n *Node) dismissQuery(q *KernelQuery) {
+	if k := n.recursor.kernel.Load(); k != nil {
+		(*k).Dismiss(q.TID)
+	}
 }
 
 // sent returns the kernel half's query to a node, once, if there is one without answer.
@@ -229,13 +255,12 @@ func (k *headStart) sent(to netip.AddrPort) *KernelQuery {
 // heard takes the last reply in.
 func (k *headStart) heard(n *Node, st *RecursionState, now time.Time) {
 	r := &reply{at: now, rtt: st.RTT}
-	if krpc.Decode(slices.Clone(st.Reply), &r.Message) != nil || r.Type != krpc.TypeResponse {
+	if krpc.Decode(slices.Clone(st.Reply), &r.Message) != nil || r.Type == krpc.TypeQuery {
 		return
 	}
-	k.reply, k.from = r, netip.AddrPortFrom(st.ReplyFrom.Addr().Unmap(), st.ReplyFrom.Port())
-	f := FamilyOf(k.from.Addr())
+	from := netip.AddrPortFrom(st.ReplyFrom.Addr().Unmap(), st.ReplyFrom.Port())
+	f := FamilyOf(from.Addr())
 	if n.primary[f] == nil {
-		k.reply = nil
 		return
 	}
 	rtt := st.RTT
@@ -245,10 +270,27 @@ func (k *headStart) heard(n *Node, st *RecursionState, now time.Time) {
 		rtt = max(n.rtt[f].value(), time.Microsecond)
 	}
 	n.mu.Lock()
-	changed := n.tables[f].Responded(Contact{ID: r.ID, Addr: k.from}, rtt, now)
+	c := Contact{ID: r.ID, Addr: from}
+	exists := r.Type == krpc.TypeResponse
+	if exists {
+		k.reply, k.from = r, from
+	} else {
+		k.refused(from)
+		c, exists = n.tables[f].At(from) // to refuse one must be alive
+	}
+	changed := exists && n.tables[f].Responded(c, rtt, now)
 	n.mu.Unlock()
 	if changed {
 		n.changed()
+	}
+}
+
+// refused notes that a node has answered with an error: it is not asked again.
+func (k *headStart) refused(from netip.AddrPort) {
+	is := func(c Contact) bool { return c.Addr.Port() == from.Port() && c.Addr.Addr().Unmap() == from.Addr() }
+	if i := slices.IndexFunc(k.candidates, is); i >= 0 {
+		k.asked = append(k.asked, AskedNode{Contact: k.candidates[i]})
+		k.candidates = slices.DeleteFunc(k.candidates, is)
 	}
 }
 

@@ -2,6 +2,7 @@ package router_test
 
 import (
 	"errors"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -183,6 +184,26 @@ type kernelStub struct {
 	from  netip.AddrPort
 	state router.RecursionState
 	taken int
+	// dismissed counts, by transaction ID.
+	dismissed map[string]int
+}
+
+func (k *kernelStub) Dismiss(tid [4]byte) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.dismissed == nil {
+		k.dismissed = make(map[string]int)
+	}
+	k.dismissed[string(tid[:])]++
+}
+
+// dismissals returns how often each transaction was dismissed since the last call.
+func (k *kernelStub) dismissals() map[string]int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	was := k.dismissed
+	k.dismissed = nil
+	return was
 }
 
 func (k *kernelStub) Take(tid []byte, from netip.AddrPort) (router.RecursionState, bool) {
@@ -225,6 +246,101 @@ func TestLateAnswerToTheKernelIsTaken(t *testing.T) {
 		}
 		n.stop()
 		_ = slow.conn.Close()
+	})
+}
+
+// The answers to the kernel's queries are waited for as long as they are of use, and the kernel is told when they are not, once.
+func TestAnswersToTheKernelAreDismissed(t *testing.T) {
+	sim(t, func(t *testing.T, s *simNet) {
+		n := s.start(t, router.Config{Recursion: recursion}, newMemStore(), simAddr(router.IPv4, 0))
+		k := new(kernelStub)
+		n.SetKernelRecursion(k)
+		v := []byte("5:hello")
+		var silent []*remote
+		for i := range 3 {
+			a := simAddr(router.IPv4, 10+i)
+			silent = append(silent, s.remote(t, a, krpc.NodeIDFor(a.Addr(), 1, anyID()), func(q, r *krpc.Message) *krpc.Message { return nil }))
+		}
+		resume := func(client int, target router.ID, f func(*router.RecursionState)) *rdClient {
+			t.Helper()
+			c := s.client(t, clientAddr(router.IPv4, client), n.addr)
+			st := stateOf(c, n, target)
+			for i, r := range silent {
+				st.Candidates = append(st.Candidates, r.contact())
+				st.Unanswered = append(st.Unanswered, router.KernelQuery{Addr: r.contact().Addr, TID: [4]byte{'k', byte('0' + client), 0, byte(i)}, Sent: time.Now().Add(-100 * time.Millisecond)})
+			}
+			f(&st)
+			if err := n.Resume(st); err != nil {
+				t.Fatal(err)
+			}
+			return c
+		}
+		all := func(client byte) map[string]int {
+			m := make(map[string]int)
+			for i := range silent {
+				m[string([]byte{'k', '0' + client, 0, byte(i)})] = 1
+			}
+			return m
+		}
+		resume(1, krpc.ImmutableTarget(v), func(st *router.RecursionState) {
+			r := krpc.Message{Type: krpc.TypeResponse, TID: []byte("krnl"), ID: anyID(), HasID: true, V: v}
+			var err error
+			if st.Reply, err = r.Append(nil); err != nil {
+				t.Fatal(err)
+			}
+			st.ReplyFrom = simAddr(router.IPv4, 20)
+		})
+		if got := k.dismissals(); !maps.Equal(got, all(1)) {
+			t.Errorf("answered at once: dismissed %v, want %v", got, all(1))
+		}
+		other := krpc.ImmutableTarget([]byte("5:other"))
+		resume(2, other, func(*router.RecursionState) {})
+		if got := k.dismissals(); len(got) != 0 {
+			t.Errorf("while it goes on: dismissed %v", got)
+		}
+		resume(3, other, func(*router.RecursionState) {})
+		if got := k.dismissals(); !maps.Equal(got, all(3)) {
+			t.Errorf("joined one under way: dismissed %v, want %v", got, all(3))
+		}
+		time.Sleep(time.Minute)
+		if got := k.dismissals(); !maps.Equal(got, all(2)) {
+			t.Errorf("after the end: dismissed %v, want %v", got, all(2))
+		}
+		n.SetKernelRecursion(nil)
+		n.stop()
+		for _, r := range silent {
+			_ = r.conn.Close()
+		}
+	})
+}
+
+// A node that has answered the kernel with an error is not asked again.
+func TestErrorToTheKernelIsFinal(t *testing.T) {
+	sim(t, func(t *testing.T, s *simNet) {
+		n := s.start(t, router.Config{Recursion: recursion}, newMemStore(), simAddr(router.IPv4, 0))
+		c := s.client(t, clientAddr(router.IPv4, 0), n.addr)
+		a := simAddr(router.IPv4, 10)
+		asked := 0
+		refuses := s.remote(t, a, krpc.NodeIDFor(a.Addr(), 1, anyID()), func(q, r *krpc.Message) *krpc.Message {
+			if q.Method == krpc.MethodGet {
+				asked++
+			}
+			return r
+		})
+		st := stateOf(c, n, krpc.ImmutableTarget([]byte("5:hello")))
+		st.Candidates = []router.Contact{refuses.contact(), refuses.contact()}
+		st.Reply, st.ReplyFrom = []byte("d1:eli204e14:Method Unknowne1:t4:krnl1:y1:ee"), a
+		if err := n.Resume(st); err != nil {
+			t.Fatal(err)
+		}
+		if r, _ := c.receive(answerTime); r == nil || r.V != nil {
+			t.Error(brief(r))
+		}
+		if asked > 0 {
+			t.Errorf("asked %d times", asked)
+		}
+		n.stop()
+		_ = refuses.conn.Close()
 	})
 }
 

@@ -228,6 +228,7 @@ func (rec *recursion) each(send func(*job) []byte) {
 		sent = append(sent, send(j))
 	}
 	rs.forget(rec, sent)
+	rec.n.dismiss(rec.known)
 }
 
 // drop ends the recursion without an answer, because the node is ending.

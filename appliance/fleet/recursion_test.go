@@ -152,7 +152,7 @@ func recursionCounts(ctx context.Context, t *testing.T, nodes []*fleet.Node) map
 		must(t, err)
 		for _, c := range r.XDP.Counters {
 			switch c.Reason {
-			case "recursion_begun", "recursion_joined", "hop_followed", "hop_answer", "hop_no_closer", "hop_late", "recursion_paced", "hop_paced", "no_route", "no_neighbour", "held", "recursion_off", "no_room", "hop_other_source":
+			case "recursion_begun", "recursion_joined", "hop_followed", "hop_answer", "hop_no_closer", "hop_late", "hop_taken", "hop_ended", "hop_error", "recursion_paced", "hop_paced", "no_route", "no_neighbour", "held", "recursion_off", "no_room", "hop_other_source":
 				if c.Packets > 0 {
 					sum[c.Reason] += c.Packets
 				}

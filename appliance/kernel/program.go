@@ -38,7 +38,9 @@ type Program interface {
 	Recursions(ctx context.Context, f func()) error
 	Watch(on bool) error
 	TakeRecursion(tid []byte, from netip.AddrPort) (bpf.Recursion, bool, error)
-	TakeOverdue(budget time.Duration) ([]bpf.Recursion, int, error)
+	SetPatience(hop time.Duration) error
+	TakeOverdue(hop, whole time.Duration) ([]bpf.Recursion, int, error)
+	Dismiss(tid [4]byte) error
 	Close(detach bool) error
 }
 

@@ -51,6 +51,11 @@ func (r *recursions) Take(tid []byte, from netip.AddrPort) (router.RecursionStat
 	return st, true
 }
 
+// Dismiss implements router.KernelRecursion.
+func (r *recursions) Dismiss(tid [4]byte) {
+	r.try("answers that nobody waits for come up", r.program.Dismiss(tid))
+}
+
 // count counts a recursion that was taken over.
 func (r *recursions) count(rec *bpf.Recursion, how *uint64) {
 	r.mu.Lock()
@@ -72,7 +77,7 @@ func (r *recursions) report() status.KernelRecursion {
 }
 
 // stateOf is what the router is to know. A node that was asked last on a path is asked again if it has not answered: the query
-// may have been lost. What those referred to that answered before the last is not known any more, so they may be asked again.
+// may have been lost. One that has failed is not. What those referred to that answered before the last is not known any more, so they may be asked again.
 func stateOf(rec *bpf.Recursion) router.RecursionState {
 	methods := map[string]krpc.Method{"find_node": krpc.MethodFindNode, "get_peers": krpc.MethodGetPeers, "get": krpc.MethodGet}
 	st := router.RecursionState{
@@ -96,13 +101,19 @@ func stateOf(rec *bpf.Recursion) router.RecursionState {
 
 // addPath adds what was found out on a path.
 func addPath(st *router.RecursionState, p *bpf.Path) {
-	answered := p.Asked
-	if n := len(p.Asked); n > 0 && !p.Ended {
-		answered = p.Asked[:n-1]
-		st.Candidates = append(st.Candidates, contact(p.Asked[n-1]))
+	answered, last := p.Asked, []bpf.Node(nil)
+	if n := len(p.Asked); n > 0 && p.End != bpf.NobodyCloser {
+		answered, last = p.Asked[:n-1], p.Asked[n-1:]
 	}
 	if n := len(answered); n > 0 {
 		st.Asked = append(st.Asked, router.AskedNode{Contact: contact(answered[n-1]), Answered: true})
+	}
+	for _, c := range last {
+		if p.End == bpf.Failed {
+			st.Asked = append(st.Asked, router.AskedNode{Contact: contact(c)})
+		} else {
+			st.Candidates = append(st.Candidates, contact(c))
+		}
 	}
 	for _, c := range p.Referral {
 		st.Candidates = append(st.Candidates, contact(c))
@@ -111,7 +122,7 @@ func addPath(st *router.RecursionState, p *bpf.Path) {
 
 // addUnanswered adds the query that the last node asked on a path has not answered.
 func addUnanswered(st *router.RecursionState, p *bpf.Path) {
-	if n := len(p.Asked); n > 0 && !p.Ended {
+	if n := len(p.Asked); n > 0 && p.End == bpf.GoesOn {
 		st.Unanswered = append(st.Unanswered, router.KernelQuery{Addr: p.Asked[n-1].Addr, TID: p.Transaction, Sent: time.Now().Add(-p.Sent)})
 	}
 }
@@ -164,7 +175,10 @@ func (r *recursions) listen(ctx context.Context, begun chan<- struct{}) {
 }
 
 func (r *recursions) allow() {
-	r.try("recursion of the kernel half not allowed", r.program.AllowRecursion(recursionLease, r.h.c.Private))
+	r.try("recursion of the kernel half not allowed", errors.Join(
+		r.program.SetPatience(r.h.c.Node.HopPatience()),
+		r.program.AllowRecursion(recursionLease, r.h.c.Private),
+	))
 }
 
 func (r *recursions) try(what string, err error) {
@@ -195,7 +209,7 @@ func (r *recursions) watch(ctx context.Context, renew <-chan time.Time) {
 
 // look takes over what is late, and reports whether any recursion was under way.
 func (r *recursions) look(ctx context.Context) (any bool) {
-	late, others, err := r.program.TakeOverdue(r.h.c.Node.HopPatience())
+	late, others, err := r.program.TakeOverdue(r.h.c.Node.HopPatience(), router.KernelTime)
 	r.try("recursions of the kernel half cannot be taken over", err)
 	for i := range late {
 		if late[i].Begun > recursionTooOldAt || ctx.Err() != nil {

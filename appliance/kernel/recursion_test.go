@@ -78,7 +78,9 @@ func (f *fake) TakeRecursion(tid []byte, from netip.AddrPort) (bpf.Recursion, bo
 	return r, ok, nil
 }
 
-func (f *fake) TakeOverdue(time.Duration) ([]bpf.Recursion, int, error) {
+func (f *fake) SetPatience(time.Duration) error { return nil }
+func (f *fake) Dismiss(tid [4]byte) error       { return f.note("dismiss %x", tid) }
+func (f *fake) TakeOverdue(_, _ time.Duration) ([]bpf.Recursion, int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	late := f.rec.late
@@ -136,7 +138,8 @@ func aRecursion() bpf.Recursion {
 		},
 		Others: []bpf.Path{
 			{Asked: []bpf.Node{at(5), at(6)}, Referral: []bpf.Node{at(6), at(7)}, Transaction: [4]byte{0x80, 1, 2, 4}, Sent: 10 * time.Millisecond},
-			{Asked: []bpf.Node{at(8)}, Ended: true, Referral: []bpf.Node{at(9)}, Transaction: [4]byte{0x80, 1, 2, 5}, Sent: 30 * time.Millisecond},
+			{Asked: []bpf.Node{at(8)}, End: bpf.NobodyCloser, Referral: []bpf.Node{at(9)}, Transaction: [4]byte{0x80, 1, 2, 5}, Sent: 30 * time.Millisecond},
+			{Asked: []bpf.Node{at(10), at(11)}, End: bpf.Failed, Referral: []bpf.Node{at(12)}, Transaction: [4]byte{0x80, 1, 2, 6}, Sent: 30 * time.Millisecond},
 		},
 	}
 }
@@ -150,18 +153,18 @@ func checkState(t *testing.T, st router.RecursionState) {
 	}
 	var asked, candidates []byte
 	for _, a := range st.Asked {
-		if asked = append(asked, a.ID[0]); !a.Answered {
-			t.Errorf("%v has not answered", a)
+		if asked = append(asked, a.ID[0]); a.Answered != (a.ID[0] != 11) {
+			t.Errorf("%v", a)
 		}
 	}
-	if !bytes.Equal(asked, []byte{2, 5, 8}) {
-		t.Errorf("asked %v, want only those whose referrals are known", asked)
+	if !bytes.Equal(asked, []byte{2, 5, 8, 10, 11}) {
+		t.Errorf("asked %v, want only those whose referrals are known, or who failed", asked)
 	}
 	for _, c := range st.Candidates {
 		candidates = append(candidates, c.ID[0])
 	}
 	slices.Sort(candidates)
-	if got := slices.Compact(candidates); !bytes.Equal(got, []byte{3, 4, 6, 7, 9}) {
+	if got := slices.Compact(candidates); !bytes.Equal(got, []byte{3, 4, 6, 7, 9, 12}) {
 		t.Errorf("candidates %v", got)
 	}
 }
@@ -260,6 +263,8 @@ func TestRecursionsReplied(t *testing.T) {
 		if _, ok := f.rec.taker.Take([]byte("\x80bcd"), from); ok {
 			t.Error("taken twice")
 		}
+		f.rec.taker.Dismiss([4]byte{0x80, 1, 2, 4})
+		expect(t, f, "answered", "dismiss 80010204")
 		if r := h.Report().Recursion; r.Replied != 1 {
 			t.Errorf("report %+v", r)
 		}

@@ -207,7 +207,7 @@ func scale(bars []bar) []bar {
 const maxReasons = 10
 
 // kernelDone are the reasons, beside answers, for which the kernel half had done all there was to do.
-var kernelDone = map[string]bool{"challenged": true, "recursion_begun": true, "recursion_joined": true, "hop_followed": true}
+var kernelDone = map[string]bool{"challenged": true, "recursion_begun": true, "recursion_joined": true, "hop_followed": true, "hop_ended": true, "hop_late": true}
 
 // Reasons counts datagrams by why the kernel half did not answer them, or why they were dropped or refused, the most frequent
 // first.

@@ -179,7 +179,7 @@ func (h *hops) chain(turn int) error {
 			h.followed[turn] = append(h.followed[turn], took)
 		}
 	}
-	_, _, err = h.program.TakeOverdue(0) // the other paths, and the end of this one
+	_, _, err = h.program.TakeOverdue(0, 0) // the other paths, and the end of this one
 	return err
 }
 

@@ -5,7 +5,7 @@
  *
  * It accepts less than user space does: keys sorted and unique, numbers in their one canonical form, nothing
  * after the end, every key of KRPC with the type and value it should have, and no argument of queries that
- * store something. Of a response it accepts referrals: what is looked for, or an error, ends it at once.
+ * store something. Of a response it accepts referrals: what is looked for ends it at once.
  */
 #pragma once
 
@@ -191,9 +191,8 @@ INLINE int parse_key(struct scratch *s, u32 depth, u32 start, u32 len)
 	s->key = key;
 	if (s->expect == 'q' ? key == KEY_E || key == KEY_R : key == KEY_A || key == KEY_Q)
 		return REASON_NOT_QUERY;
-	if (key == KEY_E)
-		return REASON_HOP_ERROR;
-	if (key == KEY_ANSWER)
+	/* A response that has an error as well is for user space to judge. */
+	if (key == KEY_ANSWER || (key == KEY_E && s->expect == 'r'))
 		return REASON_HOP_ANSWER;
 	if (key == KEY_OTHER)
 		return REASON_OTHER_ARGUMENT;
@@ -226,6 +225,7 @@ INLINE int parse_known(struct scratch *s, u32 type, u32 start, u32 len, u64 numb
 	case KEY_R:
 		return type == TYPE_DICTIONARY ? GO_ON : REASON_BAD_ARGUMENT;
 	case KEY_WANT:
+	case KEY_E:
 		return type == TYPE_LIST ? GO_ON : REASON_BAD_ARGUMENT;
 	case KEY_RD:
 		s->query.flags |= number & 1 ? FLAG_RECURSIVE : 0;
@@ -454,7 +454,8 @@ __attribute__((noinline)) int parse_query(struct scratch *s)
 
 /*
  * Reads the response in s->datagram to a query of ours: the offset of its sender's ID is left in s->query,
- * those of the contacts in s. Says REASON_HOP_ANSWER when it has more than contacts.
+ * those of the contacts in s. Says REASON_HOP_ANSWER when it has more than contacts, and REASON_HOP_ERROR
+ * when it is an error message.
  */
 __attribute__((noinline)) int parse_response(struct scratch *s)
 {
@@ -462,22 +463,24 @@ __attribute__((noinline)) int parse_response(struct scratch *s)
 		return REASON_MALFORMED;
 	s->nodes_len = 0;
 	s->nodes6_len = 0;
-	int reason = parse_message(s, 'r');
+	u32 is_error = s->is_error;
+	int reason = parse_message(s, is_error ? 'e' : 'r');
 	if (reason != GO_ON)
 		return reason;
-	if (!HAS(KEY_R) || !HAS(KEY_ID))
+	if (is_error ? !HAS(KEY_E) : !HAS(KEY_R) || !HAS(KEY_ID))
 		return REASON_MISSING_ARGUMENT;
 	u32 tid = s->tid;
 	if (tid > MAX_DATAGRAM || s->query.tid_len != sizeof(u32) ||
 	    AT32(s->datagram + tid) != s->transaction)
 		return REASON_BAD_TRANSACTION;
-	return GO_ON;
+	return is_error ? REASON_HOP_ERROR : GO_ON;
 }
 
 /*
- * Whether what is in s->datagram ends like the response to a query that the program has sent, whose
- * transaction ID is then left in s. The ends are those of nearly all responses: 1:t4:xxxx[1:v4:xxxx]1:y1:re.
- * All that are not for the program fail this cheap test, by the bit of their transaction ID.
+ * Whether what is in s->datagram ends like the response to a query that the program has sent, or like an
+ * error message, whose transaction ID is then left in s. The ends are those of nearly all:
+ * 1:t4:xxxx[1:v4:xxxx]1:y1:re, or ee. All that are not for the program fail this cheap test, by the bit of
+ * their transaction ID.
  */
 INLINE int ends_like_ours(struct scratch *s)
 {
@@ -486,8 +489,10 @@ INLINE int ends_like_ours(struct scratch *s)
 	if (at > MAX_DATAGRAM || at < 2 * 9)
 		return 0;
 	const u8 *p = s->datagram + at;
-	if (AT32(p) != T4("1:y1") || AT16(p + 4) != T2(":r"))
+	u16 type = AT16(p + 4);
+	if (AT32(p) != T4("1:y1") || (type != T2(":r") && type != T2(":e")))
 		return 0;
+	s->is_error = type == T2(":e");
 	if (AT32(p - 9) == T4("1:v4"))
 		p -= 9;
 	u32 transaction = AT32(p - 4);

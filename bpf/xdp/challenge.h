@@ -203,7 +203,7 @@ INLINE u32 challenge(struct xdp_md *ctx)
  */
 INLINE u32 pass_up(struct scratch *s, const struct settings *live, u32 reason)
 {
-	if ((reason >= REASON_TOO_SHORT && reason <= REASON_REPLY_TOO_LONG) || reason == REASON_HOP_LATE ||
+	if ((reason >= REASON_TOO_SHORT && reason <= REASON_REPLY_TOO_LONG) ||
 	    reason == REASON_HOP_OTHER_SOURCE)
 		return may_pass(s, live) ? reason : CONTINUE_CHALLENGE;
 	return reason;

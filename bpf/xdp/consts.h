@@ -46,9 +46,12 @@ enum bounds {
 	/* UDP header and payload of the longest query looked at: what csum_diff takes at once before
 	   Linux 6.13. */
 	MAX_DATAGRAM = 512,
-	/* The shortest datagram that means something here: a reply to a challenge, two bytes less than a ping
-	   with a transaction ID of one byte. */
-	MIN_DATAGRAM = UDP_LEN + 53,
+	/* The shortest datagram that means something here: an error message without words, to a query of
+	 * ours.
+	 */
+	MIN_DATAGRAM = UDP_LEN + 29,
+	/* The shortest payload of a query, a ping with a transaction ID of one byte. */
+	MIN_QUERY = 55,
 	/* Room that a driver surely leaves in front of a frame: 256 bytes less the bookkeeping of an XDP
 	   frame. */
 	HEADROOM = 212,
@@ -152,12 +155,14 @@ enum reason {
 	REASON_HOP_NO_CLOSER,
 	REASON_HOP_LIMIT,
 	REASON_HOP_PACED, /* all closer ones were sent enough already */
-	/* A reply that nobody waits for any more, or not from there. */
-	REASON_HOP_LATE,
+	/* A reply to a query of the program that user space has taken over, and waits for. */
+	REASON_HOP_TAKEN,
+	/* A reply that is not from where it should be. */
 	REASON_HOP_OTHER_SOURCE,
 	/* Dropped. */
 	REASON_LIMITED,	   /* more than its source may send, see limit.h */
 	REASON_OVERLOADED, /* more than user space takes from unproven sources, see challenge.h */
+	REASON_HOP_LATE,   /* a reply to a query of the program that nobody waits for any more */
 	REASONS,
 };
 

@@ -29,10 +29,9 @@ SEC("tc") int kdht_launch(struct __sk_buff *skb)
 {
 	if (LIKELY(skb->protocol != be16(ETH_P_LAUNCH)))
 		return TC_NEXT;
-	const void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	if (data + ETH_LEN + sizeof(u32) > end)
+	u32 first, last = 0;
+	if (skb_load_bytes(skb, ETH_LEN, &first, sizeof(first))) /* the frame may be in pieces */
 		return TC_NEXT;
-	u32 first = AT32(data + ETH_LEN), last = 0;
 	const struct flight *f = map_lookup(&flights, &first);
 	if (!f)
 		return TC_NEXT;

@@ -114,6 +114,7 @@ struct settings {
 	u64 recursion;		/* begin recursions until then, CLOCK_MONOTONIC in ns */
 	u64 watching;		/* user space looks at the recursions under way anyway */
 	u64 private_network;	/* private addresses are nodes like any other */
+	u64 patience;		/* with a node that is asked for a client, in ns; 0: without end */
 	u64 transaction[4];	/* SipHash after taking in the key of our transaction IDs */
 	/* Limits, see limit.h and challenge.h. Zero is none. */
 	u64 interval;	   /* between two datagrams of one source, in limiter's ticks */

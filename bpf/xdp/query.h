@@ -119,7 +119,7 @@ struct scratch {
 	u32 present;
 	u32 target; /* offsets */
 	u32 tid;
-	u32 expect; /* the y of the message: 'q' or 'r' */
+	u32 expect; /* the y of the message: 'q', 'r' or 'e' */
 	u32 nodes;  /* offset and length of the contacts of each family in a response */
 	u32 nodes_len;
 	u32 nodes6;
@@ -138,8 +138,8 @@ struct scratch {
 	u32 next_v6;
 	u32 judged;		/* the contacts were judged before, and what they are not good for counted */
 	u32 gathered[FAMILIES]; /* our contacts that are judged, see choose_first() */
-	u32 pad_gathered;
-	u64 seed; /* key of the hash of hosts */
+	u32 is_error;		/* the reply at hand says that it is an error message */
+	u64 seed;		/* key of the hash of hosts */
 	struct hop hop;
 	u8 note[8]; /* for launch.h: Ethernet type, transaction ID */
 	struct endpoint next_endpoint;
@@ -283,7 +283,7 @@ INLINE const void *usual_options(struct query *q, const void *p, const void *end
  */
 INLINE int usual_query(struct query *q, const void *p, const void *last, const void *end)
 {
-	if (p + MIN_DATAGRAM - UDP_LEN > end)
+	if (p + MIN_QUERY > end)
 		return 0;
 	if (AT64(p) != T8("d1:ad2:i") || AT32(p + 8) != T4("d20:"))
 		return 0;

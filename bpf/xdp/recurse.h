@@ -2,7 +2,8 @@
  * Carries the query of a client through the network: to the closest contacts, and from each of them, referral
  * by referral, to ever closer nodes, on paths that have no node in common (S/Kademlia's disjoint paths). The
  * first answer goes to user space, and everything that is not a plain step as well; it then takes what is in
- * "pending" of all paths. A path that comes to nothing ends, unless it is the last.
+ * "pending" of all paths. A path that comes to nothing, or is answered with an error, ends, unless it is the
+ * last that goes on in time.
  */
 #pragma once
 
@@ -10,6 +11,7 @@
 #include "checksum.h"
 #include "hop.h"
 #include "referral.h"
+#include "sighting.h"
 
 /* A client's slot that is as old is free again, whatever became of its query. */
 #define JOIN_LIFE (20 * 1000000000ULL)
@@ -62,7 +64,7 @@ INLINE void describe_query(struct scratch *s, u64 now)
 	r->flags = q->flags & FLAG_SEQ;
 	r->hops = 0;
 	r->referral_len = 0;
-	r->ended = 0;
+	r->ended = GOES_ON;
 	for (u32 i = 0; i < PATHS; i++)
 		s->join.transaction[i] = 0;
 	s->join.asked = 0;
@@ -367,16 +369,79 @@ INLINE struct join *find_join(struct scratch *s)
 	return j && j->begun == s->recursion.begun ? j : NULL;
 }
 
-/* Ends the path in s for that reason, if others of the recursion go on: else user space does. What the reply
- * named is kept. */
-INLINE int end_path(struct scratch *s, struct join *j, u32 reason)
+/* Whether another path of the recursion in s goes on, and its node is not late yet. A function of its own for
+ * the verifier. */
+__attribute__((noinline)) int others_go_on(struct scratch *s)
 {
-	if (!j || !s->recursion.shared || __sync_fetch_and_sub(&j->live, 1) <= 1)
+	u32 zero = 0;
+	const struct settings *rules = map_lookup(&live, &zero);
+
+	if (!s || !rules)
+		return 0;
+	const struct join *j = find_join(s);
+	if (!j)
+		return 0;
+	u64 now = ktime();
+	for (u32 i = 0; i < PATHS; i++) {
+		if (!j->transaction[i] || j->transaction[i] == s->transaction)
+			continue;
+		const struct recursion *other = map_lookup(&pending, &j->transaction[i]);
+		if (!other) /* a reply has come this moment */
+			return 1;
+		if (other->ended == GOES_ON && (!rules->patience || now - other->sent < rules->patience))
+			return 1;
+	}
+	return 0;
+}
+
+/* Ends the path in s for that reason, if others of the recursion go on: else user space does. What is in s is
+ * kept. */
+INLINE int end_path(struct scratch *s, struct join *j, u32 reason, u32 end)
+{
+	if (!j || !s->recursion.shared || __sync_fetch_and_sub(&j->live, 1) <= 1 || !others_go_on(s))
 		return reason;
-	s->recursion.ended = 1;
+	s->recursion.ended = end;
 	if (map_update(&pending, &s->transaction, &s->recursion, UPDATE_EXIST))
-		return REASON_HOP_LATE;
+		return REASON_HOP_TAKEN; /* user space was faster */
 	return REASON_HOP_ENDED | XDP_DROP << 16;
+}
+
+/* Keeps the contacts of the last reply but one, because the last has none. A function of its own for the
+ * verifier. */
+__attribute__((noinline)) int keep_last_referral(struct scratch *s)
+{
+	if (!s)
+		return 0;
+	const struct recursion *r = map_lookup(&pending, &s->transaction);
+	if (!r)
+		return 0;
+	for (u32 i = 0; i < REFERRAL_LEN; i += 8)
+		AT64(s->recursion.referral + i) = AT64(r->referral + i);
+	return 0;
+}
+
+/* What becomes of a reply to a query of ours that is not waited for here. If nobody else does, its sender
+ * counts as one who has sent a query: it is alive, as far as one can tell. */
+static __attribute__((noinline)) int leave(struct xdp_md *ctx)
+{
+	u32 zero = 0;
+	const struct settings *settings = map_lookup(&live, &zero);
+	struct scratch *s = map_lookup(&scratch, &zero);
+
+	if (!settings || !s)
+		return REASON_NO_LEASE;
+	if (map_lookup(&awaited, &s->transaction))
+		return REASON_HOP_TAKEN;
+	if (s->looks >= looks_per_round || check_copy(s) != GO_ON)
+		return REASON_HOP_LATE;
+	int reason = parse_response(s);
+	u32 id = s->query.id;
+	if ((reason != GO_ON && reason != REASON_HOP_ANSWER) || !HAS(KEY_ID) || id > MAX_DATAGRAM)
+		return REASON_HOP_LATE;
+	set_asker(&s->query, s->datagram + id);
+	s->looks++;
+	note_sighting(ctx, &s->packet, settings, s);
+	return REASON_HOP_LATE;
 }
 
 /* Goes on with the reply in s->datagram, if it is one that is waited for. Returns the reason, with the
@@ -391,7 +456,7 @@ static __attribute__((noinline)) int follow(struct xdp_md *ctx)
 		return REASON_NO_LEASE;
 	const struct recursion *waiting = map_lookup(&pending, &s->transaction);
 	if (!waiting || waiting->ended)
-		return REASON_HOP_LATE;
+		return leave(ctx);
 	struct recursion *r = &s->recursion;
 	copy_state(r, waiting);
 	u32 last = r->hops - 1;
@@ -407,17 +472,23 @@ static __attribute__((noinline)) int follow(struct xdp_md *ctx)
 	if (reason != GO_ON)
 		return reason;
 	reason = parse_response(s);
+	struct join *j = find_join(s);
+	if (reason == GO_ON) {
+		u32 id = s->query.id;
+		if (id > MAX_DATAGRAM)
+			return REASON_MALFORMED;
+		const u8 *from = s->datagram + id;
+		if (AT64(from) != AT64(asked->id) || AT64(from + 8) != AT64(asked->id + 8) ||
+		    AT32(from + 16) != AT32(asked->id + 16))
+			reason = REASON_HOP_OTHER_ID;
+	}
+	if (reason == REASON_HOP_ERROR || reason == REASON_HOP_OTHER_ID) {
+		keep_last_referral(s);
+		return end_path(s, j, reason, END_FAILED);
+	}
 	if (reason != GO_ON)
 		return reason;
-	u32 id = s->query.id;
-	if (id > MAX_DATAGRAM)
-		return REASON_MALFORMED;
-	const u8 *from = s->datagram + id;
-	if (AT64(from) != AT64(asked->id) || AT64(from + 8) != AT64(asked->id + 8) ||
-	    AT32(from + 16) != AT32(asked->id + 16))
-		return REASON_HOP_OTHER_ID;
 
-	struct join *j = find_join(s);
 	s->join.asked = 0;
 	if (j && r->shared) {
 		s->join.asked = j->asked;
@@ -447,7 +518,7 @@ static __attribute__((noinline)) int follow(struct xdp_md *ctx)
 		  : keep_referral(ctx, s, s->nodes, s->nodes_len, NODE_LEN))
 		return REASON_TRUNCATED;
 	if (ends)
-		return end_path(s, j, ends);
+		return end_path(s, j, ends, END_NOBODY);
 	reason = prepare(ctx->ingress_ifindex, 0);
 	if (reason != GO_ON)
 		return reason;
@@ -463,7 +534,7 @@ static __attribute__((noinline)) int follow(struct xdp_md *ctx)
 	}
 	if (map_delete(&pending, &s->transaction)) { /* user space was faster, or another CPU */
 		map_delete(&pending, &s->hop.transaction);
-		return REASON_HOP_LATE;
+		return REASON_HOP_TAKEN;
 	}
 	/* Where the frame cannot be made to fit, nothing is lost but time: user space asks who was not asked.
 	 */

@@ -24,6 +24,13 @@ struct asked {
 	u8 pad[2];
 };
 
+/* Whether a path has come to nothing. */
+enum end {
+	GOES_ON,
+	END_NOBODY, /* the last node has answered, and there was nobody to ask next */
+	END_FAILED, /* it has answered with an error, or under another ID */
+};
+
 /*
  * The state of one client's query, on one of the paths on which it is sent on at the same time. Each path is
  * carried on by itself, by the replies that come on it; what the paths have in common is in struct join.
@@ -52,7 +59,7 @@ struct recursion {
 	u16 referral_len;
 	u8 path;   /* its number */
 	u8 shared; /* there are others */
-	u8 ended;  /* the last node has answered, and there was nobody to ask next */
+	u8 ended;  /* enum end */
 	u8 pad[5];
 	struct asked asked[MAX_HOPS];
 	/* The contacts in the last reply, as they came, as far as there is room. It comes last, because the
@@ -71,6 +78,17 @@ struct {
 	MAP_TYPE(key, u32);
 	MAP_TYPE(value, struct recursion);
 } pending SEC(".maps");
+
+/*
+ * Queries of ours that user space has taken over and waits for itself. What answers others that are not in
+ * "pending" comes too late, or twice. User space takes them out; the oldest make room.
+ */
+struct {
+	MAP_UINT(type, MAP_LRU_HASH);
+	MAP_UINT(max_entries, 4 * MAX_RECURSIONS);
+	MAP_TYPE(key, u32);
+	MAP_TYPE(value, u32);
+} awaited SEC(".maps");
 
 /*
  * The clients' queries that were sent on, so that a repeated one does not begin again. A client's address has
