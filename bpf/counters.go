@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -63,16 +64,22 @@ func (p *Program) Events() ([]EventCounter, error) {
 	return out, nil
 }
 
-// readCounters sums n counters over all CPUs.
+// readCounters sums n counters over all CPUs. It asks the kernel once: each of its answers would cost as much as all of them.
 func readCounters(m *ebpf.Map, n int) ([]uint64, error) {
+	cpus, err := ebpf.PossibleCPU()
+	if err != nil {
+		return nil, classify("read the counters", err)
+	}
+	var cursor ebpf.MapBatchCursor
+	slots, values := make([]uint32, n), make([]uint64, n*cpus)
+	got, err := m.BatchLookup(&cursor, slots, values, nil)
+	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) { // that is the end of the map
+		return nil, classify("read the counters", err)
+	}
 	out := make([]uint64, n)
-	var perCPU []uint64
-	for i := range out {
-		if err := m.Lookup(uint32(i), &perCPU); err != nil {
-			return nil, classify("read a counter", err)
-		}
-		for _, v := range perCPU {
-			out[i] += v
+	for i, slot := range slots[:got] {
+		for _, v := range values[i*cpus : (i+1)*cpus] {
+			out[slot] += v
 		}
 	}
 	return out, nil

@@ -478,21 +478,24 @@ func TestLauncherAttaches(t *testing.T) {
 	program(t, &bpf.Snapshot{})
 	p := private(t, bpf.Config{})
 	done := make(chan error)
-	go func() { // the thread ends with its namespace
+	var all []bpf.Attachment
+	go func() { // the thread ends with its namespace, and its interfaces
 		runtime.LockOSThread()
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			done <- err
-			return
-		}
-		_, err := p.Attach(1, bpf.ModeGeneric) // its loopback interface
-		done <- err
+		done <- func() error {
+			if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+				return err
+			}
+			if _, err := p.Attach(1, bpf.ModeGeneric); err != nil { // its loopback interface
+				return err
+			}
+			all = p.Attachments()
+			return p.Detach(1)
+		}()
 	}()
 	must(t, <-done)
-	all := p.Attachments()
 	if len(all) != 1 || all[0].OnePath != nil {
 		t.Errorf("attached to %+v", all)
 	}
-	must(t, p.Detach(1))
 }
 
 // TestLostNotes begins recursions whose notes nobody gets, more than there is room for, and then one that is launched.
