@@ -46,6 +46,30 @@ func pass(d time.Duration) {
 	synctest.Wait()
 }
 
+// saved is the day in a file, and save writes one there.
+func saved(t *testing.T, file string) (day history.Span) {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(b, &day); err != nil {
+		t.Fatal(err)
+	}
+	return day
+}
+
+func save(t *testing.T, file string, day history.Span) {
+	t.Helper()
+	b, err := json.Marshal(day)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // tail is the last n values.
 func tail(s history.Span, m history.Metric, n int) []history.Value {
 	v := s.Of(m)
@@ -189,21 +213,9 @@ func TestDayWaitsForAClockThatCanBeBelieved(t *testing.T) {
 		var s source
 		s.set(0, 0, 3)
 		run(t, &s, file, func(*history.Recorder) { pass(4 * time.Minute) })
-		var old history.Span
-		b, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := json.Unmarshal(b, &old); err != nil {
-			t.Fatal(err)
-		}
+		old := saved(t, file)
 		old.End = old.End.Add(5 * time.Minute) // as if the clock had gone back
-		if b, err = json.Marshal(old); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		save(t, file, old)
 		s.set(0, 0, 5)
 		run(t, &s, file, func(r *history.Recorder) {
 			pass(4 * time.Minute)
@@ -218,33 +230,16 @@ func TestDayWaitsForAClockThatCanBeBelieved(t *testing.T) {
 func TestDayOfAWrongClockIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "history.json")
-		end := func() time.Time {
-			var s history.Span
-			b, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := json.Unmarshal(b, &s); err != nil {
-				t.Fatal(err)
-			}
-			return s.End
-		}
 		var s source
 		s.set(0, 0, 3)
 		ahead := time.Now().AddDate(10, 0, 0)
-		b, err := json.Marshal(history.Span{Step: history.DayStep.Seconds(), End: ahead})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		save(t, file, history.Span{Step: history.DayStep.Seconds(), End: ahead})
 		run(t, &s, file, func(*history.Recorder) { pass(90 * time.Minute) })
-		if !end().Equal(ahead) {
+		if !saved(t, file).End.Equal(ahead) {
 			t.Error("it was given up at once")
 		}
 		run(t, &s, file, func(*history.Recorder) { pass(4 * time.Hour) })
-		if !end().Before(ahead) {
+		if !saved(t, file).End.Before(ahead) {
 			t.Error("the day is not saved any more")
 		}
 	})

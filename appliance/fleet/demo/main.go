@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -36,26 +34,13 @@ Examples:
 func main() {
 	var o options
 	kong.Parse(&o, kong.Name("demo"), kong.Description(description))
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, o); err != nil {
-		fmt.Fprintln(os.Stderr, "demo:", err)
-		os.Exit(1)
-	}
+	fleet.Main("demo", func(ctx context.Context, dir string) error { return run(ctx, dir, o) })
 }
 
-func run(ctx context.Context, o options) (err error) {
-	if os.Geteuid() != 0 {
-		return errors.New("network namespaces and XDP need root: sudo make demo")
-	}
+func run(ctx context.Context, dir string, o options) (err error) {
 	if o.Nodes < 1 || o.Nodes > fleet.MaxHosts-1 {
 		return fmt.Errorf("--nodes %d is not from 1 to %d", o.Nodes, fleet.MaxHosts-1)
 	}
-	dir, err := os.MkdirTemp("", "kdht-demo-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
 	if o.Duration > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, o.Duration)

@@ -11,8 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -47,23 +45,10 @@ Examples:
 func main() {
 	var o options
 	kong.Parse(&o, kong.Name("experiment"), kong.Description(description))
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := start(ctx, o); err != nil {
-		fmt.Fprintln(os.Stderr, "experiment:", err)
-		os.Exit(1)
-	}
+	fleet.Main("fleet", func(ctx context.Context, dir string) error { return start(ctx, dir, o) })
 }
 
-func start(ctx context.Context, o options) error {
-	if os.Geteuid() != 0 {
-		return errors.New("network namespaces and XDP need root: sudo make fleet")
-	}
-	dir, err := os.MkdirTemp("", "kdht-experiment-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
+func start(ctx context.Context, dir string, o options) error {
 	r, err := run(ctx, o, dir, newProgress(os.Stderr))
 	if err != nil {
 		return err
