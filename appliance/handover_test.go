@@ -138,21 +138,22 @@ func TestLease(t *testing.T) {
 	if wrong := query(c, 0, patience); wrong != "" {
 		t.Fatal(wrong)
 	}
-	killed := time.Now()
 	running.stop(syscall.SIGKILL)
+	dead := time.Now()
 	var silent time.Duration
 	for i := uint32(1); silent == 0; i++ {
+		asked := time.Since(dead)
 		switch wrong := query(c, i, patience); {
 		case strings.Contains(wrong, "connection refused"): // the stack has it, and there is no socket
-			silent = time.Since(killed)
+			silent = time.Since(dead)
 		case wrong != "":
-			t.Fatalf("after %v: %s", time.Since(killed), wrong)
-		case time.Since(killed) > 2*lease:
-			t.Fatalf("the kernel half still answers %v after the kill, the lease is %v", time.Since(killed), lease)
+			t.Fatalf("after %v: %s", asked, wrong)
+		case asked > lease+lease/50: // whoever is answered late was in time, however busy the machine is
+			t.Fatalf("the kernel half is asked %v after the kill and answers, the lease is %v", asked, lease)
 		}
 	}
-	// The last renewal was up to a third of the lease ago.
-	if silent < lease*2/3-time.Second/2 || silent > lease+time.Second/2 {
+	// The last renewal was up to a third of the lease ago, and half as long again where the machine was busy.
+	if silent < lease/2 {
 		t.Errorf("the kernel half fell silent %v after the kill, the lease is %v", silent, lease)
 	}
 	if mode := p.xdp(t, "eth0"); mode != "native" {
