@@ -5,12 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -18,6 +16,7 @@ import (
 	"time"
 
 	"kdht/appliance"
+	"kdht/appliance/fleet"
 	"kdht/appliance/status"
 	"kdht/bpf/netns"
 )
@@ -33,12 +32,7 @@ var program = sync.OnceValues(func() (path string, err error) {
 	if err := os.Chmod(built, 0o755); err != nil { // other users run it too
 		return "", err
 	}
-	path = filepath.Join(built, "kdht")
-	out, err := exec.Command("go", "build", "-o", path, "../appliance/kdht").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("build: %w\n%s", err, out)
-	}
-	return path, nil
+	return fleet.Build(context.Background(), built)
 })
 
 func TestMain(m *testing.M) {
