@@ -131,10 +131,12 @@ func (c card) insert(t *testing.T) *os.File {
 // TestDisk boots every stock kernel with a set of cards and has it do what a box does
 // with /perm at its first boot and the one after. It is here that the file system grows while it is mounted.
 func TestDisk(t *testing.T) {
+	t.Parallel()
 	for _, kernel := range kernels.Stock() {
 		t.Run(kernel.Name, func(t *testing.T) {
+			t.Parallel()
 			testenv.NeedTool(t, kernel.QEMU())
-			ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 			defer cancel()
 			image, err := kernel.Image(ctx, "../builddir")
 			if err != nil {

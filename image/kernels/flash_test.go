@@ -14,9 +14,10 @@ import (
 
 // TestFlash has package flash write an image to a removable disk at a USB port, in a guest, and looks at what is on the disk then.
 func TestFlash(t *testing.T) {
+	t.Parallel()
 	kernel := kernels.Stock()[0] // the quickest to boot
 	testenv.NeedTool(t, kernel.QEMU())
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	image, err := kernel.Image(ctx, "../builddir")
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 // TestPrograms runs the program tests of package bpf on every stock kernel:
 // their verifiers and helpers differ from each other and from the host's.
 func TestPrograms(t *testing.T) {
+	t.Parallel()
 	for _, kernel := range kernels.Stock() {
 		t.Run(kernel.Name, func(t *testing.T) {
 			t.Parallel() // an emulator uses one core

@@ -9,12 +9,19 @@ import (
 	"time"
 )
 
-// WaitHTTP asks for a URL, ten times a second, until accept is content with the answer, and returns its body.
+// A page is asked for again after a tenth of a second, or after three times as long as the machine took for its answer: an emulated
+// one would else do little but answer.
+const (
+	askAgain  = 100 * time.Millisecond
+	askPause  = 3
+	askAtMost = 2 * time.Second
+)
+
+// WaitHTTP asks for a URL, at most ten times a second, until accept is content with the answer, and returns its body.
 func WaitHTTP(ctx context.Context, v *VM, client *http.Client, url string, accept func(code int, body []byte) bool) ([]byte, error) {
 	var last error
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
 	for {
+		begin, pause := time.Now(), askAgain
 		code, body, err := get(ctx, client, url)
 		switch {
 		case err != nil:
@@ -23,9 +30,10 @@ func WaitHTTP(ctx context.Context, v *VM, client *http.Client, url string, accep
 			return body, nil
 		default:
 			last = fmt.Errorf("status %d, %s", code, body[:min(len(body), 2000)])
+			pause = min(max(askAgain, askPause*time.Since(begin)), askAtMost)
 		}
 		select {
-		case <-tick.C:
+		case <-time.After(pause):
 		case <-v.Done():
 			return nil, fmt.Errorf("waiting for %s: %w; last: %w", url, ErrStopped, last)
 		case <-ctx.Done():
