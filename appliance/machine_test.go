@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -50,6 +51,9 @@ func TestDiskAndMemoryAreKnownHere(t *testing.T) {
 	}
 	if d := diskOf(filepath.Join(t.TempDir(), "missing")); d.Size != 0 {
 		t.Errorf("%+v", d)
+	}
+	if up := Uptime(); up < time.Second {
+		t.Errorf("the machine runs for %s", up)
 	}
 	if r := resident(); r < 1<<20 {
 		t.Errorf("%d bytes", r)

@@ -53,7 +53,7 @@ func (p *process) report() status.Report {
 		Started: p.started,
 		PID:     os.Getpid(),
 		Host: status.Host{
-			Name: host, Kernel: p.release, Arch: runtime.GOARCH, Memory: memory, MemoryAvailable: available, Resident: resident(),
+			Name: host, Kernel: p.release, Arch: runtime.GOARCH, Uptime: Uptime().Seconds(), Memory: memory, MemoryAvailable: available, Resident: resident(),
 			Disk: diskOf(p.cfg.State), Temperatures: temperatures("/sys"),
 		},
 		Tasks:     p.taskReport(),

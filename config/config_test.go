@@ -48,7 +48,7 @@ const everything = `// a comment
 	},
 	"gateway": {
 		"read": "off", "allow": ["192.0.2.0/24"], "put": "readers", "tokens": ["backup:0123456789abcdef"], "sign": ["backup", "loopback"],
-		"origins": ["https://app.example.org:8443"], "perSecond": 7.5, "burst": 9,
+		"origins": ["https://app.example.org:8443"], "hosts": ["Box.example.org."], "perSecond": 7.5, "burst": 9,
 	},
 	"names": {"key": "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a", "secret": "/etc/kdht/fleet.key"},
 	"update": {
@@ -92,7 +92,7 @@ func everythingParsed() config.Config {
 		Gateway: config.Gateway{
 			Read: config.ReadOff, Allow: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, Put: config.PutReaders,
 			Tokens: []config.Bearer{{Name: "backup", Secret: "0123456789abcdef"}}, Sign: []string{"backup", config.Loopback},
-			Origins: []string{"https://app.example.org:8443"}, PerSecond: 7.5, Burst: 9,
+			Origins: []string{"https://app.example.org:8443"}, Hosts: []string{"box.example.org"}, PerSecond: 7.5, Burst: 9,
 		},
 		Names: config.Names{Key: "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a", Secret: "/etc/kdht/fleet.key"},
 		Update: config.Update{

@@ -20,6 +20,7 @@ type Gateway struct {
 	Tokens    []Bearer       // bearer tokens: who shows one may read and write
 	Sign      []string       // callers for whom the box signs with its own key: names of tokens, or Loopback
 	Origins   []string       // web origins whose scripts may use it (CORS); "*" is any
+	Hosts     []string       // names, or domains of names, by which browsers reach the box, beside those that can only be its own
 	PerSecond float64        // requests per second of one client
 	Burst     int            // as many at once
 }
@@ -124,6 +125,28 @@ func (origin) decode(v hujson.Value) (string, *fault) {
 func (origin) encode(x string) string           { return quote(x) }
 func (origin) about() string                    { return `SCHEME://HOST[:PORT], or "*"` }
 func (origin) text(words []string) hujson.Value { return stringValue(words) }
+
+// domain is a name in the DNS, without port.
+type domain struct{}
+
+func (domain) decode(v hujson.Value) (string, *fault) {
+	const example = `"box.example.org"`
+	s, f := str(v, "a name", example)
+	if f != nil {
+		return "", f
+	}
+	if _, err := netip.ParseAddr(s); err == nil {
+		return "", faultf(v.StartOffset, "leave it out: addresses may always be asked for", "%s is an address", literal(v))
+	}
+	if len(s) > 253 || !hostName.MatchString(s) {
+		return "", faultf(v.StartOffset, "write a name without port, as in "+example, "%s is no name", literal(v))
+	}
+	return strings.ToLower(strings.TrimSuffix(s, ".")), nil
+}
+
+func (domain) encode(x string) string           { return quote(x) }
+func (domain) about() string                    { return "a name in the DNS, without port" }
+func (domain) text(words []string) hujson.Value { return stringValue(words) }
 
 // seed is the secret half of an Ed25519 key, or a file with it.
 type seed struct{}

@@ -228,6 +228,10 @@ var keys = []*key{
 	entry("gateway.origins", list[string]{elem: origin{}, what: "origins", example: `["https://app.example.org"]`, none: "none", max: 64}, `[]`,
 		func(c *Config) *[]string { return &c.Gateway.Origins },
 		"Web pages that may use it with their scripts (CORS). \"*\" is all pages that anybody's browser shows, as public pkarr relays have it."),
+	entry("gateway.hosts", list[string]{elem: domain{}, what: "names", example: `["box.example.org"]`, none: "none", max: 64}, `[]`,
+		func(c *Config) *[]string { return &c.Gateway.Hosts },
+		"Names by which browsers may ask for the status page and this, each with all names below it. IP addresses, the machine's own name, names without a dot and those in .local, .internal, .lan, .home and "+
+			"such need not be named: nobody elsewhere can have them point here, and a page under a name that somebody can could read what the box says (DNS rebinding)."),
 	entry("gateway.perSecond", rate{0.1, 1_000_000, "requests"}, `50`,
 		func(c *Config) *float64 { return &c.Gateway.PerSecond },
 		"What one IPv4 address or IPv6 /64 may ask for in the long run; this machine any number."),

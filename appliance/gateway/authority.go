@@ -7,10 +7,10 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 
+	"kdht/appliance"
 	"kdht/appliance/tailnet"
 	"kdht/config"
 )
@@ -111,9 +111,8 @@ func rightsOf(c config.Gateway, name string) Rights {
 // loopback knows programs on the machine itself.
 func loopback(c config.Gateway) Authority {
 	rights := rightsOf(c, config.Loopback)
-	hostname, _ := os.Hostname() // without one, one name fewer is known
 	return func(r *http.Request) (Caller, error) {
-		if !local(r) || relayed(r) || !ourName(r.Host, hostname) || foreign(r, c.Origins) {
+		if !local(r) || relayed(r) || !appliance.OurName(r.Host, c.Hosts) || foreign(r, c.Origins) {
 			return Caller{}, nil
 		}
 		return Caller{config.Loopback, rights}, nil
@@ -183,27 +182,6 @@ func relayed(r *http.Request) bool {
 		}
 	}
 	return false
-}
-
-// ourName reports whether the host of a request can only mean this machine: an IP address, the machine's own name, or one
-// without a dot or in a domain that no registrar gives away. Any other may belong to somebody who has it point here.
-func ourName(host, hostname string) bool {
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	host = strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
-	if _, err := netip.ParseAddr(host); err == nil {
-		return true
-	}
-	if host == "" || strings.EqualFold(host, hostname) {
-		return host != ""
-	}
-	_, domain, dotted := strings.Cut(host, ".")
-	if !dotted {
-		return true
-	}
-	top := domain[strings.LastIndexByte(domain, '.')+1:]
-	return top == "localhost" || top == "local" || top == "internal" || strings.HasSuffix(host, ".home.arpa")
 }
 
 // foreign reports whether a browser sends a request for a page of another origin, which the configuration does not name.

@@ -126,15 +126,19 @@ func TestLoopbackIsNotLent(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l.box.t = t
+			status, code := http.StatusForbidden, "forbidden"
+			if strings.HasSuffix(name, "its page") { // browsers learn nothing by such a name
+				status, code = http.StatusMisdirectedRequest, "not-our-name"
+			}
 			if a := l.self("PUT", "/v1/items", name, c.header...); c.ok {
 				a.ok(t, http.StatusCreated, nil)
 			} else {
-				a.is(t, http.StatusForbidden, "forbidden")
+				a.is(t, status, code)
 			}
 			if a := l.self("GET", nobody, "", c.header...); c.ok {
 				a.is(t, http.StatusNotFound, "not-found")
 			} else {
-				a.is(t, http.StatusForbidden, "forbidden")
+				a.is(t, status, code)
 			}
 		})
 	}

@@ -18,6 +18,7 @@ import (
 	"sync"
 	"testing"
 
+	"kdht/appliance"
 	"kdht/appliance/status"
 	"kdht/appliance/update"
 	"kdht/appliance/update/bootdisk"
@@ -59,7 +60,7 @@ func (m *machine) start(root string) {
 		Root: root, State: filepath.Join(m.state, "update"), Platform: bootdisk.BIOS, Gokrazy: "/nowhere",
 		Passwords: []string{filepath.Join(m.state, "pw")}, Config: m.cfg, Log: slog.New(slog.DiscardHandler), History: m.store, Machine: m,
 		Report: func() status.Report { return status.Report{Version: "by hand"} }, Ask: func() error { return nil },
-		Network: update.Network, Uptime: update.Uptime,
+		Network: update.Network, Uptime: appliance.Uptime,
 		Stop: func(last func()) { go last() },
 	})
 	if err != nil {

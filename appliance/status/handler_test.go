@@ -35,11 +35,12 @@ func full() status.Report {
 			},
 		},
 		Host: status.Host{
-			Name: "<shelf>", Kernel: "6.12.1", Arch: "arm64", Memory: 4 << 30, MemoryAvailable: 1 << 30, Resident: 30 << 20,
+			Name: "<shelf>", Kernel: "6.12.1", Arch: "arm64", Uptime: 200_000, Memory: 4 << 30, MemoryAvailable: 1 << 30, Resident: 30 << 20,
 			Disk: status.Disk{Path: "/perm", Size: 16 << 30, Free: 4 << 30}, Temperatures: []status.Temperature{{Name: "cpu-thermal", Celsius: 47.7}},
 		},
 		Update:  &status.Update{Root: 3, Trial: true, Other: "v1.2.2", Next: "v1.2.4 (slot 2)", Offered: "v1.2.5"},
 		Tailnet: &status.Tailnet{State: "needs login", Since: since, LoginURL: "https://login.example/a?b=<c>", Error: "no <key>"},
+		Changes: []status.Change{{Time: since, Who: "<alice>", What: "write: PUT /v1/names/a&b", Outcome: "done"}},
 		Events: []status.Event{
 			{Time: time.Unix(989, 0).UTC(), Level: "WARN", Message: "oldest is gone", Detail: "why=<age>"},
 			{Time: time.Unix(500, 0).UTC(), Level: "INFO", Message: "6 kept"},
@@ -154,6 +155,14 @@ func TestJSONIsTheReport(t *testing.T) {
 	}
 }
 
+func TestPageOfAKernelHalfThatAnsweredNothing(t *testing.T) {
+	r := full()
+	r.XDP.Counters = nil
+	if html := get(t, r, "/", "").Body.String(); !strings.Contains(html, ", none of them in the kernel") {
+		t.Error("it does not say so")
+	}
+}
+
 func TestPage(t *testing.T) {
 	html := get(t, full(), "/", "").Body.String()
 	for _, want := range []string{
@@ -164,6 +173,7 @@ func TestPage(t *testing.T) {
 		"partition 3, <span class=\"badge degraded\">on trial", "the other has v1.2.2", "48 °C", "3.0 GiB of 4.0 GiB", "12.0 GiB of 16.0 GiB",
 		"oldest is gone", "4.2", "6 kept", "11 s ago", "get_peers</code>", "99.9 % of them in the kernel", "2 h", "hop limit", "too many",
 		"<a href=\"https://login.example/a?b=%3cc%3e\">log in</a>", "no &lt;key&gt;", "<th scope=\"row\">50 ms</th>", "IPv4: 2 levels",
+		">2 d 7 h, <span class=\"quiet\">this program 15 min", "&lt;alice&gt;: write: PUT /v1/names/a&amp;b",
 	} {
 		if !strings.Contains(html, want) {
 			t.Errorf("the page does not contain %q", want)

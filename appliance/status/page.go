@@ -155,6 +155,8 @@ func percent(part, whole uint64) string {
 	switch {
 	case part == whole:
 		return "all"
+	case part == 0:
+		return "none"
 	case f > 99.9:
 		return "99.9 %"
 	case f > 0 && f < 0.1:

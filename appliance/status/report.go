@@ -19,8 +19,8 @@ type Report struct {
 	// BuildTimestamp is when the image of the appliance was built, in the form and under the name that gokrazy's clients
 	// wait for after an update.
 	BuildTimestamp string `json:"BuildTimestamp,omitempty"`
-	// Tools says that the page has forms for /lookup and /decode.
-	Tools bool `json:"-"`
+	// Tools is what the page's forms for /lookup send along, to show that they are its own; empty: there are none.
+	Tools string `json:"-"`
 
 	// Ready says that the DHT answers and is answered: it is Health.Ready.
 	Ready bool `json:"ready"`
@@ -135,6 +135,8 @@ type Host struct {
 	Name   string `json:"name"`
 	Kernel string `json:"kernel"` // release, as uname -r has it
 	Arch   string `json:"arch"`
+	// Uptime is how long the machine runs, which may be longer than the process does.
+	Uptime float64 `json:"uptime"`
 	// Memory is all that the kernel manages, MemoryAvailable what programs could still have of it, both in bytes
 	// (MemTotal and MemAvailable of /proc/meminfo); 0 if unknown.
 	Memory          int64 `json:"memory"`

@@ -23,7 +23,7 @@ type view struct {
 
 // Head is that of the page.
 func (v view) Head() Head {
-	return Head{Name: v.Host.Name, Here: "/", Tools: v.Tools, Live: true}
+	return Head{Name: v.Host.Name, Here: "/", Tools: v.Tools != "", Live: true}
 }
 
 // State is how the node is, in a word that is also a class of the style sheet.

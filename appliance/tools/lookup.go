@@ -25,6 +25,7 @@ const maxSteps = 2048
 // head is the beginning of the page of a lookup.
 type head struct {
 	status.Head
+	From    string // shows that a request is from our own form
 	Q       string
 	What    string // "item", "peers" or "nodes"
 	Refused string // why nothing is looked up
@@ -71,7 +72,7 @@ const maxListed = 200
 // lookup serves the page of a lookup.
 func (t *tools) lookup(w http.ResponseWriter, r *http.Request) {
 	form := r.URL.Query()
-	h := head{Head: t.head("Look up", r), Q: form.Get("q"), What: form.Get("what")}
+	h := head{Head: t.head("Look up", r), From: t.from, Q: form.Get("q"), What: form.Get("what")}
 	if len(h.Q) > 2000 {
 		h.Q = ""
 	}

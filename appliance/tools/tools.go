@@ -1,6 +1,8 @@
 package tools
 
 import (
+	"crypto/rand"
+	"crypto/subtle"
 	_ "embed"
 	"errors"
 	"html/template"
@@ -29,17 +31,18 @@ type tools struct {
 	caller gateway.Authority
 	client func(*http.Request) bool // one for whom the node carries out recursive queries
 	places chan struct{}            // holds one for each lookup under way
+	from   string                   // what our own forms send along, and no other page knows
 }
 
 // Extension adds the tools to the status page. More authorities may know more people who may look things up than the
 // configuration does.
 func Extension(more ...gateway.Authority) appliance.Extension {
 	return func(h *appliance.Host) error {
-		t := &tools{node: h.Node, log: h.Log, places: make(chan struct{}, maxLookups), client: gateway.From(h.Config.Recursion.Allow),
+		t := &tools{from: rand.Text(), node: h.Node, log: h.Log, places: make(chan struct{}, maxLookups), client: gateway.From(h.Config.Recursion.Allow),
 			caller: gateway.Union(append([]gateway.Authority{gateway.Configured(h.Config)}, more...)...)}
 		h.Handle("GET /lookup", status.Secure(http.HandlerFunc(t.lookup)))
 		h.Handle("GET /decode", status.Secure(http.HandlerFunc(t.decode)))
-		h.Amend(func(r *status.Report) { r.Tools = true })
+		h.Amend(func(r *status.Report) { r.Tools = t.from })
 		return nil
 	}
 }
@@ -47,8 +50,10 @@ func Extension(more ...gateway.Authority) appliance.Extension {
 // may is nil if whoever sends a request may have the node look something up: he may read over HTTP, or is one for whom the
 // node carries out recursive queries anyway.
 func (t *tools) may(r *http.Request) error {
-	if site := r.Header.Get("Sec-Fetch-Site"); site == "cross-site" || site == "same-site" {
-		return errors.New("another page has sent you here: press the button if that is what you want")
+	site := r.Header.Get("Sec-Fetch-Site") // browsers say it over HTTPS and to localhost
+	own := subtle.ConstantTimeCompare([]byte(r.URL.Query().Get("from")), []byte(t.from)) == 1
+	if site == "cross-site" || site == "same-site" || site == "" && appliance.FromBrowser(r) && !own {
+		return errors.New("you come from another page, or from none: press the button if that is what you want")
 	}
 	if t.client(r) {
 		return nil

@@ -178,9 +178,28 @@ func TestLookupIsNotForEverybody(t *testing.T) {
 	if page := b.get(t, "/lookup", q, http.StatusForbidden, "X-Forwarded-For", "198.51.100.7"); !strings.Contains(page, "recursion.allow") {
 		t.Error(page)
 	}
-	if page := b.get(t, "/lookup", q, http.StatusForbidden, "Sec-Fetch-Site", "cross-site"); !strings.Contains(page, "another page has sent you here") || !strings.Contains(page, q.Get("q")) {
+	if page := b.get(t, "/lookup", q, http.StatusForbidden, "Sec-Fetch-Site", "cross-site"); !strings.Contains(page, "you come from another page") || !strings.Contains(page, q.Get("q")) {
 		t.Error(page)
 	}
+}
+
+// A browser says over plain HTTP neither who it comes from nor that it comes from elsewhere: what its own form sends along is what counts, so
+// that no page can have the box look something up with a picture or a link.
+func TestLookupByAnotherPage(t *testing.T) {
+	b := start(t, "127.0.4.1", "none")
+	q := url.Values{"q": {strings.Repeat("ab", 20)}}
+	browser := []string{"User-Agent", "Mozilla/5.0", "Accept-Language", "de"}
+	page := b.get(t, "/lookup", q, http.StatusForbidden, browser...)
+	for _, form := range []string{page, b.get(t, "/", nil, http.StatusOK, browser...)} {
+		m := regexp.MustCompile(`name="from" value="(\w{20,})"`).FindStringSubmatch(form)
+		if m == nil {
+			t.Fatalf("the form has nothing to send along: %s", form)
+		}
+		b.get(t, "/lookup", url.Values{"q": q["q"], "from": {m[1]}}, http.StatusOK, browser...)
+		b.get(t, "/lookup", url.Values{"q": q["q"], "from": {m[1][1:]}}, http.StatusForbidden, browser...)
+	}
+	b.get(t, "/lookup", q, http.StatusOK, append(browser, "Sec-Fetch-Site", "none")...) // written by hand, or a bookmark
+	b.get(t, "/lookup", q, http.StatusOK)                                               // a program
 }
 
 // A datagram is shown whole, with what a node makes of it.

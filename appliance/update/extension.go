@@ -36,7 +36,7 @@ func Extension(h *appliance.Host) error {
 		CommandLine: bootdisk.CommandLine(), Gokrazy: gokrazySocket, Socket: Socket,
 		Passwords: append([]string{filepath.Join(h.Config.State, passwordFile)}, PasswordFiles...), Config: h.Config, Log: h.Log, History: h.Store, Machine: Linux{}, Version: buildinfo.Read().String(), Report: h.Report, Stop: h.Stop,
 		Memory: inMemory(h.Config.State),
-		Ask:    func() error { return ask(h) }, Network: Network, Uptime: Uptime, Dial: h.Dial,
+		Ask:    func() error { return ask(h) }, Network: Network, Uptime: appliance.Uptime, Dial: h.Dial,
 	})
 	if err != nil {
 		return err

@@ -100,15 +100,6 @@ func instance() string {
 	return runtime.GOARCH
 }
 
-// Uptime is how long the machine runs.
-func Uptime() time.Duration {
-	var ts unix.Timespec
-	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) != nil {
-		return 0
-	}
-	return time.Duration(ts.Nano())
-}
-
 // canTry says whether a trial can be one of a kernel.
 func (m *Manager) canTry() bool { return canKexec(m.o.Platform) || m.o.Machine.CanOnce() }
 

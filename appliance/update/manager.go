@@ -48,7 +48,7 @@ type Options struct {
 	Ask func() error
 	// Network says whether an interface is up, and one has an address that other nodes can use: [Network].
 	Network func() (link, address bool)
-	// Uptime is how long the machine runs: [Uptime].
+	// Uptime is how long the machine runs: [appliance.Uptime].
 	Uptime func() time.Duration
 	// Dial opens connections to where releases are; nil: by the machine's network.
 	Dial appliance.DialFunc
