@@ -9,7 +9,7 @@ import (
 // What scripts of other origins may send and see, and for how long browsers remember that, in seconds.
 const (
 	corsHeaders = "Accept, Authorization, Cache-Control, Content-Type, If-Match, If-Modified-Since, If-None-Match"
-	corsExpose  = "ETag, Kdht-Seq, Kdht-Signature, Kdht-Target, Last-Modified, Location, Memento-Datetime, Pkarr-Dht-Stored-Nodes, Retry-After"
+	corsExpose  = "ETag, Kdht-Partial, Kdht-Seq, Kdht-Signature, Kdht-Target, Last-Modified, Location, Memento-Datetime, Pkarr-Dht-Stored-Nodes, Retry-After"
 	corsAge     = "600"
 )
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -174,6 +175,9 @@ func (g *Gateway) full(name []byte) bool {
 type Names struct {
 	Fleet string      `json:"fleet"` // public key
 	Names []NameEntry `json:"names"` // in order
+	// Partial says that there are more boxes than those that store a name, so that there may be names that this one does not know. Else
+	// it knows all that are older than the hour after which every box tells the others.
+	Partial bool `json:"partial"`
 }
 
 // NameEntry is one name.
@@ -181,6 +185,14 @@ type NameEntry struct {
 	Name string `json:"name"`
 	Seq  int64  `json:"seq"`
 	Size int    `json:"size"` // of the value, in bytes
+}
+
+// maxWhole is how many other boxes a box may know and have everything: a name is stored at the eight that are closest to it.
+const maxWhole = 7
+
+// partial reports whether names may be stored elsewhere that are not stored here.
+func (g *Gateway) partial() bool {
+	return slices.ContainsFunc(g.node.Stats().Families, func(f router.FamilyStats) bool { return f.Contacts > maxWhole })
 }
 
 // listNames serves the names that are stored here: all of them in a fleet of up to eight boxes, where each has everything.
@@ -192,12 +204,15 @@ func (g *Gateway) listNames(w http.ResponseWriter, r *http.Request, _ Caller) er
 	if err != nil {
 		return err
 	}
-	list := Names{Fleet: fmt.Sprintf("%x", g.fleet.public), Names: []NameEntry{}}
+	list := Names{Fleet: fmt.Sprintf("%x", g.fleet.public), Names: []NameEntry{}, Partial: g.partial()}
 	for _, it := range items {
 		v, ok := stringOf(it.V)
 		if ok && len(v) > 0 && len(it.Salt) > 0 && utf8.Valid(it.Salt) {
 			list.Names = append(list.Names, NameEntry{string(it.Salt), it.Seq, len(v)})
 		}
+	}
+	if list.Partial {
+		w.Header().Set("Kdht-Partial", "true")
 	}
 	w.Header().Set("Cache-Control", "no-cache")
 	return serveJSON(w, http.StatusOK, list)

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"kdht/appliance/boxtest"
 	"kdht/appliance/gateway"
 	"kdht/router/krpc"
 )
@@ -91,6 +92,26 @@ func TestNames(t *testing.T) {
 	f[0].do("PUT", "/v1/names/", "x").is(t, http.StatusBadRequest, "name")
 	f[0].do("PUT", "/v1/names/foo", "").is(t, http.StatusBadRequest, "value")
 	f[0].do("PUT", "/v1/names/foo", strings.Repeat("x", 997)).is(t, http.StatusRequestEntityTooLarge, "too-large")
+}
+
+// The list of a box says whether it is all of them.
+func TestPartOfTheNames(t *testing.T) {
+	f := fleet(t, 8, "names.secret", fleetSeed)
+	f[3].do("PUT", "/v1/names/foo", "bar").ok(t, http.StatusCreated, nil)
+	for i, b := range f {
+		var list gateway.Names
+		a := b.do("GET", "/v1/names", "")
+		if a.ok(t, http.StatusOK, &list); list.Partial || a.header.Get("Kdht-Partial") != "" || len(list.Names) != 1 {
+			t.Errorf("box %d of 8: %+v, %v", i, list, a.header)
+		}
+	}
+	start(t, "127.0.2.9", f[0].UDP).Knows(t, 8)
+	boxtest.Eventually(t, "nobody notices that there is one box more", func() bool {
+		var list gateway.Names
+		a := f[0].do("GET", "/v1/names", "")
+		a.ok(t, http.StatusOK, &list)
+		return list.Partial && a.header.Get("Kdht-Partial") == "true"
+	})
 }
 
 // Two boxes that change a name at the same time both succeed, and all boxes agree on what it is then.

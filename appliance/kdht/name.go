@@ -152,7 +152,7 @@ type nameLsCmd struct {
 
 func (nameLsCmd) Help() string {
 	return `Lists the names that are stored at a box, one a line: all of them in a fleet of up to eight boxes, where each stores
-everything.
+everything. Of a box in a larger one it says on standard error that there may be others.
 
 Examples:
 
@@ -177,6 +177,9 @@ func (c *nameLsCmd) Run(s *system) error {
 	var lines []string
 	for _, n := range list.Names {
 		lines = append(lines, plain(n.Name))
+	}
+	if list.Partial {
+		s.say("kdht: These are the names stored at %s. The fleet has more boxes than store a name, so that there may be others; \"kdht name get\" finds them all.", c.HTTP)
 	}
 	return s.printLines(lines)
 }

@@ -2,6 +2,9 @@ package main
 
 import (
 	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -70,4 +73,19 @@ func TestNames(t *testing.T) {
 	fails(name(a, "rm", "printers/attic"), exitNotFound, "There is no name")
 	fails(kdht(t, "name", "ls", "--http", "127.0.0.1:1"), exitUnreachable, "no box answers")
 	fails(kdht(t, "name", "ls", "--http", "nowhere"), exitUsage, "no address with a port")
+}
+
+// A list that may lack names says so, where it is no part of the list.
+func TestPartOfTheNames(t *testing.T) {
+	for partial, words := range map[string]string{"true": "there may be others", "false": ""} {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = io.WriteString(w, `{"fleet": "", "names": [{"name": "a", "seq": 1, "size": 1}], "partial": `+partial+`}`)
+		}))
+		r := kdht(t, "name", "ls", "--http", strings.TrimPrefix(srv.URL, "http://"))
+		srv.Close()
+		if r.code != exitOK || r.stdout != "a\n" || !strings.Contains(r.stderr, words) || (words == "") != (r.stderr == "") {
+			t.Errorf("partial %s: %+v", partial, r)
+		}
+	}
 }
