@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"kdht/appliance/durable"
 )
 
 // BoxKeyFile is the name of the file in the state directory that has the seed of the box's own key, as kdht keygen writes it.
@@ -89,29 +91,10 @@ func boxKey(path string) (ed25519.PrivateKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), "box-*.key") // readable for its owner only
-	if err != nil {
+	if err := durable.Write(path, []byte(hex.EncodeToString(key.Seed())+"\n"), 0o600); err != nil {
 		return nil, err
 	}
-	defer os.Remove(f.Name()) // where it is not renamed
-	_, err = fmt.Fprintln(f, hex.EncodeToString(key.Seed()))
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return nil, err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return nil, err
-	}
-	return key, syncDir(filepath.Dir(path))
-}
-
-// syncDir makes the names in a directory durable.
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
+	return key, nil
 }
 
 // publicKey is a public key as programs read it, "" for none.

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"kdht/appliance/durable"
 	"kdht/appliance/update/bootdisk"
 )
 
@@ -160,26 +161,10 @@ func Write(dir, name string, v any) error {
 		return err
 	}
 	for {
-		if err := write(dir, name, b); !errors.Is(err, unix.ENOSPC) || !yield(dir) {
+		if err := durable.Write(filepath.Join(dir, name), b, 0o600); !errors.Is(err, unix.ENOSPC) || !yield(dir) {
 			return err
 		}
 	}
-}
-
-func write(dir, name string, b []byte) error {
-	tmp := filepath.Join(dir, name+".new")
-	f, err := create(tmp)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, filepath.Join(dir, name)); err != nil {
-		return err
-	}
-	return syncDir(dir)
 }
 
 // Remove removes records durably.
@@ -191,15 +176,7 @@ func Remove(dir string, names ...string) error {
 		}
 	}
 	if _, err := os.Stat(dir); err == nil {
-		errs = append(errs, syncDir(dir))
+		errs = append(errs, durable.SyncParent(filepath.Join(dir, "record")))
 	}
 	return errors.Join(errs...)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -2,7 +2,6 @@ package trial
 
 import (
 	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -37,12 +36,4 @@ func yield(dir string) bool {
 		return false
 	}
 	return os.Truncate(path, max(0, fi.Size()-reserveStep)) == nil
-}
-
-// create opens a file to be written anew.
-func create(path string) (*os.File, error) {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 }
