@@ -64,7 +64,7 @@ func wire(t testing.TB) (node, asker *netns.NS) {
 
 func TestAttach(t *testing.T) {
 	node, _ := wire(t)
-	program(t, &bpf.Snapshot{})
+	other := program(t, &bpf.Snapshot{})
 	must(t, node.IP("link", "add", "bridge", "type", "bridge"))
 	veth, bridge := index(t, node, "wire"), index(t, node, "bridge")
 	p := private(t, bpf.Config{})
@@ -94,7 +94,6 @@ func TestAttach(t *testing.T) {
 			t.Errorf("interface %d: reason for generic mode: %v", a.Ifindex, a.Fallback)
 		}
 	}
-	other := private(t, bpf.Config{})
 	for _, mode := range []bpf.Mode{bpf.ModeAuto, bpf.ModeNative, bpf.ModeGeneric} {
 		if _, err := attach(other, veth, mode); !errors.Is(err, bpf.ErrBusy) {
 			t.Errorf("another program is attached, mode %v: %v", mode, err)
@@ -105,6 +104,7 @@ func TestAttach(t *testing.T) {
 	if got, err := attach(other, veth, bpf.ModeNative); err != nil || got != bpf.ModeNative {
 		t.Errorf("after Detach: %v, %v", got, err)
 	}
+	must(t, other.Detach(veth))
 	if all := p.Attachments(); len(all) != 1 || all[0].Ifindex != bridge {
 		t.Errorf("attached to %v", all)
 	}

@@ -129,6 +129,20 @@ func (p *Program) SetDestinations(t *limit.Table) error {
 	return nil
 }
 
+// ForgetSources makes the program forget all sources, what they sent and proved, and what all together have used up.
+func (p *Program) ForgetSources() error {
+	for _, m := range []*ebpf.Map{p.objs.Sources, p.objs.Proofs} {
+		slots := make([]uint32, m.MaxEntries())
+		for i := range slots {
+			slots[i] = uint32(i)
+		}
+		if _, err := m.BatchUpdate(slots, make([]limit.Set, len(slots)), nil); err != nil {
+			return err
+		}
+	}
+	return p.SetBudgets(0)
+}
+
 // Growth is the budget for replies that are longer than their queries, and SetBudgets sets both budgets.
 func (p *Program) Growth() (limit.Budget, error) {
 	var b kdhtBudget

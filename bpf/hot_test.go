@@ -219,8 +219,7 @@ func TestHotPeers(t *testing.T) {
 // only what it holds is answered from it.
 func TestHotLife(t *testing.T) {
 	r := rand.New(rand.NewPCG(21, 3))
-	p := private(t, bpf.Config{})
-	ready(t, p, nil, &bpf.Snapshot{})
+	p := program(t, &bpf.Snapshot{})
 	key, other := randomID(r), randomID(r)
 	copy(other[:3], key[:3]) // the same bit of the filter
 	get, peers := ask(t, "get", "6:target", key), ask(t, "get_peers", "9:info_hash", key)
@@ -279,8 +278,7 @@ func TestHotLife(t *testing.T) {
 // TestHotHits counts answers by key.
 func TestHotHits(t *testing.T) {
 	r := rand.New(rand.NewPCG(21, 4))
-	p := private(t, bpf.Config{})
-	ready(t, p, nil, &bpf.Snapshot{})
+	p := program(t, &bpf.Snapshot{})
 	want := map[id]uint64{}
 	for i := range 7 {
 		key := randomID(r)
@@ -386,10 +384,8 @@ func TestHotRestart(t *testing.T) {
 // TestHotFor makes sure that what is hot for recursive queries only is known to no others, and the other way round.
 func TestHotFor(t *testing.T) {
 	r := rand.New(rand.NewPCG(21, 7))
-	p := private(t, bpf.Config{})
-	ready(t, p, nil, &bpf.Snapshot{})
-	must(t, p.SetClients([]netip.Prefix{netip.PrefixFrom(asker4.Addr(), 32)}))
-	must(t, p.AllowRecursion(time.Hour, true))
+	p := program(t, &bpf.Snapshot{})
+	recursionFor(t, p, netip.PrefixFrom(asker4.Addr(), 32))
 	key := randomID(r)
 	_, it := hotItem(r, 100)
 	plain := ask(t, "get", "6:target", key)

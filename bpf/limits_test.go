@@ -45,14 +45,19 @@ func onCPU(t testing.TB) int {
 	return cpu
 }
 
-// limited is a program of the test's own, with limits and a table.
+// limited is the shared program with limits and a table, to which all sources are new.
 func limited(t testing.TB, c limit.Config) (*bpf.Program, *bpf.Snapshot) {
 	t.Helper()
 	s := snapshot(rand.New(rand.NewPCG(12, 1)), 200, 60)
-	p := private(t, bpf.Config{})
-	ready(t, p, nil, s)
+	p := program(t, s)
+	forget := func() { must(t, p.ForgetSources()) }
+	forget()
 	c.Secret = asSecret
 	must(t, p.SetLimits(c))
+	t.Cleanup(func() {
+		must(t, p.SetLimits(limit.Config{}))
+		forget()
+	})
 	return p, s
 }
 
@@ -106,8 +111,7 @@ func TestIPv6PrefixesAreNotForIPv4(t *testing.T) {
 			expect(t, p, outcome, prefix, queryTo(e.to, e.from, []byte(ping)).frame(t))
 		}
 		p, _ = limited(t, limit.Config{})
-		must(t, p.SetClients([]netip.Prefix{all}))
-		must(t, p.AllowRecursion(time.Hour, true))
+		recursionFor(t, p, all)
 		expect(t, p, "answered/find_node", prefix, queryTo(node4, v4, rdQuery("find_node", "aa", id{})).frame(t))
 		c.Exempt = append(c.Exempt, netip.MustParsePrefix("198.18.0.0/15"))
 		must(t, p.SetLimits(c))

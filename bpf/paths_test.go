@@ -406,6 +406,7 @@ func TestLateAnswers(t *testing.T) {
 	must(t, p.Dismiss([4]byte(tids[1])))
 	must(t, p.Dismiss([4]byte(tids[2])))
 	must(t, p.AgeSightings(3600))
+	readSightings(t, p)
 	before := counts(t, p)["event/sighting"]
 	expect(t, p, "hop_late", "no more", answer(1))
 	expect(t, p, "hop_late", "never", answer(2))
@@ -475,8 +476,7 @@ func TestPathsOfLocalSenders(t *testing.T) {
 
 // TestLauncherAttaches finds that the kernel has what several paths need: all stock kernels do.
 func TestLauncherAttaches(t *testing.T) {
-	program(t, &bpf.Snapshot{})
-	p := private(t, bpf.Config{})
+	p := program(t, &bpf.Snapshot{})
 	done := make(chan error)
 	var all []bpf.Attachment
 	go func() { // the thread ends with its namespace, and its interfaces
@@ -524,8 +524,7 @@ func TestLostNotes(t *testing.T) {
 
 // TestLauncherComesFirst attaches to an interface that has a program of somebody else, which lets every frame pass.
 func TestLauncherComesFirst(t *testing.T) {
-	program(t, &bpf.Snapshot{})
-	p := private(t, bpf.Config{})
+	p := program(t, &bpf.Snapshot{})
 	foreign, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SchedCLS, License: "GPL", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}})
 	must(t, err)
 	defer foreign.Close()
@@ -575,8 +574,6 @@ func TestLaunch(t *testing.T) {
 	}
 	r := rand.New(rand.NewPCG(49, 1))
 	s := &bpf.Snapshot{ID4: randomID(r), ID6: randomID(r)}
-	program(t, s)
-	p := private(t, bpf.Config{})
 	everybody := []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
 	by := index(t, node, "wire")
 	aim := randomID(r)
@@ -587,9 +584,8 @@ func TestLaunch(t *testing.T) {
 		s.Nodes4, s.Nodes6 = append(s.Nodes4, [26]byte(compact([]bpf.Node{c4}))), append(s.Nodes6, [38]byte(compact([]bpf.Node{c6})))
 		contacts = append(contacts, c4.Addr, c6.Addr)
 	}
-	ready(t, p, nil, s)
-	must(t, p.SetClients(everybody))
-	must(t, p.AllowRecursion(time.Hour, true))
+	p := program(t, s)
+	recursionFor(t, p, everybody...)
 	must(t, p.SetRoutes([]bpf.Route{
 		{Prefix: everybody[0], Ifindex: by, MAC: [6]byte(nodeMAC), Gateway: gateway4, Source: node4},
 		{Prefix: everybody[1], Ifindex: by, MAC: [6]byte(nodeMAC), Gateway: gateway6, Source: node6},
@@ -608,7 +604,7 @@ func TestLaunch(t *testing.T) {
 		conns[a] = conn
 	}
 	for _, mode := range []bpf.Mode{bpf.ModeNative, bpf.ModeGeneric} {
-		must(t, ignored(in(node, func() (bpf.Mode, error) { return p.Attach(by, mode) })))
+		attached(t, p, node, by, mode)
 		for _, a := range p.Attachments() {
 			if a.OnePath != nil {
 				t.Fatalf("one path: %v", a.OnePath)
@@ -638,7 +634,6 @@ func TestLaunch(t *testing.T) {
 			}
 		}
 	}
-	must(t, p.Detach(by))
 }
 
 // ignored leaves of two results the error.

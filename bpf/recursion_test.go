@@ -437,8 +437,9 @@ func TestRecursionReasons(t *testing.T) {
 		to, from netip.AddrPort
 		v6       bool
 	}{{node4, asker4, false}, {node6, asker6, true}} {
-		query := queryTo(end.to, end.from, rdQuery("get", "q1", aim)).frame(t)
-		out, hop := begun(t, p, s, end.to, end.from, "q1", aim)
+		first := fmt.Sprint("q", serial.Add(1)) // another one when the test runs again: that of a recursion just over goes up
+		query := queryTo(end.to, end.from, rdQuery("get", first, aim)).frame(t)
+		out, hop := begun(t, p, s, end.to, end.from, first, aim)
 		tid := string(hopTID(t, out))
 		from := func(payload string) []byte {
 			return datagram{from: hop.Addr, to: end.to, fromMAC: gatewayMAC, toMAC: nodeMAC, payload: []byte(payload)}.frame(t)

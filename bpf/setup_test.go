@@ -1,17 +1,20 @@
 package bpf_test
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/cilium/ebpf"
 
 	"kdht/bpf"
+	"kdht/bpf/netns"
 	"kdht/bpf/testenv"
 )
 
@@ -44,6 +47,44 @@ func program(t testing.TB, s *bpf.Snapshot) *bpf.Program {
 	shared.once.Do(func() { shared.prog, shared.err = bpf.Load(bpf.Config{}) })
 	ready(t, shared.prog, shared.err, s)
 	return shared.prog
+}
+
+// recursionFor lets the program do recursion for some clients until the test ends.
+func recursionFor(t testing.TB, p *bpf.Program, clients ...netip.Prefix) {
+	t.Helper()
+	must(t, p.SetClients(clients))
+	must(t, p.AllowRecursion(time.Hour, true))
+	t.Cleanup(func() {
+		must(t, p.SetClients(nil))
+		must(t, p.AllowRecursion(0, false))
+	})
+}
+
+// readSightings has all reports of senders be read until the test ends, and waits until there is room for new ones.
+func readSightings(t testing.TB, p *bpf.Program) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var last atomic.Pointer[netip.AddrPort]
+	ended := make(chan error)
+	go func() { ended <- p.Sightings(ctx, func(s bpf.Sighting) { last.Store(&s.Addr) }) }()
+	t.Cleanup(func() {
+		cancel()
+		must(t, <-ended)
+	})
+	for from := asker4; last.Load() == nil || *last.Load() != from; {
+		from = netip.AddrPortFrom(from.Addr().Next(), from.Port())
+		run(t, p, queryTo(node4, from, []byte(ping)).frame(t))
+	}
+}
+
+// attached attaches the program to an interface until the test ends.
+func attached(t testing.TB, p *bpf.Program, ns *netns.NS, ifindex int, mode bpf.Mode) {
+	t.Helper()
+	got, err := in(ns, func() (bpf.Mode, error) { return p.Attach(ifindex, mode) })
+	if err != nil || got != mode {
+		t.Fatalf("Attach: %v, %v", got, err)
+	}
+	t.Cleanup(func() { must(t, p.Detach(ifindex)) })
 }
 
 // ready gives a program all it needs to answer.

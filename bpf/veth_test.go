@@ -27,14 +27,10 @@ func TestVeth(t *testing.T) {
 	}
 	s := snapshot(rand.New(rand.NewPCG(10, 1)), 300, 300)
 	v := view(t, s)
-	program(t, s)
-	p := private(t, bpf.Config{})
-	ready(t, p, nil, s)
+	p := program(t, s)
+	tooLong := counts(t, p)["no_room"]
 	for _, mode := range []bpf.Mode{bpf.ModeNative, bpf.ModeGeneric} {
-		got, err := in(node, func() (bpf.Mode, error) { return p.Attach(index(t, node, "wire"), mode) })
-		if err != nil || got != mode {
-			t.Fatalf("Attach: %v, %v", got, err)
-		}
+		attached(t, p, node, index(t, node, "wire"), mode)
 		for _, end := range []struct{ to, from netip.AddrPort }{{node4, asker4}, {node6, asker6}} {
 			conn, err := in(asker, func() (*net.UDPConn, error) {
 				return net.ListenUDP("udp", net.UDPAddrFromAddrPort(end.from)) // unconnected: ICMP errors do not matter
@@ -63,7 +59,7 @@ func TestVeth(t *testing.T) {
 			must(t, conn.Close())
 		}
 	}
-	if counts(t, p)["no_room"] == 0 {
+	if counts(t, p)["no_room"] == tooLong {
 		t.Error("no reply was too long for its frame")
 	}
 }
