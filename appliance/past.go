@@ -73,11 +73,11 @@ func reading(r status.Report) (x history.Reading) {
 // shownEvents is how many lines of the log the status page has.
 const shownEvents = 12
 
-// events are the last lines of the log, the newest first.
+// events are the last lines of the log, the newest first, as everybody may see them.
 func (p *process) events() (all []status.Event) {
 	for _, l := range slices.Backward(p.journal.Lines(shownEvents, slog.LevelInfo)) {
 		var detail []string
-		for _, a := range l.Attrs {
+		for _, a := range l.Public().Attrs {
 			detail = append(detail, a.Key+"="+a.Value)
 		}
 		all = append(all, status.Event{Time: l.Time, Level: l.Level.String(), Message: l.Message, Detail: strings.Join(detail, " ")})

@@ -44,10 +44,8 @@ func (t *webTask) Run(ctx context.Context) error {
 			return err
 		}
 	}
-	connections := newGuests(l, webConnections, webPerAddress)
+	connections := NewGuests(webConnections, webPerAddress, address)
 	server := &http.Server{
-		ConnState:         connections.track,
-		ConnContext:       connections.context,
 		Handler:           t.handler,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
@@ -56,6 +54,7 @@ func (t *webTask) Run(ctx context.Context) error {
 		MaxHeaderBytes:    webHeader,
 		ErrorLog:          slog.NewLogLogger(t.log.Handler(), slog.LevelDebug), // what clients do wrong
 	}
+	connections.Track(server)
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopped)
@@ -65,7 +64,7 @@ func (t *webTask) Run(ctx context.Context) error {
 			_ = server.Close() // who has not got an answer by now gets none
 		}
 	})
-	err := server.Serve(connections)
+	err := server.Serve(connections.Listener(l))
 	if !stop() {
 		<-stopped
 	}

@@ -83,3 +83,13 @@ func Keys() []Key {
 	}
 	return out
 }
+
+// Differences names the keys whose values differ between two configurations, in the order of the file.
+func Differences(a, b *Config) (names []string) {
+	for _, k := range keys {
+		if k.encode(a) != k.encode(b) {
+			names = append(names, k.name)
+		}
+	}
+	return names
+}

@@ -35,7 +35,9 @@ func (c *Config) Secrets() (values, files []string) {
 		add(c.Names.Secret)
 	}
 	add(c.Tailnet.AuthKey)
-	add(os.Getenv(TailnetKeyVariable))
+	for _, name := range []string{TailnetKeyVariable, "TS_AUTHKEY", "TS_AUTH_KEY"} { // the latter are those of Tailscale's programs
+		add(os.Getenv(name))
+	}
 	if c.Tailnet.AuthKeyFile != "" {
 		files = append(files, c.Tailnet.AuthKeyFile)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -113,9 +114,25 @@ func (g *gate) putConfig(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusUnprocessableEntity, "state: the directory cannot be changed over the tailnet: the box would begin with an empty one, and not be in the tailnet.")
 		return
 	}
+	if keys := g.reserved(text); len(keys) > 0 && !caller(r).May(Updater) {
+		fail(w, http.StatusForbidden, fmt.Sprintf("%s: to change this takes the role updater beside operator, or operators could make themselves updaters. You are %s, with the roles %s.",
+			strings.Join(keys, ", "), caller(r).Name, caller(r).Roles))
+		return
+	}
 	if who := caller(r).who; rolesOf(who, next.Tailnet)&Operator == 0 {
 		fail(w, http.StatusUnprocessableEntity, "tailnet.operators: with this you would be no operator any more, and could not take it back. Have it name you, or somebody else change it.")
 		return
+	}
+	before := g.p.before()
+	if next.XDP.Mode == config.XDPOff {
+		before.Kernel = false // that is meant
+	}
+	if !wanted(next.Tailnet, next.State) {
+		if r.URL.Query().Get("without") != "tailnet" {
+			fail(w, http.StatusUnprocessableEntity, "tailnet.mode: with this the box leaves the tailnet, and nobody can take it back from here. If that is meant, say so: PUT /admin/config?without=tailnet")
+			return
+		}
+		before.Tailnet = false
 	}
 	h := g.p.o.History
 	now, err := h.Text()
@@ -123,7 +140,7 @@ func (g *gate) putConfig(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, "That is the configuration already; nothing was changed.\n")
 		return
 	}
-	v, err := h.Begin(text, strings.Trim(r.Header.Get("If-Match"), `"`), caller(r).Name, limit, g.p.before(), time.Now().UTC())
+	v, err := h.Begin(text, strings.Trim(r.Header.Get("If-Match"), `"`), caller(r).Name, limit, before, time.Now().UTC())
 	switch {
 	case errors.Is(err, change.ErrTrial):
 		fail(w, http.StatusConflict, err.Error())
@@ -141,6 +158,34 @@ func (g *gate) putConfig(w http.ResponseWriter, r *http.Request) {
 	_, _ = fmt.Fprintf(w, "Version %d is on trial: the program starts anew with it, and goes back to the one before unless it proves well within %s.\n", v.ID, limit)
 	g.leave(w, nil)
 }
+
+// reserved names those of the keys that a new text changes which an operator may not change by himself: he could make himself an
+// updater, by a list, by the policy of another tailnet, or by tags that the policy of this one gives more to, or have the box take
+// releases that others have signed.
+func (g *gate) reserved(text []byte) (names []string) {
+	next, err := config.Parse("", text)
+	if err != nil {
+		next = config.Config{} // it was checked with the flags on top, and may stand only with them
+	}
+	now := g.p.h.Config
+	if old, err := g.p.o.History.Text(); err == nil {
+		c, err := config.Default()
+		if old != nil {
+			c, err = config.Parse("", old)
+		}
+		if err == nil {
+			now = c
+		}
+	}
+	for _, name := range config.Differences(&now, &next) {
+		if strings.HasPrefix(name, "update.") || slices.Contains(reservedKeys, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+var reservedKeys = []string{"tailnet.updaters", "tailnet.controlURL", "tailnet.authKey", "tailnet.authKeyFile", "tailnet.tags"}
 
 // changeable reports whether the configuration can be changed here; else it says what would let it.
 func (g *gate) changeable(w http.ResponseWriter) bool {

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -20,8 +21,9 @@ func (p *plane) dial(ctx context.Context, network, addr string) (c net.Conn, min
 	if err != nil {
 		return nil, false, nil //nolint:nilerr // whoever dials next says what is wrong with it
 	}
+	serves, why := p.now.serves() // else it may be one that somebody else has logged the box in to
 	if ip, err := netip.ParseAddr(host); err == nil {
-		if !tsaddr.IsTailscaleIP(ip) {
+		if !serves || !tsaddr.IsTailscaleIP(ip) {
 			return nil, false, nil
 		}
 		client, err := server.LocalClient()
@@ -33,6 +35,8 @@ func (p *plane) dial(ctx context.Context, network, addr string) (c net.Conn, min
 		}
 	} else if !p.now.inDomain(host) {
 		return nil, false, nil
+	} else if !serves {
+		return nil, true, fmt.Errorf("the box is not in the tailnet that has %s: %s", host, why)
 	}
 	c, err = server.Dial(ctx, network, addr)
 	return c, true, err

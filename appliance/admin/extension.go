@@ -47,6 +47,7 @@ func Extension(o Options) appliance.Extension {
 		h.Section(p.section)
 		h.Problems(p.now.problems)
 		h.Check(func() health.Check { return check(p.now.report(), time.Now()) })
+		h.Handle("GET "+loginPath, p.loginPage())
 		h.DialBy(p.dial)
 		h.Task(p)
 		return nil

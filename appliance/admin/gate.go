@@ -14,7 +14,9 @@ import (
 	"time"
 
 	"tailscale.com/client/tailscale/apitype"
+	"tailscale.com/tailcfg"
 
+	"kdht/appliance"
 	"kdht/appliance/update"
 	"kdht/store"
 )
@@ -39,18 +41,21 @@ type gate struct {
 	table  []route
 	origin *http.CrossOriginProtection
 	busy   sync.Map // paths that one caller at a time may ask for
-	follow chan struct{}
 
 	mu       sync.Mutex
-	stranger time.Time            // when the log had one last
-	refused  map[string]time.Time // what was refused to whom, and noted
+	follow   map[tailcfg.StableNodeID]int // how many follow the log, by node
+	stranger time.Time                    // when the log had one last
+	refused  map[string]time.Time         // what was refused to whom, and noted
 }
 
-// followers is how many callers may follow the log at a time.
-const followers = 16
+// maxFollowers is how many callers may follow the log at a time, and maxPerFollower how many of them from one node.
+const (
+	maxFollowers   = 16
+	maxPerFollower = 4
+)
 
 func newGate(p *plane) *gate {
-	g := &gate{p: p, origin: http.NewCrossOriginProtection(), follow: make(chan struct{}, followers), refused: make(map[string]time.Time)}
+	g := &gate{p: p, origin: http.NewCrossOriginProtection(), follow: make(map[tailcfg.StableNodeID]int), refused: make(map[string]time.Time)}
 	g.table = g.routes()
 	return g
 }
@@ -156,6 +161,7 @@ func (g *gate) serve(w http.ResponseWriter, r *http.Request, t route, who Identi
 		return
 	}
 	if t.long {
+		appliance.KeepConnection(r.Context()) // however many come meanwhile
 		rc := http.NewResponseController(w)
 		_ = rc.SetReadDeadline(time.Time{})
 		_ = rc.SetWriteDeadline(time.Time{})
@@ -183,6 +189,14 @@ func (g *gate) refuses(what string) bool {
 	}
 	g.refused[what] = now
 	return true
+}
+
+// noteForeign notes that somebody has logged the box in to where it does not belong.
+func (g *gate) noteForeign(by, tailnet string) {
+	what := "log the box in to the tailnet " + tailnet
+	if g.refuses(by + " " + what) {
+		g.note(Identity{Name: by}, what, "refused: it does not belong there")
+	}
 }
 
 // what names what somebody did.

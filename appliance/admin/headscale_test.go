@@ -297,7 +297,7 @@ func testHeadscale(t *testing.T, dir string) {
 		}
 	}
 	expire()
-	eventually(t, func() bool { return b.host.Report().Tailnet.LoginURL != "" }, func() string { return "there is no login URL" })
+	b.loginURL("")
 	expire("--disable")
 	b.state("connected")
 	expire()

@@ -23,6 +23,8 @@ func check(t *status.Tailnet, now time.Time) health.Check {
 		c.Sentence = "The admin plane is in the tailnet" + named(t.Name) + "."
 	case t.LoginURL != "":
 		c.State, c.Sentence = health.Failed, "Somebody has to log in to the tailnet at "+t.LoginURL+" ."
+	case t.LoginHidden:
+		c.State, c.Sentence = health.Failed, "The owner of the box has to log in to the tailnet: the log has the URL."
 	case t.State == "needs approval":
 		c.State, c.Sentence = health.Failed, "The administrator of the tailnet has to approve of this box."
 	case t.State == "starting" && now.Sub(t.Since) < joinTime:

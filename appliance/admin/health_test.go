@@ -24,6 +24,7 @@ func TestHealthOfThePlane(t *testing.T) {
 		"starting":          {status.Tailnet{State: "starting", Since: now.Add(-time.Second)}, health.Waiting, "is joining"},
 		"starting for long": {status.Tailnet{State: "starting", Since: now.Add(-time.Hour), Error: "no control server."}, health.Failed, "not in the tailnet: no control server."},
 		"login":             {status.Tailnet{State: "needs login", LoginURL: "https://login.example.org/a"}, health.Failed, "log in to the tailnet at https://login.example.org/a ."},
+		"hidden login":      {status.Tailnet{State: "needs login", LoginHidden: true}, health.Failed, "owner of the box has to log in"},
 		"login without URL": {status.Tailnet{State: "needs login", Error: "the key was used"}, health.Failed, "not in the tailnet: the key was used."},
 		"approval":          {status.Tailnet{State: "needs approval"}, health.Failed, "approve"},
 		"refused":           {status.Tailnet{State: "refused", Error: "The policy has no tag."}, health.Failed, "not in the tailnet: The policy has no tag."},

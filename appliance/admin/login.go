@@ -2,6 +2,8 @@ package admin
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"time"
@@ -9,13 +11,20 @@ import (
 	"tailscale.com/client/local"
 	"tailscale.com/ipn"
 	"tailscale.com/ipn/ipnstate"
+
+	"kdht/appliance/journal"
 )
+
+// errForeign says that somebody has logged the box in to where it does not belong.
+var errForeign = errors.New("it was logged in to where it does not belong")
 
 const (
 	// lookEvery is how often the node's state is looked at when nothing is heard of it, and a new auth key looked for.
 	lookEvery = 5 * time.Second
 	// soon is for how long before the node key expires the owner is told.
 	soon = 14 * 24 * time.Hour
+	// leaveTime is what it may take to tell a control server that we leave.
+	leaveTime = 5 * time.Second
 )
 
 // login follows the state of the node in the tailnet, and logs it in whenever that is needed.
@@ -141,10 +150,10 @@ func (l *login) needsLogin(ctx context.Context, st *ipnstate.Status) error {
 		}
 		return l.client.StartLoginInteractive(ctx)
 	}
-	l.p.now.needsLogin(st.AuthURL)
+	l.p.now.needsLogin(st.AuthURL, joined(l.p.dir))
 	if st.AuthURL != "" && st.AuthURL != l.url {
 		l.url = st.AuthURL
-		l.p.log.Warn("to have this box join the tailnet, somebody has to log in", "url", l.url)
+		l.p.log.Warn("to have this box join the tailnet, somebody has to log in", "url", journal.Private(l.url))
 	}
 	return nil
 }
@@ -155,15 +164,18 @@ func (l *login) connected(ctx context.Context, st *ipnstate.Status) error {
 		l.p.now.set("starting", "") // it has no network map yet
 		return nil
 	}
-	here := pin{ControlURL: l.p.h.Config.Tailnet.ControlURL, Tailnet: st.CurrentTailnet.Name}
-	ok, was, err := here.check(l.p.dir)
+	here := pinOf(l.p.control, st)
+	ok, was, err := here.check(l.p.dir, l.tried != "")
 	if err != nil {
 		return err
 	}
 	if !ok {
-		l.p.now.refuse("This box belongs to the tailnet " + was.Tailnet + " and has been logged in to " + here.Tailnet +
-			": nobody is served there. Log it in to the right one, or if that is meant, remove " + stateDir + "/" + pinFile + " from its state directory, and restart.")
-		return nil
+		return l.leave(ctx, here, was, st.User[st.Self.UserID].LoginName)
+	}
+	if !l.said {
+		if err := keepHome(l.p.dir); err != nil {
+			l.p.log.Warn("the state of the tailnet cannot be copied", "err", err)
+		}
 	}
 	l.asking, l.failed, l.why = false, "", ""
 	if key := l.tried; key != "" {
@@ -192,6 +204,24 @@ func (l *login) connected(ctx context.Context, st *ipnstate.Status) error {
 		l.p.log.Info("the admin plane is in the tailnet", "name", at.name, "addresses", at.addrs, "tls", l.secured)
 	}
 	return nil
+}
+
+// leave takes the box out of a tailnet, or from a user, that it does not belong to.
+func (l *login) leave(ctx context.Context, here, home pin, by string) error {
+	if by == "" {
+		by = "somebody"
+	}
+	why := fmt.Sprintf("This box belongs to the tailnet %s, and %s has logged it in to %s: nobody was served there, and it went back. Its owner has to log in, or extend its key. "+
+		"If it is to move, give it an auth key from where it goes, in tailnet.authKeyFile.", home.where(), by, here.where())
+	l.p.now.refuse(why)
+	l.p.log.Error("the box was logged in to where it does not belong, and goes back", "belongs", home.where(), "login", here.where(), "by", by)
+	l.p.gate.noteForeign(by, here.where())
+	ctx, cancel := context.WithTimeout(ctx, leaveTime)
+	defer cancel()
+	if err := l.client.Logout(ctx); err != nil {
+		l.p.log.Warn("the box could not log out from where it does not belong; its keys there are forgotten anyway", "err", l.p.keys.redact(err.Error()))
+	}
+	return errForeign
 }
 
 // place is where the box is in the tailnet.

@@ -2,19 +2,21 @@ package admin_test
 
 import (
 	"crypto/sha1"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"tailscale.com/tailcfg"
 	"tailscale.com/tstest/integration/testcontrol"
 
-	"kdht/appliance/admin"
 	"kdht/appliance/update"
 )
 
@@ -47,10 +49,7 @@ func TestInteractiveLogin(t *testing.T) {
 func TestExpiredKey(t *testing.T) {
 	n := newTailnet(t, func(c *testcontrol.Server) { c.RequireAuth = true })
 	b := start(t, options{values: []string{"tailnet.mode", "on", "tailnet.controlURL", n.url, "tailnet.hostname", "box"}})
-	login := func() (url string) {
-		eventually(t, func() bool { url = b.host.Report().Tailnet.LoginURL; return url != "" }, func() string { return "there is no login URL" })
-		return url
-	}
+	login := func() (url string) { return b.loginURL("") }
 	expiry := func(at time.Time) {
 		for _, x := range n.control.AllNodes() {
 			x.KeyExpiry = at
@@ -74,7 +73,7 @@ func TestExpiredKey(t *testing.T) {
 		t.Fatalf("the control server does not know %s", url)
 	}
 	// The control server gives the new key the old one's expiry, and the plane has logged in, so it asks for no other visit.
-	eventually(t, func() bool { return b.host.Report().Tailnet.LoginURL == "" }, func() string { return "it did not log in anew" })
+	eventually(t, func() bool { return b.ask("127.0.0.1:40000", "/tailnet/login").Code == http.StatusNotFound }, func() string { return "it did not log in anew" })
 	expiry(time.Time{})
 	b.state("connected")
 	b.ready()
@@ -177,32 +176,107 @@ func TestOffByDefault(t *testing.T) {
 	}
 }
 
-// TestOtherTailnet has somebody log the box in to a tailnet of his own: nobody is served there.
-func TestOtherTailnet(t *testing.T) {
-	n := newTailnet(t, nil)
-	state := t.TempDir()
-	b := start(t, options{values: []string{"state", state, "tailnet.mode", "on", "tailnet.controlURL", n.url, "tailnet.hostname", "box",
-		"tailnet.operators", "user-2@fake-control.example.net"}})
+// ask sends a request to the status page of the box as if from an address.
+func (b *box) ask(from, path string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest("GET", "http://127.0.0.1:8080"+path, nil)
+	r.RemoteAddr = from
+	w := httptest.NewRecorder()
+	b.host.Web().ServeHTTP(w, r)
+	return w
+}
+
+// loginURL waits for the URL of a login, as a program on the machine gets it, that is another than before.
+func (b *box) loginURL(before string) (url string) {
+	b.t.Helper()
+	eventually(b.t, func() bool {
+		w := b.ask("127.0.0.1:40000", "/tailnet/login")
+		url = w.Header().Get("Location")
+		return w.Code == http.StatusSeeOther && url != before
+	}, func() string { return "there is no login URL" })
+	return url
+}
+
+// TestForeignLogin has somebody who got hold of the login URL log the box in as his own, after its key has expired: nobody is served there, the box goes back by itself, and its owner logs in as ever, with no restart. The URL is for
+// everybody only while the box belongs to nobody.
+func TestForeignLogin(t *testing.T) {
+	const stranger = "192.0.2.1:40000"
+	var home tailcfg.Node // as its control server keeps it, whoever logs in elsewhere
+	var stolen atomic.Bool
+	var n *tailnet
+	n = newTailnet(t, func(c *testcontrol.Server) {
+		c.RequireAuth = true
+		c.MaybeRateLimitRegister = func() (bool, string, string) {
+			if stolen.Load() && c.Node(home.Key) == nil {
+				c.UpdateNode(home.Clone())
+			}
+			return false, "", ""
+		}
+	})
+	b := start(t, options{values: []string{"tailnet.mode", "on", "tailnet.controlURL", n.url, "tailnet.hostname", "box"}})
+	var first string
+	eventually(t, func() bool { first = b.host.Report().Tailnet.LoginURL; return first != "" }, func() string { return "there is no login URL" })
+	n.control.CompleteAuth(first)
 	b.state("connected")
-	p := n.peer("operator")
-	p.box = b.host.Report().Tailnet.Addrs[0]
-	p.rolesAre("viewer, operator")
-	b.stop()
-	path := filepath.Join(state, "tailnet", "joined.json")
-	text, err := os.ReadFile(path)
+	home = *n.control.AllNodes()[0].Clone()
+	home.KeyExpiry = time.Now().Add(-time.Minute)
+	n.control.UpdateNode(home.Clone())
+	b.state("needs login")
+
+	url := b.loginURL(first)
+	for _, path := range []string{"/", "/status", "/metrics", "/readyz", "/healthz"} {
+		if w := b.ask(stranger, path); strings.Contains(w.Body.String(), "/auth/") {
+			t.Errorf("everybody on the LAN gets the login URL from %s", path)
+		}
+	}
+	if w := b.ask(stranger, "/tailnet/login"); w.Code != http.StatusForbidden || strings.Contains(w.Body.String(), "/auth/") || w.Header().Get("Location") != "" {
+		t.Errorf("a stranger is told %d %s", w.Code, w.Body)
+	}
+	if got := strings.Join(b.host.Report().Problems, "\n"); !strings.Contains(got, "waits for its owner to log in") {
+		t.Errorf("that somebody has to log in is not said: %s", got)
+	}
+	if !strings.Contains(b.log.String(), url) {
+		t.Error("the log does not have the URL")
+	}
+
+	for _, x := range n.control.AllNodes() { // the one that waits for the login
+		if x.Key != home.Key {
+			x.User, x.ID, x.StableID, x.KeyExpiry = 99, 77, "mallory", time.Time{}
+			n.control.UpdateNode(x)
+		}
+	}
+	stolen.Store(true)
+	if !n.control.CompleteAuth(url) {
+		t.Fatalf("the control server does not know %s", url)
+	}
+	eventually(t, func() bool {
+		return strings.Contains(strings.Join(b.host.Report().Problems, "\n"), "has logged it in to fake-control.example.net (user 99)")
+	}, func() string { return fmt.Sprintf("the login is not told of: %+v", b.host.Report().Tailnet) })
+
+	// The owner logs in, at a new URL.
+	owner := b.loginURL(url)
+	n.control.CompleteAuth(owner)
+	eventually(t, func() bool { return n.control.Node(home.Key) == nil }, func() string { return "the login did not come through" })
+	stolen.Store(false)
+	for _, x := range n.control.AllNodes() { // this control server gives the new key the expiry of the old one
+		if x.User != 99 {
+			x.KeyExpiry = time.Time{}
+			n.control.UpdateNode(x)
+		}
+	}
+	if r := b.state("connected"); r.Error != "" || r.Tailnet != "fake-control.example.net" {
+		t.Errorf("%+v", r)
+	}
+	audit, err := b.host.Store.Audit(10)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// As if it had been in another one before.
-	if err := os.WriteFile(path, []byte(strings.Replace(string(text), `"tailnet":"`, `"tailnet":"my-`, 1)), 0o600); err != nil {
-		t.Fatal(err)
+	if len(audit) != 1 || audit[0].What != "log the box in to the tailnet fake-control.example.net (user 99)" || !strings.HasPrefix(audit[0].Outcome, "refused") {
+		t.Errorf("audit log: %+v", audit)
 	}
-	b = start(t, options{values: []string{"state", state, "tailnet.controlURL", n.url, "tailnet.hostname", "box",
-		"tailnet.operators", "user-2@fake-control.example.net"}, admin: admin.Options{}})
-	b.state("refused")
-	p.must(503, "GET", "/", "")
-	if got := strings.Join(b.host.Report().Problems, "\n"); !strings.Contains(got, "belongs to the tailnet my-") {
-		t.Errorf("said: %s", got)
+	for _, task := range b.host.Report().Tasks {
+		if task.Restarts > 0 {
+			t.Errorf("%s was restarted", task.Name)
+		}
 	}
 }
 

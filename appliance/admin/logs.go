@@ -1,12 +1,16 @@
 package admin
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
+
+	"tailscale.com/tailcfg"
 
 	"kdht/appliance/journal"
 	"kdht/appliance/status"
@@ -30,13 +34,12 @@ func (g *gate) log(w http.ResponseWriter, r *http.Request) {
 	}
 	follow := q.Has("follow")
 	if follow {
-		select {
-		case g.follow <- struct{}{}:
-			defer func() { <-g.follow }()
-		default:
-			fail(w, http.StatusServiceUnavailable, "Too many callers follow the log already.")
+		node := caller(r).who.Node.StableID
+		if !g.followsToo(node) {
+			fail(w, http.StatusServiceUnavailable, fmt.Sprintf("Too many follow the log already: %d from your node, or %d altogether.", maxPerFollower, maxFollowers))
 			return
 		}
+		defer g.followsNoMore(node)
 	}
 	write, kind := writeText, "text/plain; charset=utf-8"
 	if accept := strings.Join(r.Header.Values("Accept"), ","); status.Quality(accept, "application", "jsonl") > status.Quality(accept, "text", "plain") {
@@ -58,10 +61,36 @@ func (g *gate) log(w http.ResponseWriter, r *http.Request) {
 	if rc.Flush() != nil {
 		return
 	}
-	for l := range g.p.h.Journal.Follow(r.Context(), last, least) {
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(sessionOf(ctx), cancel)() // or the stop would wait for those who follow
+	for l := range g.p.h.Journal.Follow(ctx, last, least) {
 		if write(out, l) != nil || rc.Flush() != nil {
 			return // the client has gone
 		}
+	}
+}
+
+// followsToo adds one who follows the log from a node, if there is room.
+func (g *gate) followsToo(node tailcfg.StableNodeID) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	all := 0
+	for _, n := range g.follow {
+		all += n
+	}
+	if all >= maxFollowers || g.follow[node] >= maxPerFollower {
+		return false
+	}
+	g.follow[node]++
+	return true
+}
+
+func (g *gate) followsNoMore(node tailcfg.StableNodeID) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.follow[node]--; g.follow[node] == 0 {
+		delete(g.follow, node)
 	}
 }
 

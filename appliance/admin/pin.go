@@ -6,17 +6,53 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"tailscale.com/ipn/ipnstate"
 
 	"kdht/appliance/durable"
 )
 
-// pinFile, in the plane's directory, keeps the tailnet that the box joined first.
+// pinFile, in the plane's directory, keeps which node the box is in which tailnet.
 const pinFile = "joined.json"
 
-// pin is a tailnet.
+// pin is a node of a tailnet.
 type pin struct {
 	ControlURL string `json:"controlURL"`
 	Tailnet    string `json:"tailnet"`
+	Owner      string `json:"owner"` // its tags, or the number of its user
+	NodeKey    string `json:"nodeKey"`
+}
+
+// pinOf is the pin of the node that we are now.
+func pinOf(controlURL string, st *ipnstate.Status) pin {
+	owner := "user " + strconv.FormatInt(int64(st.Self.UserID), 10)
+	if st.Self.Tags != nil && st.Self.Tags.Len() > 0 {
+		owner = strings.Join(slices.Sorted(slices.Values(st.Self.Tags.AsSlice())), " ")
+	}
+	return pin{ControlURL: controlURL, Tailnet: st.CurrentTailnet.Name, Owner: owner, NodeKey: st.Self.PublicKey.String()}
+}
+
+// where is the tailnet and whose the node is there, for people.
+func (p pin) where() string {
+	if p.Owner == "" {
+		return p.Tailnet // noted by an earlier version
+	}
+	return p.Tailnet + " (" + p.Owner + ")"
+}
+
+// readPin gives the pin of a box; false if it has not joined a tailnet.
+func readPin(dir string) (p pin, ok bool, err error) {
+	b, err := os.ReadFile(filepath.Join(dir, pinFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return p, false, nil
+	}
+	if err != nil {
+		return p, false, err
+	}
+	return p, json.Unmarshal(b, &p) == nil, nil // a damaged one is none
 }
 
 // joined says whether the box has joined a tailnet.
@@ -25,20 +61,28 @@ func joined(dir string) bool {
 	return err == nil
 }
 
-// check compares a tailnet with the one that the box joined first, and notes it if that was none. The login URL is on a page
-// that the whole LAN sees, so whoever comes first could otherwise take the box over into a tailnet of his own, where the
-// policy says what he likes. Another control server is the owner's wish, since it is in the configuration.
-func (p pin) check(dir string) (ok bool, was pin, err error) {
-	path := filepath.Join(dir, pinFile)
-	b, err := os.ReadFile(path)
-	if err == nil && json.Unmarshal(b, &was) == nil && was.ControlURL == p.ControlURL {
-		return was.Tailnet == p.Tailnet, was, nil
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+// check compares a node with the one that the box was last, and notes it if the box may be that now. Whoever gets hold of a
+// login URL could otherwise take the box over into a tailnet of his own, where the policy says what he likes, or in the
+// same one into his name. A box that has not joined any tailnet belongs to whoever logs it in.
+func (p pin) check(dir string, byKey bool) (ok bool, was pin, err error) {
+	was, had, err := readPin(dir)
+	if err != nil {
 		return false, was, err
 	}
-	if b, err = json.Marshal(p); err != nil {
+	if had {
+		switch {
+		case was == p:
+			return true, was, nil
+		case was.ControlURL != p.ControlURL, byKey: // the owner's wish: they are in the configuration
+		case was.NodeKey == p.NodeKey: // nobody has logged in; the tailnet's administrators have given it another name or owner
+		case was.Tailnet == p.Tailnet && (was.Owner == p.Owner || was.Owner == ""): // its owner has logged in anew
+		default:
+			return false, was, nil
+		}
+	}
+	b, err := json.Marshal(p)
+	if err != nil {
 		return false, was, err
 	}
-	return true, p, durable.Write(path, append(b, '\n'), 0o600)
+	return true, p, durable.Write(filepath.Join(dir, pinFile), append(b, '\n'), 0o600)
 }

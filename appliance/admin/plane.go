@@ -3,10 +3,8 @@ package admin
 import (
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -15,13 +13,13 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 	"tailscale.com/client/local"
 	"tailscale.com/envknob"
 	"tailscale.com/tsnet"
 
 	"kdht/appliance"
+	"kdht/config"
 )
 
 // stateDir is the name of the plane's directory in the state directory.
@@ -30,8 +28,11 @@ const stateDir = "tailnet"
 // Bounds of the server in the tailnet.
 const (
 	maxConnections = 128
+	maxPerNode     = 32       // connections; a program asks for several things at once
 	maxHeader      = 16 << 10 // bytes
 	stopPatience   = 2 * time.Second
+	nodeTime       = time.Second // to find out whose a connection is
+	closeTime      = 3 * time.Second
 )
 
 // Bounds of the pause before the plane begins anew after a failure.
@@ -47,6 +48,8 @@ type plane struct {
 	log  *slog.Logger
 	dir  string
 	keys *keys
+
+	control string // URL of the control server of this session
 
 	gate    *gate
 	now     state
@@ -75,13 +78,30 @@ func (p *plane) Run(ctx context.Context) error {
 	pause := pauseMin
 	for {
 		began, said := time.Now(), "it ended by itself"
-		if err := p.session(ctx); err != nil {
+		err := p.session(ctx)
+		stuck := errors.Is(err, errStuck)
+		if errors.Is(err, errForeign) {
+			if err = goHome(p.dir); err == nil && !stuck {
+				select {
+				case <-ctx.Done():
+					return nil
+				case <-time.After(pauseMin): // whoever does this again and again is not to have the processor
+				}
+				continue
+			}
+		}
+		if err != nil {
 			said = p.keys.redact(err.Error())
 		}
 		select {
 		case <-ctx.Done():
 			return nil
 		default:
+		}
+		if stuck { // two nodes with one key would drive each other out
+			p.log.Error("the node in the tailnet does not end: the program starts anew", "err", said)
+			p.h.Restart(nil)
+			return nil
 		}
 		if time.Since(began) > pauseMax {
 			pause = pauseMin
@@ -97,32 +117,62 @@ func (p *plane) Run(ctx context.Context) error {
 	}
 }
 
+// errStuck says that a node has not ended, and what it has left may still be at work.
+var errStuck = errors.New("the node in the tailnet does not end")
+
+// end ends a node. Where it has to reset some hundred connections, as those of a crowd, tailscale.com v1.102.5 waits for ever: nobody
+// reads the packets any more that it writes (netstack.Impl.Close).
+func end(server *tsnet.Server) error {
+	ended := make(chan struct{})
+	go func() {
+		_ = server.Close() // there is nothing to be done about it
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return nil
+	case <-time.After(closeTime):
+		return errStuck
+	}
+}
+
 // session is one life of the node in the tailnet.
-func (p *plane) session(ctx context.Context) error {
+func (p *plane) session(ctx context.Context) (err error) {
 	if err := os.MkdirAll(p.dir, 0o700); err != nil {
 		return err
 	}
-	if aside, err := setAsideUnreadable(filepath.Join(p.dir, "tailscaled.state")); err != nil {
+	if aside, err := mendState(p.dir); err != nil {
 		return err
 	} else if aside != "" {
-		p.log.Error("the state of the tailnet was damaged and is set aside, somebody has to log in again", "kept", aside)
+		p.log.Error("the state of the tailnet was damaged and is set aside, the copy of it is taken; without one, somebody has to log in again", "kept", aside)
+	}
+	home, had, err := readPin(p.dir)
+	if err != nil {
+		return err
 	}
 	key := ""
-	if !joined(p.dir) { // else a login comes only if the control server asks for one
-		var err error
+	if !had { // else a login comes only if the control server asks for one
 		if key, _, err = p.keys.find(); err != nil {
 			p.log.Warn("no auth key for the tailnet", "err", err)
 		}
 	}
+	p.control = p.h.Config.Tailnet.ControlURL
+	if had && p.control == "" && p.h.Config.Tailnet.Mode != config.TailnetOn {
+		// It is on only because it has joined, and stays where that was: that the configuration was lost is not the wish to belong to
+		// whoever is the first to log it in at Tailscale's.
+		if unused, _, err := p.keys.find(); err == nil && unused == "" {
+			p.control = home.ControlURL
+		}
+	}
 	envknob.SetNoLogsNoSupport() // nobody's log goes to anybody
 	server := &tsnet.Server{
-		Dir: p.dir, Hostname: p.hostname(), AuthKey: key, ControlURL: p.h.Config.Tailnet.ControlURL, AdvertiseTags: p.h.Config.Tailnet.Tags,
+		Dir: p.dir, Hostname: p.hostname(), AuthKey: key, ControlURL: p.control, AdvertiseTags: p.h.Config.Tailnet.Tags,
 		UserLogf: p.logf, Logf: p.logf,
 	}
 	if err := startWith(server); err != nil {
 		return err
 	}
-	defer server.Close()
+	defer func() { err = errors.Join(err, end(server)) }()
 	p.tailnet.Store(server)
 	defer p.tailnet.Store(nil)
 	client, err := server.LocalClient()
@@ -134,16 +184,19 @@ func (p *plane) session(ctx context.Context) error {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	web := p.server(client)
+	web := p.server(ctx, client)
+	// Whoever may connect is not to keep those out who may do something.
+	guests := appliance.NewGuests(maxConnections, maxPerNode, func(c net.Conn) string { return nodeOf(ctx, client, c) })
+	guests.Track(web)
 	serve := func(l net.Listener) {
 		group.Go(func() error {
-			if err := web.Serve(netutil.LimitListener(l, maxConnections)); !errors.Is(err, http.ErrServerClosed) {
+			if err := web.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 				return fmt.Errorf("server: %w", err)
 			}
 			return nil
 		})
 	}
-	serve(plain)
+	serve(guests.Listener(plain))
 	group.Go(func() error {
 		<-ctx.Done()
 		timeout, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopPatience)
@@ -156,7 +209,7 @@ func (p *plane) session(ctx context.Context) error {
 	l := &login{p: p, client: client, tried: key, secure: func() error {
 		l, err := server.Listen("tcp", ":443")
 		if err == nil {
-			serve(tls.NewListener(l, &tls.Config{GetCertificate: client.GetCertificate, MinVersion: tls.VersionTLS12}))
+			serve(tls.NewListener(guests.Listener(l), &tls.Config{GetCertificate: client.GetCertificate, MinVersion: tls.VersionTLS12}))
 		}
 		return err
 	}}
@@ -178,9 +231,37 @@ func startWith(server *tsnet.Server) error {
 	return server.Start()
 }
 
-// server is the HTTP server of a session.
-func (p *plane) server(client *local.Client) *http.Server {
+// nodeOf names the node of the tailnet that a connection comes from; it has several addresses.
+func nodeOf(ctx context.Context, client *local.Client, c net.Conn) string {
+	from := c.RemoteAddr().String()
+	ctx, cancel := context.WithTimeout(ctx, nodeTime)
+	defer cancel()
+	if x, err := client.WhoIs(ctx, from); err == nil && x.Node != nil {
+		return string(x.Node.StableID)
+	}
+	if host, _, err := net.SplitHostPort(from); err == nil {
+		return host
+	}
+	return from
+}
+
+type sessionKey struct{}
+
+// sessionOf gives the context of the session that a request came in.
+func sessionOf(ctx context.Context) context.Context {
+	if s, ok := ctx.Value(sessionKey{}).(context.Context); ok {
+		return s
+	}
+	return context.Background()
+}
+
+// server is the HTTP server of a session, which ends with ctx.
+func (p *plane) server(ctx context.Context, client *local.Client) *http.Server {
 	return &http.Server{
+		// What is under way has its time when the session ends.
+		BaseContext: func(net.Listener) context.Context {
+			return context.WithValue(context.WithoutCancel(ctx), sessionKey{}, ctx)
+		},
 		Handler:           p.gate.handler(client.WhoIs),
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       time.Minute,
@@ -205,20 +286,4 @@ func (p *plane) logf(format string, args ...any) {
 	if p.log.Enabled(context.Background(), slog.LevelDebug) {
 		p.log.Debug("tailnet", "says", p.keys.redact(fmt.Sprintf(format, args...)))
 	}
-}
-
-// setAsideUnreadable moves a state file away that no start would ever get past.
-func setAsideUnreadable(path string) (aside string, err error) {
-	b, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
-	}
-	if err != nil {
-		return "", err
-	}
-	if len(b) == 0 || json.Valid(b) {
-		return "", nil
-	}
-	aside = path + ".damaged"
-	return aside, os.Rename(path, aside)
 }

@@ -254,7 +254,7 @@ func (n *tailnet) peer(name string, tags ...string) *peer {
 	n.t.Helper()
 	s := &tsnet.Server{Dir: n.t.TempDir(), ControlURL: n.url, Hostname: name, Store: new(mem.Store), Ephemeral: true, AdvertiseTags: tags,
 		UserLogf: logger.Discard, AuthKey: "tskey-auth-peer"}
-	n.t.Cleanup(func() { _ = s.Close() })
+	n.t.Cleanup(func() { leave(s) })
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	st, err := s.Up(ctx)
@@ -262,6 +262,19 @@ func (n *tailnet) peer(name string, tags ...string) *peer {
 		n.t.Fatal(err)
 	}
 	return &peer{t: n.t, name: name, server: s, addrs: st.TailscaleIPs, http: s.HTTPClient()}
+}
+
+// leave ends a node, or leaves it to its fate: see end in plane.go.
+func leave(s *tsnet.Server) {
+	left := make(chan struct{})
+	go func() {
+		_ = s.Close()
+		close(left)
+	}()
+	select {
+	case <-left:
+	case <-time.After(3 * time.Second):
+	}
 }
 
 // answer is what came back.

@@ -18,6 +18,7 @@ type state struct {
 	since  time.Time
 	err    string
 	url    string
+	hide   bool // url is not for everybody
 	place  place
 	secure bool
 }
@@ -48,11 +49,20 @@ func (s *state) error() string {
 	return s.err
 }
 
-func (s *state) needsLogin(url string) {
+// needsLogin says that somebody has to log in at a URL, "" while there is none. The URL of a box that belongs to somebody is hidden:
+// everybody on the LAN sees the page, and none of them need be that somebody.
+func (s *state) needsLogin(url string, hide bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.to("needs login")
-	s.url = url
+	s.url, s.hide = url, hide
+}
+
+// login is the URL where somebody has to log in, "" if there is none.
+func (s *state) login() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.url
 }
 
 func (s *state) refuse(why string) {
@@ -95,7 +105,12 @@ func (s *state) ours(host string) bool {
 func (s *state) report() *status.Tailnet {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r := &status.Tailnet{State: s.word, Since: s.since, LoginURL: s.url, Error: s.err, Tailnet: s.place.tailnet, Name: s.place.name}
+	r := &status.Tailnet{State: s.word, Since: s.since, Error: s.err, Tailnet: s.place.tailnet, Name: s.place.name}
+	if s.url != "" {
+		if r.LoginHidden = s.hide; !s.hide {
+			r.LoginURL = s.url
+		}
+	}
 	for _, a := range s.place.addrs {
 		r.Addrs = append(r.Addrs, a.String())
 	}
@@ -121,6 +136,11 @@ func (s *state) problems() (lines []string) {
 	switch {
 	case r.LoginURL != "":
 		lines = append(lines, "The admin plane waits for a login to the tailnet: "+r.LoginURL)
+	case r.LoginHidden:
+		lines = append(lines, hiddenLogin)
+		if r.Error != "" {
+			lines = append(lines, sentence(r.Error))
+		}
 	case r.State == "needs login" && r.Error != "":
 		lines = append(lines, "The admin plane is not in the tailnet: "+sentence(r.Error))
 	case r.State == "needs approval":
@@ -138,6 +158,10 @@ func (s *state) problems() (lines []string) {
 	}
 	return lines
 }
+
+// hiddenLogin says how the owner logs in.
+const hiddenLogin = "The admin plane waits for its owner to log in to the tailnet again, or to extend the key of the box at the control server. The URL is not for everybody on the LAN: the log has it, " +
+	loginPath + " leads programs on the machine itself and holders of a token (gateway.tokens) there, and a new auth key (tailnet.authKeyFile) makes it needless."
 
 func sentence(s string) string { return strings.TrimSuffix(s, ".") + "." }
 

@@ -3,12 +3,14 @@ package admin
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
 	"kdht/appliance/admin/change"
 	"kdht/appliance/status"
+	"kdht/config"
 )
 
 const (
@@ -21,7 +23,7 @@ const (
 // before is what the node does now.
 func (p *plane) before() change.Before {
 	r := p.h.Report()
-	b := change.Before{Ready: r.Ready, Kernel: r.XDP.Active, Tailnet: r.Tailnet != nil && r.Tailnet.State == "connected"}
+	b := change.Before{Unserved: unserved(p.h.Config, r), Ready: r.Ready, Kernel: r.XDP.Active, Tailnet: r.Tailnet != nil && r.Tailnet.State == "connected"}
 	for _, t := range r.Tasks {
 		if !t.Running {
 			b.Failing = append(b.Failing, t.Name)
@@ -30,9 +32,30 @@ func (p *plane) before() change.Before {
 	return b
 }
 
-// unwell says what the node does not do any more that it did before; "" if it does all.
-func unwell(r status.Report, was change.Before) string {
+// unserved lists the addresses that a node should serve on and does not.
+func unserved(c config.Config, r status.Report) (all []string) {
+	for _, want := range c.Listen {
+		served := false
+		for _, f := range r.Families {
+			served = served || slices.ContainsFunc(f.Listen, func(a netip.AddrPort) bool {
+				return a.Addr() == want.Addr() && (a.Port() == want.Port() || want.Port() == 0)
+			})
+		}
+		if !served {
+			all = append(all, want.String())
+		}
+	}
+	return all
+}
+
+// unwell says what the node does not do any more that it did before, or should do now and does not; "" if it does all.
+func unwell(c config.Config, r status.Report, was change.Before) string {
 	var what []string
+	for _, a := range unserved(c, r) {
+		if !slices.Contains(was.Unserved, a) {
+			what = append(what, a+" is not served")
+		}
+	}
 	if was.Ready && !r.Ready {
 		what = append(what, "the node has no place in the network")
 	}
@@ -85,7 +108,7 @@ func (t *trial) watch(ctx context.Context, x change.Trial) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			if unwell(t.p.h.Report(), x.Before) != "" {
+			if unwell(t.p.h.Config, t.p.h.Report(), x.Before) != "" {
 				well = 0
 				continue
 			}
@@ -98,7 +121,7 @@ func (t *trial) watch(ctx context.Context, x change.Trial) error {
 			t.p.gate.note(who, what, "kept")
 			return nil
 		case <-deadline.C:
-			reason := unwell(t.p.h.Report(), x.Before)
+			reason := unwell(t.p.h.Config, t.p.h.Report(), x.Before)
 			if reason == "" {
 				reason = "it was not well for long enough"
 			}

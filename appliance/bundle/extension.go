@@ -120,7 +120,7 @@ func Parts(h *appliance.Host) []Part {
 		{"report.json", func(_ context.Context, w io.Writer) error { return writeJSON(w, h.Report()) }},
 		{"log.txt", func(_ context.Context, w io.Writer) error {
 			for _, l := range h.Journal.Lines(1<<30, slog.LevelDebug) {
-				if _, err := fmt.Fprintln(w, l); err != nil {
+				if _, err := fmt.Fprintln(w, l.Public()); err != nil {
 					return err
 				}
 			}

@@ -96,7 +96,11 @@ func flatten(to []Attr, prefix string, a slog.Attr) []Attr {
 	if a.Key == "" && v.Equal(slog.Value{}) || len(to) >= maxAttrs {
 		return to
 	}
-	return append(to, Attr{prefix + a.Key, clip(text(v))})
+	private := false
+	if v.Kind() == slog.KindAny {
+		_, private = v.Any().(Private)
+	}
+	return append(to, Attr{prefix + a.Key, clip(text(v)), private})
 }
 
 // text writes a value as [slog.TextHandler] does, but for quotes. Values whose methods panic are not the journal's end.

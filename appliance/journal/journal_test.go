@@ -50,6 +50,27 @@ func TestLineIsAsTextHandlerWritesIt(t *testing.T) {
 	}
 }
 
+// A private value is in the log, and not in what others see of it.
+func TestPrivateValue(t *testing.T) {
+	var out bytes.Buffer
+	j := journal.New(journal.DefaultBytes)
+	log := slog.New(j.Handler(slog.NewTextHandler(&out, nil)))
+	log.Warn("log in", "url", journal.Private("https://login.example/a"), "n", 1)
+	if !strings.Contains(out.String(), "url=https://login.example/a") {
+		t.Errorf("the log has %s", out.String())
+	}
+	l := j.Lines(1, slog.LevelDebug)[0]
+	if got := l.String(); !strings.HasSuffix(got, `url=https://login.example/a n=1`) {
+		t.Errorf("kept: %s", got)
+	}
+	if got := l.Public().String(); !strings.HasSuffix(got, `url="(not shown)" n=1`) {
+		t.Errorf("shown: %s", got)
+	}
+	if got := j.Lines(1, slog.LevelDebug)[0].String(); !strings.Contains(got, "login.example") {
+		t.Errorf("what is shown has changed what is kept: %s", got)
+	}
+}
+
 func TestKeepsINFOThoughTheOtherHandlerDoesNot(t *testing.T) {
 	var out bytes.Buffer
 	j := journal.New(journal.DefaultBytes)

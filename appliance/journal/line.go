@@ -2,6 +2,7 @@ package journal
 
 import (
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,8 +24,26 @@ type Line struct {
 
 // Attr is what a line says beside its message. Names of groups are in front of the key, with a dot.
 type Attr struct {
-	Key   string `json:"key"`
-	Value string `json:"value"`
+	Key     string `json:"key"`
+	Value   string `json:"value"`
+	private bool
+}
+
+// Private is a value of an attribute that is in the log, but not in what of the log others than its reader get to see: see
+// [Line.Public].
+type Private string
+
+// Public gives the line without the values that are [Private].
+func (l Line) Public() Line {
+	if slices.ContainsFunc(l.Attrs, func(a Attr) bool { return a.private }) {
+		l.Attrs = slices.Clone(l.Attrs)
+		for i := range l.Attrs {
+			if l.Attrs[i].private {
+				l.Attrs[i].Value = "(not shown)"
+			}
+		}
+	}
+	return l
 }
 
 // String gives the line as [slog.TextHandler] does.

@@ -65,6 +65,8 @@ type Tailnet struct {
 	State    string     `json:"state"`
 	Since    time.Time  `json:"since"`
 	LoginURL string     `json:"loginURL,omitempty"` // where somebody has to log in
+	// LoginHidden says that there is a URL where the owner has to log in, and that it is not shown to everybody.
+	LoginHidden bool `json:"loginHidden,omitempty"`
 	Error    string     `json:"error,omitempty"`    // the last thing that went wrong, while it matters
 	Tailnet  string     `json:"tailnet,omitempty"`  // its name
 	Name     string     `json:"name,omitempty"`     // of the box there

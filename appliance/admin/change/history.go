@@ -173,14 +173,18 @@ func (h *History) save() error {
 	return durable.Write(filepath.Join(h.dir, "versions.json"), b, 0o600)
 }
 
-// put writes the file itself; nil removes it.
+// put writes the file itself; nil removes it. Where the path is a symbolic link, it stays one.
 func (h *History) put(text []byte) error {
+	path := h.path
+	if to, err := filepath.EvalSymlinks(path); err == nil {
+		path = to
+	}
 	if text == nil {
-		return durable.Remove(h.path)
+		return durable.Remove(path)
 	}
 	mode := fs.FileMode(0o600)
-	if fi, err := os.Stat(h.path); err == nil {
+	if fi, err := os.Stat(path); err == nil {
 		mode = fi.Mode().Perm()
 	}
-	return durable.Write(h.path, text, mode)
+	return durable.Write(path, text, mode)
 }

@@ -22,6 +22,8 @@ type Before struct {
 	Kernel  bool     `json:"kernel"`  // the kernel half was active
 	Tailnet bool     `json:"tailnet"` // the admin plane was reached
 	Failing []string `json:"failing"` // tasks that did not run
+	// Unserved are addresses that it should have served on and did not.
+	Unserved []string `json:"unserved"`
 }
 
 // Trial is a change that has to prove well.

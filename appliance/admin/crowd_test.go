@@ -1,0 +1,129 @@
+package admin_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"kdht/appliance"
+)
+
+// TestCrowdInTheTailnet serves those who may do something while a stranger in the tailnet holds as many connections as he gets, lets
+// an upload through that was begun before, tells two clients on one node apart, and stops in time.
+func TestCrowdInTheTailnet(t *testing.T) {
+	n := newTailnet(t, nil)
+	begun := make(chan struct{}, 1)
+	b := start(t, options{
+		values: []string{"tailnet.mode", "on", "tailnet.controlURL", n.url, "tailnet.hostname", "box", "tailnet.updaters", "user-2@fake-control.example.net"},
+		more: []appliance.Extension{func(h *appliance.Host) error {
+			h.Handle("PUT /update/root", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				begun <- struct{}{}
+				_, _ = io.Copy(w, r.Body)
+			}))
+			h.Handle("POST /update/switch", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				x := appliance.ConnectionOf(r.Context())
+				_, _ = fmt.Fprintf(w, "%p %t", x, x.Open())
+			}))
+			return nil
+		}},
+	})
+	b.state("connected")
+	updater, stranger := n.peer("updater"), n.peer("stranger")
+	updater.box = b.host.Report().Tailnet.Addrs[0]
+	updater.rolesAre("viewer, updater")
+
+	body, in := io.Pipe()
+	uploaded := make(chan answer, 1)
+	go func() {
+		a, err := updater.do("PUT", "/update/root", body)
+		if err != nil {
+			a.body = err.Error()
+		}
+		uploaded <- a
+	}()
+	if _, err := io.WriteString(in, "first, "); err != nil {
+		t.Fatal(err)
+	}
+	<-begun
+
+	// The stranger comes again whenever he is thrown out.
+	ctx, cancel := context.WithCancel(t.Context())
+	var came atomic.Int32
+	ended := make(chan struct{})
+	const crowd = 150
+	for range crowd {
+		go func() {
+			defer func() { ended <- struct{}{} }()
+			for first := true; ctx.Err() == nil; first = false {
+				c, err := stranger.server.Dial(ctx, "tcp", net.JoinHostPort(updater.box, "80"))
+				if first {
+					came.Add(1)
+				}
+				if err != nil {
+					continue
+				}
+				stop := context.AfterFunc(ctx, func() { _ = c.Close() })
+				_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: box\r\n\r\n")
+				_, _ = io.Copy(io.Discard, c) // until it ends
+				stop()
+				_ = c.Close()
+			}
+		}()
+	}
+	disperse := sync.OnceFunc(func() {
+		cancel()
+		for range crowd {
+			<-ended
+		}
+	})
+	defer disperse()
+	eventually(t, func() bool { return came.Load() == crowd }, func() string { return "the stranger did not come" })
+
+	ask := func(client *http.Client) string {
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // the stranger's connections last longer
+		defer cancel()
+		r, err := http.NewRequestWithContext(ctx, "POST", "http://"+updater.box+"/update/switch", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := client.Do(r)
+		if err != nil {
+			t.Fatalf("the stranger keeps the updater out: %v", err)
+		}
+		defer resp.Body.Close()
+		got, err := io.ReadAll(resp.Body)
+		if err != nil || !strings.HasSuffix(string(got), " true") {
+			t.Errorf("%s, %v", got, err)
+		}
+		return string(got)
+	}
+	one, two := updater.server.HTTPClient(), updater.server.HTTPClient()
+	for range 3 {
+		if a, b := ask(one), ask(two); a == b {
+			t.Errorf("two clients on one node are not told apart: %s", a)
+		}
+	}
+
+	if _, err := io.WriteString(in, "last"); err != nil {
+		t.Error(err)
+	}
+	_ = in.Close()
+	if a := <-uploaded; a.status != 200 || a.body != "first, last" {
+		t.Errorf("the upload: %d %s", a.status, a.body)
+	}
+
+	leave(stranger.server) // so that nobody answers, where the box closes what the crowd has left
+	disperse()
+	stopping := time.Now()
+	b.stop()
+	if d := time.Since(stopping); d > 12*time.Second {
+		t.Errorf("the box took %s to stop", d)
+	}
+}

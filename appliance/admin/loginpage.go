@@ -1,0 +1,35 @@
+package admin
+
+import (
+	"net/http"
+
+	"kdht/appliance/gateway"
+)
+
+// loginPath leads to where somebody has to log in.
+const loginPath = "/tailnet/login"
+
+// loginPage sends those who may change things to the URL where somebody has to log in: programs on the machine itself and holders of a
+// token. The status page has it only while the box belongs to nobody.
+func (p *plane) loginPage() http.Handler {
+	writers := gateway.Configured(p.h.Config)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("Cache-Control", "no-store")
+		who, err := writers(r)
+		if err != nil || !who.May(gateway.Name) {
+			fail(w, http.StatusForbidden, "The URL of a login is for programs on the machine itself, and for holders of a token (gateway.tokens in its configuration; \"Authorization: Bearer SECRET\").")
+			return
+		}
+		url := p.now.login()
+		if url == "" {
+			fail(w, http.StatusNotFound, "There is no login that waits for somebody.")
+			return
+		}
+		p.log.Info("somebody is sent to the login of the tailnet", "who", who.Name, "from", r.RemoteAddr)
+		w.Header().Set("Location", url)
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.WriteHeader(http.StatusSeeOther)
+		_, _ = w.Write([]byte(url + "\n")) // the client may have gone
+	})
+}
