@@ -29,6 +29,7 @@ type attachment struct {
 	fallback error
 	launcher *launcher // nil: there is none, because of onePath
 	onePath  error
+	lost     bool // there was one
 }
 
 // remove detaches the program.
@@ -60,13 +61,12 @@ func (p *Program) Attach(ifindex int, mode Mode) (Mode, error) {
 		}
 	}
 	a, err := p.takeOver(ifindex, mode)
-	if err != nil {
-		return 0, err
+	if err == nil && a == nil {
+		a, err = p.attach(ifindex, mode)
 	}
-	if a == nil {
-		if a, err = p.attach(ifindex, mode); err != nil {
-			return 0, err
-		}
+	if err != nil { // what an earlier process has left for recursions is of no use without
+		left, _ := p.takeLauncher(ifindex)
+		return 0, errors.Join(err, p.removeLauncher(ifindex, left))
 	}
 	a.launcher, a.onePath = p.addLauncher(ifindex)
 	p.links[ifindex] = a
@@ -174,7 +174,11 @@ func (p *Program) Attachments() []Attachment {
 	var out []Attachment
 	for ifindex, a := range p.links {
 		if p.isAttached(a, ifindex) {
-			out = append(out, Attachment{Ifindex: ifindex, Mode: a.mode, Fallback: a.fallback, OnePath: a.onePath})
+			onePath := a.onePath
+			if onePath == nil && !a.launcher.isAttached(ifindex) {
+				onePath = errDetached
+			}
+			out = append(out, Attachment{Ifindex: ifindex, Mode: a.mode, Fallback: a.fallback, OnePath: onePath})
 		}
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].Ifindex < out[j].Ifindex })

@@ -176,6 +176,16 @@ func (p *Program) SetLauncher(ifindex int, on bool) error {
 	return err
 }
 
+// Launches says whether recursions that begin at an interface have several paths.
+func (p *Program) Launches(ifindex int) (bool, error) {
+	var on uint32
+	err := p.objs.Launchers.Lookup(uint32(ifindex), &on)
+	if errors.Is(err, ebpf.ErrKeyNotExist) {
+		return false, nil
+	}
+	return on != 0, err
+}
+
 // LaunchNote is the type of the frame that says that there are queries to be launched; their key follows it.
 const LaunchNote = 0x88b5
 

@@ -19,6 +19,9 @@ type launcher struct {
 	pinned bool
 }
 
+// errDetached is why there is one path until [Program.Relaunch].
+var errDetached = errors.New("somebody has detached the program in traffic control")
+
 // remove detaches it.
 func (l *launcher) remove() error {
 	if l == nil {
@@ -39,9 +42,29 @@ func (p pins) launch(ifindex int) string {
 	return filepath.Join(p.dir, launchPrefix+strconv.Itoa(ifindex))
 }
 
+// isAttached says whether it is still that of an interface: whoever may can detach it.
+func (l *launcher) isAttached(ifindex int) bool {
+	if l == nil {
+		return false
+	}
+	info, err := l.link.Info()
+	return err == nil && info.TCX() != nil && info.TCX().Ifindex == uint32(ifindex)
+}
+
 // addLauncher attaches a launcher to an interface, or gives the program to that of an earlier process, and lets recursions
-// that begin there have several paths.
+// that begin there have several paths. If it fails, they have one, whatever an earlier process has left.
 func (p *Program) addLauncher(ifindex int) (*launcher, error) {
+	l, err := p.attachLauncher(ifindex)
+	if err != nil {
+		return nil, errors.Join(err, p.removeLauncher(ifindex, nil))
+	}
+	if err := p.objs.Launchers.Put(uint32(ifindex), uint32(1)); err != nil {
+		return nil, errors.Join(classify("note a launcher", err), p.removeLauncher(ifindex, l))
+	}
+	return l, nil
+}
+
+func (p *Program) attachLauncher(ifindex int) (*launcher, error) {
 	l, err := p.takeLauncher(ifindex)
 	if err != nil {
 		return nil, err
@@ -61,10 +84,25 @@ func (p *Program) addLauncher(ifindex int) (*launcher, error) {
 			l.pinned = true
 		}
 	}
-	if err := p.objs.Launchers.Put(uint32(ifindex), uint32(1)); err != nil {
-		return nil, errors.Join(classify("note a launcher", err), l.remove())
-	}
 	return l, nil
+}
+
+// Relaunch looks after what lets recursions that begin at an interface have several paths. If somebody has detached it, Relaunch says
+// so and attaches it again, if it can: [Program.Attachments] says how many paths there are now.
+func (p *Program) Relaunch(ifindex int) (lost bool, err error) {
+	if err := p.lock(); err != nil {
+		return false, err
+	}
+	defer p.mu.Unlock()
+	a := p.links[ifindex]
+	if a == nil || a.launcher == nil && !a.lost || a.launcher.isAttached(ifindex) || !p.isAttached(a, ifindex) {
+		return false, nil
+	}
+	lost = a.launcher != nil
+	err = p.removeLauncher(ifindex, a.launcher) // from now on there is one path
+	a.launcher, a.onePath = p.addLauncher(ifindex)
+	a.lost = a.launcher == nil
+	return lost, errors.Join(err, a.onePath)
 }
 
 // takeLauncher gives the program to the launcher that an earlier process has pinned for an interface; nil if there is none that is
@@ -78,7 +116,7 @@ func (p *Program) takeLauncher(ifindex int) (*launcher, error) {
 		return nil, err
 	}
 	old := &launcher{l, true}
-	if info, err := l.Info(); err == nil && info.TCX() != nil && info.TCX().Ifindex == uint32(ifindex) && l.Update(p.objs.KdhtLaunch) == nil {
+	if old.isAttached(ifindex) && l.Update(p.objs.KdhtLaunch) == nil {
 		return old, nil
 	}
 	return nil, old.remove()

@@ -3,7 +3,9 @@ package bpf_test
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -485,22 +487,14 @@ func TestPathsOfLocalSenders(t *testing.T) {
 // TestLauncherAttaches finds that the kernel has what several paths need: all stock kernels do.
 func TestLauncherAttaches(t *testing.T) {
 	p := program(t, &bpf.Snapshot{})
-	done := make(chan error)
 	var all []bpf.Attachment
-	go func() { // the thread ends with its namespace, and its interfaces
-		runtime.LockOSThread()
-		done <- func() error {
-			if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-				return err
-			}
-			if _, err := p.Attach(1, bpf.ModeGeneric); err != nil { // its loopback interface
-				return err
-			}
-			all = p.Attachments()
-			return p.Detach(1)
-		}()
-	}()
-	must(t, <-done)
+	must(t, inOwnNamespace(func() error {
+		if _, err := p.Attach(1, bpf.ModeGeneric); err != nil { // its loopback interface
+			return err
+		}
+		all = p.Attachments()
+		return p.Detach(1)
+	}))
 	if len(all) != 1 || all[0].OnePath != nil {
 		t.Errorf("attached to %+v", all)
 	}
@@ -536,42 +530,178 @@ func TestLauncherComesFirst(t *testing.T) {
 	foreign, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SchedCLS, License: "GPL", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}})
 	must(t, err)
 	defer foreign.Close()
-	done := make(chan error)
 	var first, others ebpf.ProgramID
-	go func() { // the thread ends with its namespace
-		runtime.LockOSThread()
-		done <- func() error {
-			if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-				return err
-			}
-			other, err := link.AttachTCX(link.TCXOptions{Interface: 1, Program: foreign, Attach: ebpf.AttachTCXIngress})
-			if err != nil {
-				return err
-			}
-			defer other.Close()
-			if _, err := p.Attach(1, bpf.ModeGeneric); err != nil {
-				return err
-			}
-			all, err := link.QueryPrograms(link.QueryOptions{Target: 1, Attach: ebpf.AttachTCXIngress})
-			if err != nil {
-				return err
-			}
-			if len(all.Programs) != 2 {
-				return fmt.Errorf("%d programs are attached", len(all.Programs))
-			}
-			info, err := foreign.Info()
-			if err != nil {
-				return err
-			}
-			first = all.Programs[0].ID
-			others, _ = info.ID()
-			return p.Detach(1)
-		}()
-	}()
-	must(t, <-done)
+	must(t, inOwnNamespace(func() error {
+		other, err := link.AttachTCX(link.TCXOptions{Interface: 1, Program: foreign, Attach: ebpf.AttachTCXIngress})
+		if err != nil {
+			return err
+		}
+		defer other.Close()
+		if _, err := p.Attach(1, bpf.ModeGeneric); err != nil {
+			return err
+		}
+		all, err := link.QueryPrograms(link.QueryOptions{Target: 1, Attach: ebpf.AttachTCXIngress})
+		if err != nil {
+			return err
+		}
+		if len(all.Programs) != 2 {
+			return fmt.Errorf("%d programs are attached", len(all.Programs))
+		}
+		info, err := foreign.Info()
+		if err != nil {
+			return err
+		}
+		first = all.Programs[0].ID
+		others, _ = info.ID()
+		return p.Detach(1)
+	}))
 	if first == others {
 		t.Error("the foreign program comes first, and ends the chain")
 	}
+}
+
+// detachAsSomebodyElse detaches the launcher of the loopback interface of this thread's namespace.
+func detachAsSomebodyElse() error {
+	all, err := link.QueryPrograms(link.QueryOptions{Target: 1, Attach: ebpf.AttachTCXIngress})
+	if err != nil {
+		return err
+	}
+	if len(all.Programs) != 1 {
+		return fmt.Errorf("%d programs are attached", len(all.Programs))
+	}
+	id, ok := all.Programs[0].LinkID()
+	if !ok {
+		return fmt.Errorf("not attached by a link")
+	}
+	l, err := link.NewFromID(id)
+	if err != nil {
+		return err
+	}
+	return errors.Join(l.Detach(), l.Close())
+}
+
+// fill attaches as many foreign programs to the loopback interface of this thread's namespace as there may be, and returns what
+// detaches them.
+func fill() (empty func() error, err error) {
+	var all []io.Closer
+	empty = func() (err error) {
+		for _, c := range all {
+			err = errors.Join(err, c.Close())
+		}
+		return err
+	}
+	for range 100 { // the kernel's BPF_MPROG_MAX is 64
+		foreign, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SchedCLS, License: "GPL", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, -1), asm.Return()}})
+		if err != nil {
+			return nil, errors.Join(err, empty())
+		}
+		all = append(all, foreign)
+		l, err := link.AttachTCX(link.TCXOptions{Interface: 1, Program: foreign, Attach: ebpf.AttachTCXIngress})
+		if errors.Is(err, unix.ERANGE) {
+			return empty, nil
+		}
+		if err != nil {
+			return nil, errors.Join(err, empty())
+		}
+		all = append(all, l)
+	}
+	return nil, errors.Join(errors.New("there is still room"), empty())
+}
+
+// TestDetachedLauncher has somebody else detach the launcher: recursions have one path until it is attached again, and while it cannot be.
+func TestDetachedLauncher(t *testing.T) {
+	program(t, &bpf.Snapshot{})
+	for _, c := range []bpf.Config{{}, {PinDir: pinDir(t)}} {
+		p := private(t, c)
+		check := func(what string, lost, several bool) error {
+			was, err := p.Relaunch(1)
+			launches, errLaunches := p.Launches(1)
+			all := p.Attachments()
+			if was != lost || (err == nil) != several || launches != several || errLaunches != nil || len(all) != 1 || (all[0].OnePath == nil) != several {
+				return fmt.Errorf("%s: lost %v (%w), launches %v, attached to %+v", what, was, err, launches, all)
+			}
+			return nil
+		}
+		must(t, inOwnNamespace(func() error {
+			if _, err := p.Attach(1, bpf.ModeGeneric); err != nil {
+				return err
+			}
+			if err := errors.Join(check("at first", false, true), detachAsSomebodyElse()); err != nil {
+				return err
+			}
+			if all := p.Attachments(); len(all) != 1 || all[0].OnePath == nil {
+				return fmt.Errorf("not noticed: %+v", all)
+			}
+			if err := errors.Join(check("detached", true, true), check("attached again", false, true), detachAsSomebodyElse()); err != nil {
+				return err
+			}
+			empty, err := fill()
+			if err != nil {
+				return err
+			}
+			return errors.Join(check("no room", true, false), check("no room yet", false, false), empty(), check("there is room again", false, true), p.Detach(1))
+		}))
+		if launches, err := p.Launches(1); launches || err != nil {
+			t.Errorf("%+v: recursions still have several paths: %v", c, err)
+		}
+		if lost, err := p.Relaunch(1); lost || err != nil {
+			t.Errorf("where nothing is attached: %v, %v", lost, err)
+		}
+	}
+}
+
+// TestLauncherLeft has a predecessor leave a launcher that somebody detaches, and that cannot be attached again: recursions have one path.
+func TestLauncherLeft(t *testing.T) {
+	program(t, &bpf.Snapshot{})
+	dir := pinDir(t)
+	must(t, inOwnNamespace(func() error {
+		first, err := bpf.Load(bpf.Config{PinDir: dir})
+		if err != nil {
+			return err
+		}
+		if _, err := first.Attach(1, bpf.ModeGeneric); err != nil {
+			return errors.Join(err, first.Close(true))
+		}
+		if err := errors.Join(first.Close(false), detachAsSomebodyElse()); err != nil {
+			return err
+		}
+		empty, err := fill()
+		if err != nil {
+			return err
+		}
+		defer empty() //nolint:errcheck // the namespace ends
+		second, err := bpf.Load(bpf.Config{PinDir: dir})
+		if err != nil {
+			return err
+		}
+		defer second.Close(true)
+		before, err := second.Launches(1)
+		if err != nil || !before {
+			return fmt.Errorf("the predecessor has left no note: %w", err)
+		}
+		if _, err := second.Attach(1, bpf.ModeAuto); err != nil {
+			return err
+		}
+		after, err := second.Launches(1)
+		if all := second.Attachments(); err != nil || after || len(all) != 1 || all[0].OnePath == nil {
+			return fmt.Errorf("launches %v, attached to %+v: %w", after, all, err)
+		}
+		return nil
+	}))
+}
+
+// inOwnNamespace calls f by a thread in a network namespace of its own, with which it ends.
+func inOwnNamespace(f func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			done <- err
+			return
+		}
+		done <- f()
+	}()
+	return <-done
 }
 
 // TestLaunch sends the queries of several paths onto a wire, in either mode, of either family, and nothing else.

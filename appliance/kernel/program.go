@@ -25,6 +25,7 @@ type Program interface {
 	Attach(ifindex int, mode bpf.Mode) (bpf.Mode, error)
 	Detach(ifindex int) error
 	Attachments() []bpf.Attachment
+	Relaunch(ifindex int) (lost bool, err error)
 	Counters() ([]bpf.Counter, error)
 	Events() ([]bpf.EventCounter, error)
 	Jited() (bool, error)

@@ -124,6 +124,7 @@ func (h *Half) one(program Program, n *nic, l link.Link) (changed bool) {
 			n.program = l.XDPProgID
 		}
 		n.link = l
+		h.relaunch(program, l)
 		return changed
 	}
 	if n.failed && n.link.SameDevice(l) {
@@ -180,6 +181,16 @@ func (h *Half) attach(program Program, n *nic, l link.Link) {
 		h.c.Log.Warn("XDP attached, not in the best mode", attrs...)
 	default:
 		h.c.Log.Info("XDP attached", attrs...)
+	}
+}
+
+// relaunch sees to it that recursions that begin at an interface have several paths again, should somebody have changed that.
+func (h *Half) relaunch(program Program, l link.Link) {
+	switch lost, err := program.Relaunch(l.Index); {
+	case lost && err != nil:
+		h.c.Log.Warn("recursions that begin here have one path from now on: somebody detached the program in traffic control, and it cannot be attached again", "interface", l.Name, "index", l.Index, "err", err)
+	case lost:
+		h.c.Log.Warn("somebody detached the program in traffic control, which is attached again", "interface", l.Name, "index", l.Index)
 	}
 }
 

@@ -31,6 +31,8 @@ type recursive struct {
 	looks    int
 
 	attachments []bpf.Attachment
+	detached    map[int]bool // launchers that somebody has taken away since the last look
+	noRoom      error        // to attach them again
 	resumed     []router.RecursionState
 	taker       router.KernelRecursion
 }
@@ -76,6 +78,19 @@ func (f *fake) TakeRecursion(tid []byte, from netip.AddrPort) (bpf.Recursion, bo
 	r, ok := f.rec.waiting[key]
 	delete(f.rec.waiting, key)
 	return r, ok, nil
+}
+
+func (f *fake) Relaunch(index int) (lost bool, err error) {
+	if lost = f.rec.detached[index]; lost {
+		err = f.rec.noRoom
+		for i := range f.rec.attachments {
+			if a := &f.rec.attachments[i]; a.Ifindex == index {
+				a.OnePath = err
+			}
+		}
+		delete(f.rec.detached, index)
+	}
+	return lost, err
 }
 
 func (f *fake) SetPatience(time.Duration) error { return nil }
@@ -288,6 +303,41 @@ func TestPathsReported(t *testing.T) {
 		}
 		if want := []string{"1: 3 ", "2: 1 an old kernel", "3: 0 "}; !slices.Equal(got, want) {
 			t.Errorf("got %q, want %q", got, want)
+		}
+		if err := end(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestDetachedLauncherIsNoticed has somebody detach what recursions need to have several paths: it is attached again or not, and the log and
+// the report say so.
+func TestDetachedLauncherIsNoticed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, h, end := startRecursive(t)
+		f.rec.attachments = []bpf.Attachment{{Ifindex: 1}, {Ifindex: 2}}
+		ls := []link.Link{eth(1, func(*link.Link) {}), eth(2, func(*link.Link) {})}
+		look := func() (paths []int) {
+			f.links <- ls
+			synctest.Wait()
+			for _, n := range h.Report().NICs {
+				paths = append(paths, n.Paths)
+			}
+			return paths
+		}
+		look()
+		f.log.Reset()
+		if got := look(); !slices.Equal(got, []int{3, 3}) || f.log.Len() > 0 {
+			t.Errorf("paths %v, log %s", got, f.log.String())
+		}
+		f.rec.detached = map[int]bool{2: true}
+		if got := look(); !slices.Equal(got, []int{3, 3}) || !strings.Contains(f.log.String(), "attached again") || !strings.Contains(f.log.String(), "index=2") {
+			t.Errorf("paths %v, log %s", got, f.log.String())
+		}
+		f.log.Reset()
+		f.rec.detached, f.rec.noRoom = map[int]bool{1: true}, errors.New("no room")
+		if got := look(); !slices.Equal(got, []int{1, 3}) || !strings.Contains(f.log.String(), "one path from now on") || !strings.Contains(f.log.String(), "no room") {
+			t.Errorf("paths %v, log %s", got, f.log.String())
 		}
 		if err := end(); err != nil {
 			t.Error(err)
