@@ -43,9 +43,9 @@ func sample() status.Report {
 			{Group: "query sent", Name: "ping", Value: 7000}, {Group: "drop", Name: "malformed", Value: 5}, {Group: "recursion", Name: "found", Value: 77},
 		},
 		XDP: status.XDP{
-			Mode: "auto", Active: true, Execution: "JIT", Held: status.Held{Known: 1024}, Hot: status.Hot{Keys: 3},
+			Mode: "auto", Active: true, Execution: "JIT", Held: status.Held{Known: 1024}, Hot: status.Hot{Keys: 3}, Recursion: new(status.KernelRecursion),
 			NICs: []status.NIC{
-				{Name: "eth0", Driver: "igb", Wanted: "auto", Mode: "native"}, {Name: "eth1", Kind: "veth", Wanted: "auto", Mode: "none", Reason: "busy"}, {Name: "lo", Wanted: "none"},
+				{Name: "eth0", Driver: "igb", Wanted: "auto", Mode: "native", Paths: 3}, {Name: "eth2", Driver: "r8169", Wanted: "auto", Mode: "generic", Paths: 1, OnePath: "an old kernel"}, {Name: "eth1", Kind: "veth", Wanted: "auto", Mode: "none", Reason: "busy"}, {Name: "lo", Wanted: "none"},
 			},
 			Counters: []status.KernelCounter{{Reason: "answered", Query: "ping", Packets: 1234567}, {Reason: "answered", Query: "find_node", Packets: 1}, {Reason: "limited", Packets: 3}},
 		},

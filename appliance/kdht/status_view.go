@@ -242,6 +242,13 @@ func (v *statusView) kernel() string {
 		if n.Reason != "" {
 			line += "; " + plain(n.Reason)
 		}
+		switch {
+		case x.Recursion == nil || n.Paths == 0:
+		case n.OnePath != "":
+			line += "; recursion on one path: " + plain(n.OnePath)
+		default:
+			line += fmt.Sprintf("; recursion on %d paths", n.Paths)
+		}
 		b.WriteString(line + "\n")
 	}
 	if x.Active {

@@ -70,11 +70,11 @@ func full() status.Report {
 			Mode: "auto", Active: true, Execution: "JIT", Pinned: true, PinDir: "/sys/fs/bpf/kdht/x", Lease: 60, Linger: 10,
 			Endpoints: []netip.AddrPort{netip.MustParseAddrPort("198.18.0.1:6881"), netip.MustParseAddrPort("[2001:db8::1]:6881")},
 			NICs: []status.NIC{
-				{Name: "eth0", Index: 2, Driver: "igb", Up: true, MTU: 1500, Wanted: "auto", Mode: "native", ProgramID: 9},
-				{Name: "eth1", Index: 3, Driver: "r8169", Up: true, MTU: 1500, Wanted: "auto", Mode: "generic", Reason: "native: not supported"},
+				{Name: "eth0", Index: 2, Driver: "igb", Up: true, MTU: 1500, Wanted: "auto", Mode: "native", ProgramID: 9, Paths: 3},
+				{Name: "eth1", Index: 3, Driver: "r8169", Up: true, MTU: 1500, Wanted: "auto", Mode: "generic", Reason: "native: not supported", Paths: 1, OnePath: "no links & no room"},
 				{Name: "br0", Index: 4, Kind: "bridge", Wanted: "none", Mode: "none", Reason: "its ports see the traffic first"},
 			},
-			Held:     status.Held{Known: 1024, Room: 2048, Missing: 17, Since: &since, Overflows: 3},
+			Recursion: &status.KernelRecursion{Replied: 3}, Held: status.Held{Known: 1024, Room: 2048, Missing: 17, Since: &since, Overflows: 3},
 			Counters: []status.KernelCounter{{Reason: "answered", Query: "ping", Packets: 1234567}, {Reason: "answered", Query: "hot_get", Packets: 9}, {Reason: "not_ours", Packets: 3}, {Reason: "hop_limit", Packets: 2}, {Reason: "limited", Packets: 8}},
 			Events:   []status.KernelEvent{{Event: "sighting_lost", Count: 2}},
 		},
@@ -167,7 +167,7 @@ func TestPage(t *testing.T) {
 	html := get(t, full(), "/", "").Body.String()
 	for _, want := range []string{
 		"&lt;shelf&gt;", "&lt;Nothing&gt; can be stored.", "generic mode &amp; no better", strings.Repeat("ab", 20), "198.18.0.1:6881",
-		"native: not supported", "1\u202f234\u202f567", "5.0 MiB of 64.0 MiB", "up 15 min,", "1 min after a crash, 10 s after a stop", "9\u202f876\u202f543 nodes", "32.1 ms",
+		"native: not supported", "MTU 1500, recursion on 3 paths at a time", "recursion on one path at a time", "One path: no links &amp; no room", "1\u202f234\u202f567", "5.0 MiB of 64.0 MiB", "up 15 min,", "1 min after a crash, 10 s after a stop", "9\u202f876\u202f543 nodes", "32.1 ms",
 		"restarted 2 times", "knows 1\u202f024, <span class=\"word failed\">not 17", "room for 2\u202f048", ">Updates</h2>", "1.2 &amp; well", "3, for 2 infohashes", "<code>10.0.0.0/8</code>",
 		"<dd>77; not there 0", "3 items, 4.0 KiB", "by 3 nodes", `name="viewport"`, `content="light dark"`, "the JIT compiler",
 		"partition 3, <span class=\"badge degraded\">on trial", "the other has v1.2.2", "48 °C", "3.0 GiB of 4.0 GiB", "12.0 GiB of 16.0 GiB",
@@ -286,6 +286,7 @@ func TestMetrics(t *testing.T) {
 		`kdht_kernel_datagrams_total{method="ping",reason="answered"} 1.234567e+06`,
 		`kdht_kernel_datagrams_total{method="",reason="not_ours"} 3`,
 		`kdht_kernel_interface_info{driver="r8169",interface="eth1",mode="generic",wanted="auto"} 1`,
+		`kdht_kernel_recursion_paths{interface="eth0"} 3`, `kdht_kernel_recursion_paths{interface="eth1"} 1`,
 		`kdht_kernel_held_keys{state="known"} 1024`,
 		`kdht_kernel_held_keys{state="missing"} 17`,
 		`kdht_kernel_held_room 2048`,

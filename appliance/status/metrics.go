@@ -57,6 +57,7 @@ var (
 	kernelActive    = desc("kernel_active", "Whether the kernel half is attached somewhere.")
 	kernelPinned    = desc("kernel_pinned", "Whether the kernel half outlives the process.")
 	kernelEndpoints = desc("kernel_endpoints", "Addresses and ports for which the kernel half answers.")
+	kernelPaths     = desc("kernel_recursion_paths", "On how many paths at a time recursions go on that begin at an interface, where the kernel half is attached to it.", "interface")
 	kernelNIC       = desc("kernel_interface_info", "Mode in which the kernel half is attached to an interface; always 1.", "interface", "driver", "mode", "wanted")
 	kernelHot       = desc("kernel_hot_keys", "Keys that the kernel half answers for itself, because they are asked for often.")
 	kernelHotUsed   = desc("kernel_hot_entries", "Entries of the hot map in use, by the size of the value.", "size")
@@ -184,6 +185,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	for _, n := range r.XDP.NICs {
 		if n.Wanted != "none" {
 			gauge(kernelNIC, 1, n.Name, n.Driver, n.Mode, n.Wanted)
+		}
+		if n.Paths > 0 && r.XDP.Recursion != nil {
+			gauge(kernelPaths, float64(n.Paths), n.Name)
 		}
 	}
 	gauge(kernelHot, float64(r.XDP.Hot.Keys))
