@@ -172,3 +172,30 @@ func TestManyFollow(t *testing.T) {
 		stop()
 	})
 }
+
+// A node that has just begun shows no empty charts of the last day, and says why; the charts come with the first step.
+func TestTheDayBeginsWithItsFirstStep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, stop := startLive(t)
+		charts := func() int {
+			w := httptest.NewRecorder()
+			l.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+			_, day, _ := strings.Cut(w.Body.String(), `id="day"`)
+			day, _, _ = strings.Cut(day, "</section>")
+			n := strings.Count(day, "<svg")
+			if said := strings.Contains(day, "Nothing was measured yet"); said == (n > 0) {
+				t.Errorf("%d charts, and nothing measured is %v:\n%s", n, said, day)
+			}
+			return n
+		}
+		if n := charts(); n != 0 {
+			t.Errorf("%d charts of nothing", n)
+		}
+		time.Sleep(2*history.DayStep + time.Second)
+		synctest.Wait()
+		if n := charts(); n < 2 {
+			t.Errorf("%d charts after the first step", n)
+		}
+		stop()
+	})
+}

@@ -62,17 +62,17 @@ type Report struct {
 type Tailnet struct {
 	// State is "starting", "needs login", "needs approval" (by the administrator of the tailnet), "connected", or "refused": the box
 	// serves nobody there, and Error says why.
-	State    string     `json:"state"`
-	Since    time.Time  `json:"since"`
-	LoginURL string     `json:"loginURL,omitempty"` // where somebody has to log in
+	State    string    `json:"state"`
+	Since    time.Time `json:"since"`
+	LoginURL string    `json:"loginURL,omitempty"` // where somebody has to log in
 	// LoginHidden says that there is a URL where the owner has to log in, and that it is not shown to everybody.
-	LoginHidden bool `json:"loginHidden,omitempty"`
-	Error    string     `json:"error,omitempty"`    // the last thing that went wrong, while it matters
-	Tailnet  string     `json:"tailnet,omitempty"`  // its name
-	Name     string     `json:"name,omitempty"`     // of the box there
-	Addrs    []string   `json:"addrs"`
-	URLs     []string   `json:"urls"`                // under which it serves there
-	Expiry   *time.Time `json:"keyExpiry,omitempty"` // when somebody must log in again; missing: never
+	LoginHidden bool       `json:"loginHidden,omitempty"`
+	Error       string     `json:"error,omitempty"`   // the last thing that went wrong, while it matters
+	Tailnet     string     `json:"tailnet,omitempty"` // its name
+	Name        string     `json:"name,omitempty"`    // of the box there
+	Addrs       []string   `json:"addrs"`
+	URLs        []string   `json:"urls"`                // under which it serves there
+	Expiry      *time.Time `json:"keyExpiry,omitempty"` // when somebody must log in again; missing: never
 }
 
 // Change is something that somebody with authority has changed, or tried to.

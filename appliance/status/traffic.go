@@ -5,6 +5,7 @@ import (
 	"html/template"
 	"log/slog"
 	"math"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -211,6 +212,11 @@ func tabulate(s history.Span, caption string, n int, ago func(i int) string) pas
 
 func (v view) Minutes() []figure { return v.minutes }
 func (v view) Day() []figure     { return v.day }
+
+// DayKnown reports whether there is anything of the last day, by this process or the one before.
+func (v view) DayKnown() bool {
+	return slices.ContainsFunc(v.past.Day.Series, func(s history.Series) bool { return slices.ContainsFunc(s.Values, history.Value.Known) })
+}
 
 // MinutesTable is the last ten minutes, a row for each.
 func (v view) MinutesTable() past {
