@@ -173,6 +173,11 @@ func TestLive(t *testing.T) {
 	if n := x.number(contacts); n != 2 {
 		t.Errorf("%v contacts", n)
 	}
+	b.write(t, "/v1/items", "hello browser")
+	eventually(t, "who changed what is not seen", func() bool {
+		return eval[bool](x, `document.querySelector("#changes")?.textContent.includes("loopback: write: PUT /v1/items") ?? false`)
+	})
+	x.accessible()
 	if eval[int](x, `document.querySelectorAll("#d-counters[open], #d-minutes[open]").length`) != 2 {
 		t.Error("what was opened is closed")
 	}
@@ -187,6 +192,32 @@ func TestLive(t *testing.T) {
 	eventually(t, "the page does not say that the box is gone", func() bool { return x.text("#live span") == "connection lost, trying again" })
 	if !strings.Contains(x.text("h1"), "The node answers") {
 		t.Error("the page lost what it showed")
+	}
+}
+
+// Who has his name point to the box gets nothing of it into his page, not by scripts that pretend to be programs either.
+func TestNameOfSomebodyElse(t *testing.T) {
+	b := fleet(t, 1)[0]
+	u, err := url.Parse(b.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	evil := *b
+	evil.url = "http://evil.example.com:" + u.Port()
+	x := open(t, browse(t, "host-resolver-rules", "MAP evil.example.com "+u.Hostname()), &evil, desktop)
+	x.pardon("421") // on the console
+	x.visit("/")
+	if got := x.text("body"); !strings.Contains(got, "gateway.hosts") {
+		t.Errorf("the page is\n%s", got)
+	}
+	for _, script := range []string{
+		`fetch("/status?format=json")`,
+		`fetch("/v1/names", {headers: {"User-Agent": "curl/8.5.0", "Accept-Language": "", "X-Forwarded-For": "127.0.0.1"}, referrerPolicy: "no-referrer"})`,
+		`fetch("/v1/items", {method: "PUT", body: "x"})`,
+	} {
+		if status := eval[int](x, script+".then(r => r.status)"); status != 421 {
+			t.Errorf("%s: %d", script, status)
+		}
 	}
 }
 

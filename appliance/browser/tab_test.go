@@ -35,8 +35,24 @@ func (b *box) get(t *testing.T, path string) string {
 	return string(text)
 }
 
-// browse starts a browser, which ends with the test.
-func browse(t *testing.T) context.Context {
+// write puts something at a path, as a program on the machine does.
+func (b *box) write(t *testing.T, path, value string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, b.url+path, strings.NewReader(value))
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _ = res.Body.Close(); res.StatusCode != http.StatusCreated {
+		t.Fatalf("PUT %s: %s", path, res.Status)
+	}
+}
+
+// browse starts a browser, which ends with the test. flags are names and values.
+func browse(t *testing.T, flags ...string) context.Context {
 	t.Helper()
 	path := ""
 	for _, name := range []string{"/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"} {
@@ -50,6 +66,9 @@ func browse(t *testing.T) context.Context {
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.Flag("hide-scrollbars", true),
 		chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-component-update", true), chromedp.UserDataDir(t.TempDir()))
+	for i := 0; i < len(flags); i += 2 {
+		options = append(options, chromedp.Flag(flags[i], flags[i+1]))
+	}
 	if os.Getuid() == 0 {
 		options = append(options, chromedp.NoSandbox)
 	}
