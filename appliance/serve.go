@@ -67,7 +67,7 @@ func Serve(ctx context.Context, cfg config.Config, log *slog.Logger, extensions 
 		Recursion: router.Recursion{
 			Allow:        cfg.Recursion.Allow,
 			Also:         tailnet.Of(cfg.Recursion.Allow).Contains,
-			QueryRate:    cfg.Recursion.QueriesPerSecond,
+			QueryRate:    nodeLimits.Queries,
 			MaxLookups:   cfg.Recursion.MaxLookups,
 			MaxPerClient: cfg.Recursion.MaxPerClient,
 			CacheBytes:   cfg.Recursion.CacheBytes,

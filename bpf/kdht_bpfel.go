@@ -30,10 +30,12 @@ type kdhtBucket struct {
 }
 
 type kdhtBudget struct {
-	_        structs.HostLayout
-	Growth   uint64
-	Pad      [7]uint64
-	Unproven uint64
+	_           structs.HostLayout
+	Growth      uint64
+	Pad         [7]uint64
+	Unproven    uint64
+	PadUnproven [7]uint64
+	Queries     uint64
 }
 
 type kdhtEndpoint struct {
@@ -119,6 +121,7 @@ type kdhtJoin struct {
 	Begun       uint64
 	Tid         [3]uint64
 	What        uint64
+	Host        uint64
 	Port        uint16
 	TidLen      uint16
 	Taken       uint32
@@ -274,18 +277,21 @@ type kdhtRouteKey struct {
 }
 
 type kdhtScratch struct {
-	_           structs.HostLayout
-	Tick        uint64
-	Time        uint64
-	Looks       uint64
-	Changes     uint32
-	ChangesUnit uint32
-	Hash        uint64
-	Exempt      uint64
-	Cookie      uint64
-	Port        uint32
-	Source      kdhtPrefix
-	Query       struct {
+	_             structs.HostLayout
+	Tick          uint64
+	Time          uint64
+	Looks         uint64
+	LooksUnproven uint32
+	Unproven      uint32
+	Changes       uint32
+	ChangesUnit   uint32
+	Hash          uint64
+	Exempt        uint64
+	Credible      uint64
+	Cookie        uint64
+	Port          uint32
+	Source        kdhtPrefix
+	Query         struct {
 		_        structs.HostLayout
 		Target   [4]uint64
 		Tid      [3]uint64
@@ -421,14 +427,17 @@ type kdhtSettings struct {
 	Cookie         [4]uint64
 	PaceInterval   uint64
 	PaceWindow     uint64
+	QueryCost      uint64
+	QueryWindow    uint64
 }
 
 type kdhtSighting struct {
-	_    structs.HostLayout
-	Addr [16]uint8
-	Port uint16
-	Id   [20]uint8
-	Pad  [2]uint8
+	_      structs.HostLayout
+	Addr   [16]uint8
+	Port   uint16
+	Id     [20]uint8
+	Proven uint8
+	Pad    uint8
 }
 
 type kdhtSmallEntry struct {

@@ -56,6 +56,7 @@ func (p *Program) SetLimits(c limit.Config) error {
 	}
 	s, params := &p.settings, c.Params()
 	s.Interval, s.Window, s.GrowthCost, s.UnprovenCost = params.Interval, params.Window, params.GrowthCost, params.UnprovenCost
+	s.QueryCost, s.QueryWindow = params.QueryCost, params.QueryWindow
 	s.Cookie = siphashState(c.Secret)
 	return p.putSettings()
 }

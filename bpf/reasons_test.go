@@ -306,7 +306,7 @@ var elsewhere = map[string]string{
 	"hop_limit":             "TestRecursionChain",
 	"hop_ended":             "TestPathsDifferential",
 	"recursion_full":        "TestRecursionBounds",
-	"recursion_paced":       "TestPace",
+	"recursion_paced":       "TestPace, TestQueryBudget",
 	"hop_paced":             "TestPacedReferral",
 	"recursion_client_full": "TestRecursionBounds",
 	"recursion_joined":      "TestRecursionReasons",

@@ -334,9 +334,13 @@ type recursionKey struct {
 
 func keyOf(state *kdhtRecursion) recursionKey { return recursionKey{joinKey(state), state.Begun} }
 
-// joinKey finds what the paths of a recursion have in common.
+// joinKey finds what the paths of a recursion have in common: in the slots of an IPv4 address or an IPv6 /64.
 func joinKey(state *kdhtRecursion) kdhtJoinKey {
-	return kdhtJoinKey{Addr: state.Client, Slot: uint64(state.Slot)}
+	key := kdhtJoinKey{Addr: state.Client, Slot: uint64(state.Slot)}
+	if key.Addr[0] != 0 {
+		key.Addr[1] = 0
+	}
+	return key
 }
 
 // goesOn reports whether there is another path of a recursion on which a node was asked since then that may still answer.

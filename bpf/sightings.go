@@ -12,10 +12,12 @@ import (
 
 // Sighting is a node that queried us and that the kernel half answered. Each address is reported at most once in five
 // minutes, or three seconds if its ID is another by then; read-only nodes (BEP 43) never, nor who got less than an answer because his
-// address may be forged.
+// address may be forged. Of those who never proved where they are, some 60 a second on each CPU are reported, again after three seconds.
 type Sighting struct {
 	ID   [20]byte
 	Addr netip.AddrPort
+	// Proven says that the node is at that address. It is true of all where nobody is asked to prove it, see [limit.Config].
+	Proven bool
 }
 
 // Sightings calls f for every sighting until ctx ends, and then returns nil, or until the program is closed, which is
@@ -74,5 +76,5 @@ func decodeSighting(b []byte) (Sighting, bool) {
 	if _, err := binary.Decode(b, binary.LittleEndian, &s); err != nil {
 		return Sighting{}, false
 	}
-	return Sighting{ID: s.Id, Addr: netip.AddrPortFrom(netip.AddrFrom16(s.Addr).Unmap(), s.Port>>8|s.Port<<8)}, true
+	return Sighting{ID: s.Id, Addr: netip.AddrPortFrom(netip.AddrFrom16(s.Addr).Unmap(), s.Port>>8|s.Port<<8), Proven: s.Proven != 0}, true
 }

@@ -75,6 +75,19 @@ func (c *Config) QueriesPerNode() float64 {
 	}
 }
 
+// RecursionQueries is how many queries a second are sent for clients: what recursion.queriesPerSecond says, or what is more than a
+// busy box needs and harms nobody: strangers in the public network, our own boxes in a private one.
+func (c *Config) RecursionQueries() int {
+	switch {
+	case c.Recursion.QueriesPerSecond > 0:
+		return c.Recursion.QueriesPerSecond
+	case c.Network == Private:
+		return 10_000
+	default:
+		return 2000
+	}
+}
+
 // XDPMode says where the kernel half is attached.
 type XDPMode string
 
@@ -129,7 +142,7 @@ type Lookup struct {
 type Recursion struct {
 	Allow            []netip.Prefix // addresses of clients; empty: no recursion
 	MaxLookups       int            // under way
-	QueriesPerSecond int            // of all recursions of user space together
+	QueriesPerSecond int            // of all recursions together; 0: by the network, see [Config.RecursionQueries]
 	MaxPerClient     int            // queries of one IPv4 address or IPv6 /64 that wait
 	CacheBytes       int64          // fetched items that are kept, overhead included
 	CacheTTL         time.Duration  // a fetched mutable item is looked up again after so long

@@ -158,10 +158,11 @@ var keys = []*key{
 	entry("recursion.maxLookups", whole{1, 10_000, "lookups"}, `128`,
 		func(c *Config) *int { return &c.Recursion.MaxLookups },
 		"Recursions under way; queries for the same thing count as one, and 16 times as many queries may wait. What is over it is answered as if rd were absent. One takes 20 to 40 queries, so recursion.queriesPerSecond bounds them too: more begin only while there is enough of it, and up to as many again wait."),
-	entry("recursion.queriesPerSecond", whole{1, 100_000, "queries per second"}, `1000`,
+	entry("recursion.queriesPerSecond", whole{0, 100_000, "queries per second"}, `0`,
 		func(c *Config) *int { return &c.Recursion.QueriesPerSecond },
-		"What user space sends for all recursions together, beside limits.queriesPerSecond: enough for dozens that must be looked up from scratch. When it is short, "+
-			"clients have equal parts. The kernel half's own hops do not count. A router whose NAT table is small bears less."),
+		"What we send for all recursions together, beside limits.queriesPerSecond, so that no client can have this node flood others. Half of it is for the kernel half, which needs 3 to 5 for "+
+			"one; what is more than that is looked up by user space, which has the other half (all, if xdp.mode is off) and gives clients equal parts when it is short. "+
+			"0 is 2,000 in the public network and 10,000 in a private one. A router whose NAT table is small bears less."),
 	entry("recursion.maxPerClient", whole{1, 10_000, "queries"}, `32`,
 		func(c *Config) *int { return &c.Recursion.MaxPerClient },
 		"Queries of one IPv4 address or IPv6 /64 that wait for a recursion."),

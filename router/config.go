@@ -40,7 +40,7 @@ type Config struct {
 	QueryRate int
 	// Recursion is about queries that this node looks up for clients. Default: none.
 	Recursion Recursion
-	// Limits bound what others may ask. The zero value sets none; Unproven means nothing here.
+	// Limits bound what others may ask. The zero value sets none; Unproven and Queries mean nothing here.
 	Limits limit.Config
 	// Tuning is for networks with needs of their own.
 	Tuning Tuning

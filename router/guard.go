@@ -73,6 +73,11 @@ func (g *guard) isProven(a netip.Addr, now time.Time) bool {
 	return g.proofs[h.Set()].Known(h, g.time(now), false)
 }
 
+// vouches reports whether a sender is where he says, as far as is known: he has proved it, or nobody is asked to.
+func (g *guard) vouches(a netip.Addr, now time.Time) bool {
+	return g.params.GrowthCost == 0 || g.isProven(a, now)
+}
+
 // proved learns that somebody has proved to be at an address, and tells the kernel half.
 func (n *Node) proved(a netip.Addr, now time.Time) {
 	if !n.guard.prove(a, now) {

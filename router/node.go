@@ -48,8 +48,9 @@ type Node struct {
 	announces    announces
 	lookups      atomic.Int64
 
-	sightings chan Contact
-	pinging   chan struct{} // holds one for each ping of a sender of queries under way
+	sightings chan sighting
+	pinging   chan struct{} // holds one for each ping under way of a sender of queries who is where he says
+	hearsay   chan struct{} // the same for senders who may be forged
 	upkeep    chan struct{} // the same for contacts, of which many may be due at once
 	jobs      *shares
 	jobPool   sync.Pool
@@ -95,8 +96,9 @@ func New(c Config) (*Node, error) {
 		dirty:        make(chan struct{}, 1),
 		transactions: newTransactions(),
 		limiter:      newLimiter(c.QueryRate, c.Tuning.QueryRatePerNode, shared),
-		sightings:    make(chan Contact, maxSightings),
+		sightings:    make(chan sighting, maxSightings),
 		pinging:      make(chan struct{}, maxPings),
+		hearsay:      make(chan struct{}, maxPings),
 		upkeep:       make(chan struct{}, maxPings),
 		guard:        newGuard(c.Limits, shared),
 		jobs:         newShares(),

@@ -122,8 +122,11 @@ func (r *responder) handle(p *Packet) {
 	}
 	r.doubtful = false
 	r.answer(p)
-	if !m.ReadOnly && !r.doubtful && r.seen.add(p.Addr, &m.ID, r.now) {
-		r.n.Sighting(Contact{ID: m.ID, Addr: p.Addr})
+	if m.ReadOnly || r.doubtful {
+		return
+	}
+	if proven, now := r.seen.add(p.Addr, &m.ID, r.now, r.n.guard.vouches); now {
+		r.n.Sighting(Contact{ID: m.ID, Addr: p.Addr}, proven)
 	}
 }
 

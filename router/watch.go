@@ -9,14 +9,21 @@ import (
 
 const (
 	maxSightings = 256 // senders of queries that wait to be looked at
-	maxPings     = 32  // pings of senders of queries under way, and as many of contacts
+	maxPings     = 32  // pings under way of senders of queries who are where they say, of others, and of contacts
 )
 
+// sighting is a sender of queries.
+type sighting struct {
+	Contact
+	proven bool
+}
+
 // Sighting tells the node of a sender of queries, who may be worth a place in the routing table once it has answered
-// a ping. It never blocks: in a flood most senders are not looked at.
-func (n *Node) Sighting(c Contact) {
+// a ping; proven says that he has shown to be at that address, so that he need not wait for what may be forged. It never blocks: in a
+// flood most senders are not looked at.
+func (n *Node) Sighting(c Contact, proven bool) {
 	select {
-	case n.sightings <- c:
+	case n.sightings <- sighting{c, proven}:
 		n.count(eventSighting)
 	default:
 		n.count(eventSightingLost)
@@ -35,28 +42,32 @@ func (n *Node) watch(ctx context.Context) {
 	}
 }
 
-func (n *Node) sighted(c Contact, now time.Time) {
+func (n *Node) sighted(c sighting, now time.Time) {
 	t := n.tables[FamilyOf(c.Addr.Addr())]
 	if t == nil || n.isSelf(c.Addr) {
 		return
 	}
 	n.mu.Lock()
-	t.Queried(c, now)
+	t.Queried(c.Contact, now)
 	n.mu.Unlock()
 	// The table counts on a ping being sent for each contact that it hands out.
 	if n.limiter.wait(c.Addr.Addr(), now) > 0 {
 		return
 	}
+	pinging := n.hearsay
+	if c.proven {
+		pinging = n.pinging
+	}
 	select {
-	case n.pinging <- struct{}{}:
+	case pinging <- struct{}{}:
 	default:
 		return
 	}
 	n.mu.Lock()
-	ping, want := t.Offer(c, now)
+	ping, want := t.Offer(c.Contact, now)
 	n.mu.Unlock()
-	if !want || !n.spawn(func() { n.ping(ping); <-n.pinging }) {
-		<-n.pinging
+	if !want || !n.spawn(func() { n.ping(ping); <-pinging }) {
+		<-pinging
 	}
 }
 

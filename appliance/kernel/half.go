@@ -414,7 +414,7 @@ func (h *Half) renew(ctx context.Context, program Program) error {
 // sightings passes on which nodes the kernel half has answered, and begins again after a failure: the rest of the
 // kernel half can do without.
 func (h *Half) sightings(ctx context.Context, program Program) {
-	see := func(s bpf.Sighting) { h.c.Node.Sighting(router.Contact{ID: s.ID, Addr: s.Addr}) }
+	see := func(s bpf.Sighting) { h.c.Node.Sighting(router.Contact{ID: s.ID, Addr: s.Addr}, s.Proven) }
 	for {
 		err := program.Sightings(ctx, see)
 		if ctx.Err() != nil {

@@ -156,8 +156,8 @@ func (n node) SetKernel(k router.Kernel) error {
 	n.kernel = k
 	return n.note("set kernel %v", k != nil)
 }
-func (n node) Sighting(c router.Contact) { _ = n.note("sighting %v", c.Addr) }
-func (n node) Ready() <-chan struct{}    { return n.ready }
+func (n node) Sighting(c router.Contact, _ bool) { _ = n.note("sighting %v", c.Addr) }
+func (n node) Ready() <-chan struct{}            { return n.ready }
 
 type interfaces struct{ *fake }
 

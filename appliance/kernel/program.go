@@ -50,7 +50,7 @@ var _ Program = (*bpf.Program)(nil)
 // Node is what this package needs of *router.Node. The methods are documented there.
 type Node interface {
 	SetKernel(k router.Kernel) error
-	Sighting(c router.Contact)
+	Sighting(c router.Contact, proven bool)
 	SetKernelRecursion(k router.KernelRecursion)
 	Resume(st router.RecursionState) error
 	HopPatience() time.Duration

@@ -16,6 +16,9 @@ type Config struct {
 	Growth int64
 	// Unproven is how many datagrams per second from unproven sources the kernel half passes up; zero: any number.
 	Unproven int
+	// Queries is how many queries per second a half of the node sends for clients that ask for recursion, to all nodes
+	// together; zero: any number.
+	Queries int
 	// Exempt are sources without limits, at most 1,024 prefixes. IPv4-mapped ones count as IPv4.
 	Exempt []netip.Prefix
 	// Secret makes cookies unpredictable. Both halves of a node must have the same.
@@ -34,10 +37,19 @@ type Params struct {
 	Window       uint64 // so far ahead of its interval a source may be, in ticks
 	GrowthCost   uint64 // of a byte of growth, in 2^-10 ns; 0: no limit
 	UnprovenCost uint64 // of a datagram passed up, in ns; 0: no limit
+	QueryCost    uint64 // of a query for a client, in ns; 0: no limit
+	QueryWindow  uint64 // so far ahead of its cost all queries may be, in ns
 }
 
 // maxWindow bounds Params.Window, about 18 min: a tenth of a thousandth of the time after which the clock of tables repeats.
 const maxWindow = 1 << 30
+
+const (
+	// queryWindow is how much of the queries for clients may be sent at once, as in user space.
+	queryWindow = uint64(250 * time.Millisecond)
+	// recursionPaths is PATHS: half of the window has room for the first query on each.
+	recursionPaths = 3
+)
 
 // Params returns the numbers.
 func (c *Config) Params() (p Params) {
@@ -50,6 +62,10 @@ func (c *Config) Params() (p Params) {
 	}
 	if c.Unproven > 0 {
 		p.UnprovenCost = max(1, uint64(time.Second)/uint64(c.Unproven))
+	}
+	if c.Queries > 0 {
+		p.QueryCost = max(1, uint64(time.Second)/uint64(c.Queries))
+		p.QueryWindow = max(queryWindow, 2*recursionPaths*p.QueryCost)
 	}
 	return p
 }

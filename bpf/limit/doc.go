@@ -25,5 +25,9 @@
 // that user space maps. At the pace of the public network, 2.8 per second after a burst of 8, that is 36 within 10 s. Replies do
 // not count, of which nobody gets more than he sends queries.
 //
+// A client that may ask for recursion has this node send queries to others, in the kernel half up to 36 for one of its own: 12
+// hops on 3 paths. So the kernel half has a budget for all of them together ([Config.Queries]), of which recursions may begin
+// with half; what is over it goes up to user space, whose recursions have a budget of their own.
+//
 // Nothing here allocates, waits, or grows. Times are those of CLOCK_MONOTONIC.
 package limit

@@ -25,6 +25,7 @@ enum {
 
 /* How long a proof is good, in ticks: 30 min. */
 #define PROOF_TIME (1800 * 1000000000ULL >> TICK_SHIFT)
+/* There is never more than a second's worth of the budgets of unproven sources. */
 #define ONE_SECOND 1000000000ULL
 
 /*
@@ -57,17 +58,6 @@ INLINE void set_proven(const struct scratch *s)
 		    (s->hash & TAG_MASK) | ((now + PROOF_TIME) & TIME_MASK);
 }
 
-/*
- * Takes cost ns out of a budget of which there is never more than a second's worth. Of CPUs that do this at
- * the same moment, one succeeds.
- */
-INLINE int spend(u64 *budget, u64 now, u64 cost)
-{
-	u64 old = *budget, until = (old > now ? old : now) + cost;
-
-	return until <= now + ONE_SECOND && __sync_val_compare_and_swap(budget, old, until) == old;
-}
-
 /* Whether the source may have a reply that is so many bytes longer than its query. */
 __attribute__((noinline)) int may_grow(struct scratch *s, const struct settings *live, u32 by)
 {
@@ -75,10 +65,12 @@ __attribute__((noinline)) int may_grow(struct scratch *s, const struct settings 
 
 	if (!s || !live)
 		return 0;
-	if (s->exempt || is_known(s, 0))
+	s->credible = s->exempt || is_known(s, 0);
+	if (s->credible)
 		return 1;
 	struct budget *all = map_lookup(&budgets, &zero);
-	return (all && spend(&all->growth, s->time, by * live->growth_cost >> 10)) || is_exempt(s);
+	return (all && spend(&all->growth, s->time, by * live->growth_cost >> 10, ONE_SECOND)) ||
+	       is_exempt(s);
 }
 
 /* Whether user space takes a datagram of the source. */
@@ -93,7 +85,7 @@ __attribute__((noinline)) int may_pass(struct scratch *s, const struct settings 
 	struct budget *all = map_lookup(&budgets, &zero);
 	/* Filled at the beginning of each round, for the same reason as with sightings. */
 	u64 round = s->time >> ROUND_SHIFT << ROUND_SHIFT;
-	return (all && spend(&all->unproven, round, live->unproven_cost)) || is_exempt(s);
+	return (all && spend(&all->unproven, round, live->unproven_cost, ONE_SECOND)) || is_exempt(s);
 }
 
 /* The cookie of the source in a period: 56 bits of SipHash-2-4 over address, port and period, and 8 of the

@@ -78,8 +78,8 @@ enum recursion_bounds {
 	MAX_HOPS = 12,	    /* nodes that are asked on a path; each is closer to the target than the last */
 	MAX_HOSTS = 32,	    /* that the paths of a recursion remember together, so as to stay apart */
 	MAX_REFERRALS = 20, /* contacts of one reply that are looked at, as in user space */
-	CLIENT_SLOTS = 64,  /* under way at a time for one client's address */
-	CLIENT_PROBES = 4,  /* slots that one may take, by the hash of its port and transaction */
+	CLIENT_SLOTS = 64,  /* under way at a time for one client: an IPv4 address or an IPv6 /64 */
+	CLIENT_PROBES = 4,  /* slots that one may take, by the hash of its host, port and transaction */
 	REFERRAL_LEN = 304, /* bytes of contacts of the last reply that are kept */
 };
 
@@ -145,7 +145,8 @@ enum reason {
 	REASON_RECURSION_CLIENT_FULL,
 	REASON_RECURSION_FULL,
 	REASON_RECURSION_NO_CONTACT,
-	REASON_RECURSION_PACED, /* all contacts to ask were sent enough already, see pace.h */
+	/* All contacts to ask were sent enough already, or all nodes together for clients, see pace.h. */
+	REASON_RECURSION_PACED,
 	REASON_NO_ROUTE,
 	REASON_NO_NEIGHBOUR,
 	/* A reply to a query that the program has sent, with which user space goes on. */
@@ -154,7 +155,7 @@ enum reason {
 	REASON_HOP_OTHER_ID,
 	REASON_HOP_NO_CLOSER,
 	REASON_HOP_LIMIT,
-	REASON_HOP_PACED, /* all closer ones were sent enough already */
+	REASON_HOP_PACED, /* likewise with those that are closer */
 	/* A reply to a query of the program that user space has taken over, and waits for. */
 	REASON_HOP_TAKEN,
 	/* A reply that is not from where it should be. */

@@ -182,6 +182,8 @@ __attribute__((noinline)) int prepare(u32 ingress, u32 first)
 	u32 hop = r->hops;
 	if (hop >= MAX_HOPS)
 		return REASON_HOP_LIMIT;
+	if (!take_query(s, settings))
+		return first ? REASON_RECURSION_PACED : REASON_HOP_PACED;
 	r->asked[hop] = s->next;
 	r->hops = hop + 1;
 	r->distance[0] = s->next_distance[0];

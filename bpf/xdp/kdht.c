@@ -23,7 +23,7 @@ INLINE int lease_runs(struct scratch *s, const struct settings *live)
 		u64 time = ktime_coarse();
 		s->tick = tick;
 		if ((time ^ s->time) >> ROUND_SHIFT)
-			s->looks = 0;
+			s->looks = s->looks_unproven = s->unproven = 0;
 		s->time = time;
 	}
 	return s->time < live->lease;
@@ -81,6 +81,7 @@ INLINE int answer(struct xdp_md *ctx, const struct settings *settings, struct sc
 	u32 recursive = s->query.flags & FLAG_RECURSIVE && s->query.method != METHOD_PING;
 	u32 want = wanted(pk, &s->query), len = reply_len(pk, &s->query, snap, want);
 	s->query.lean = 0;
+	s->credible = !settings->growth_cost;
 	if (settings->growth_cost && len > pk->len && !recursive &&
 	    UNLIKELY(!may_grow(s, settings, len - pk->len))) {
 		if (s->query.method != METHOD_PING)
@@ -88,10 +89,8 @@ INLINE int answer(struct xdp_md *ctx, const struct settings *settings, struct sc
 		s->query.lean = 1;
 		len -= pk->v6 ? PREFIX6_LEN - LEAN_LEN : PREFIX_LEN - LEAN_LEN;
 	}
-	if (s->looks < looks_per_round && !s->query.read_only && !s->query.lean) {
-		s->looks++;
+	if (!s->query.read_only && !s->query.lean && may_look(s))
 		note_sighting(ctx, pk, settings, s);
-	}
 	if (UNLIKELY(recursive)) {
 		s->packet = *pk;
 		return CONTINUE_RECURSION;

@@ -38,6 +38,17 @@ INLINE u64 ahead_of(u64 word, u64 now, u64 most)
 	return ahead > most ? 0 : ahead;
 }
 
+/*
+ * Takes cost ns out of a budget of which there is never more than a window's worth. Of CPUs that do this at
+ * the same moment, one succeeds.
+ */
+INLINE int spend(u64 *budget, u64 now, u64 cost, u64 window)
+{
+	u64 old = *budget, until = (old > now ? old : now) + cost;
+
+	return until <= now + window && __sync_val_compare_and_swap(budget, old, until) == old;
+}
+
 /* The place of a source in its set: its own, else the one whose time is the least. */
 static __attribute__((noinline)) u64 *find_way(struct ways *set, u64 hash, u64 now, u64 most)
 {

@@ -125,6 +125,10 @@ struct settings {
 	/* Of our own queries to one destination, see pace.h: as interval and window. */
 	u64 pace_interval;
 	u64 pace_window;
+	/* Of our own queries for clients to all destinations together, likewise: what one costs, in ns, and
+	 * the window. */
+	u64 query_cost;
+	u64 query_window;
 };
 
 struct {
@@ -288,11 +292,14 @@ struct {
 	MAP_TYPE(value, struct ways);
 } proofs SEC(".maps");
 
-/* What all unproven sources together have used up: the times, in ns, at which nothing of it will be left. */
+/* What all unproven sources together have used up, and all clients: the times, in ns, at which nothing of it
+ * will be left. */
 struct budget {
 	u64 growth; /* of replies beyond the size of their queries */
 	u64 pad[7];
 	u64 unproven; /* of datagrams for user space */
+	u64 pad_unproven[7];
+	u64 queries; /* of ours for clients */
 };
 
 struct {
@@ -322,7 +329,8 @@ struct sighting {
 	u8 addr[16]; /* IPv4 in its IPv4-mapped form */
 	u16 port;    /* as on the wire */
 	u8 id[ID_LEN];
-	u8 pad[2];
+	u8 proven; /* it is where it says */
+	u8 pad;
 };
 
 struct {

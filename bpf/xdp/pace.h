@@ -1,5 +1,6 @@
 /*
- * How much is sent to one destination, an address: others ignore who sends them more than they expect,
+ * How much is sent for clients: to all destinations together, whatever clients ask, and to one of them, an
+ * address: others ignore who sends them more than they expect,
  * libtorrent for minutes whoever sends it 50 datagrams within 10 s.
  *
  * Each destination has a token bucket, as sources have (see limit.h), in a table that user space counts its
@@ -11,6 +12,34 @@
 #pragma once
 
 #include "limit.h"
+
+/*
+ * Whether there are tokens for the first queries of a recursion, one for each path. Half of the bucket is for
+ * the queries that follow, so that when there are more clients than can be served here, recursions that have
+ * begun are not given up for others that begin.
+ */
+INLINE int may_begin(const struct scratch *s, const struct settings *rules, u32 paths)
+{
+	u32 zero = 0;
+	const struct budget *all = map_lookup(&budgets, &zero);
+
+	if (!rules->query_cost)
+		return 1;
+	if (!all)
+		return 0;
+	u64 now = s->time, old = all->queries;
+	return (old > now ? old : now) + paths * rules->query_cost <= now + rules->query_window / 2;
+}
+
+/* Takes a token for a query to whatever destination. Says whether there is one. */
+INLINE int take_query(const struct scratch *s, const struct settings *rules)
+{
+	u32 zero = 0;
+	struct budget *all = map_lookup(&budgets, &zero);
+
+	return !rules->query_cost ||
+	       (all && spend(&all->queries, s->time, rules->query_cost, rules->query_window));
+}
 
 /* How far beyond the window, in ticks: 4.3 s. */
 #define PACE_AHEAD (1ULL << 22)

@@ -87,13 +87,18 @@ enum { ROUND_SHIFT = 25 };
 
 /* The state of one CPU. */
 struct scratch {
-	u64 tick;	      /* when the clock was last read, in jiffies */
-	u64 time;	      /* what it said: CLOCK_MONOTONIC in ns */
-	u64 looks;	      /* at stamps of askers in this round, see sighting.h */
+	u64 tick; /* when the clock was last read, in jiffies */
+	u64 time; /* what it said: CLOCK_MONOTONIC in ns */
+	/* In this round: looks at stamps of askers that are who they say, and of others, and those reported
+	 * of these; see sighting.h. */
+	u64 looks;
+	u32 looks_unproven;
+	u32 unproven;
 	u32 changes;	      /* of IDs that were reported in one unit of time, see sighting.h */
 	u32 changes_unit;     /* which */
 	u64 hash;	      /* of the source, see limit.h */
 	u64 exempt;	      /* the source is known to have no limits */
+	u64 credible;	      /* the source is where it says, as far as may_grow() knows */
 	u64 cookie;	      /* see challenge.h */
 	u32 port;	      /* of the source, as on the wire */
 	struct prefix source; /* its whole address */

@@ -75,19 +75,29 @@ INLINE void describe_query(struct scratch *s, u64 now)
 	s->join.port = r->client_port;
 	s->join.tid_len = tid_len;
 	s->join.what = r->target[0] ^ r->method;
+	s->join.host = r->client[0] ? r->client[1] : 0;
 	s->join.taken = 0;
+}
+
+/* Leaves whose slots those of the recursion in s are: of an IPv4 address, or of an IPv6 /64. */
+INLINE void name_client(struct scratch *s)
+{
+	u64 high = s->recursion.client[0];
+
+	s->join_key.addr[0] = high;
+	s->join_key.addr[1] = high ? 0 : s->recursion.client[1];
 }
 
 /* Finds a slot for the client's query, and whether it is being seen to already. */
 INLINE int find_slot(struct scratch *s)
 {
 	const struct join *new = &s->join;
-	u64 hash = ((new->tid[0] ^ new->tid[1] * 3 ^ new->tid[2] * 5) * 31 + new->port + new->what) *
-		   0x9e3779b97f4a7c15ULL;
+	u64 hash =
+	    ((new->tid[0] ^ new->tid[1] * 3 ^ new->tid[2] * 5) * 31 + new->port + new->what + new->host * 7) *
+	    0x9e3779b97f4a7c15ULL;
 	u64 first = hash >> 58, slot = CLIENT_SLOTS;
 
-	s->join_key.addr[0] = s->recursion.client[0];
-	s->join_key.addr[1] = s->recursion.client[1];
+	name_client(s);
 	for (u32 i = 0; i < CLIENT_PROBES; i++) {
 		s->join_key.slot = (first + i) & (CLIENT_SLOTS - 1);
 		const struct join *j = map_lookup(&joins, &s->join_key);
@@ -96,7 +106,8 @@ INLINE int find_slot(struct scratch *s)
 			continue;
 		}
 		if (j->tid[0] == new->tid[0] && j->tid[1] == new->tid[1] && j->tid[2] == new->tid[2] &&
-		    j->what == new->what && j->port == new->port && j->tid_len == new->tid_len)
+		    j->what == new->what && j->host == new->host && j->port == new->port &&
+		    j->tid_len == new->tid_len)
 			return j->taken ? REASON_RECURSION_TAKEN : REASON_RECURSION_JOINED | XDP_DROP << 16;
 		if (j->taken)
 			slot = s->join_key.slot;
@@ -229,6 +240,8 @@ INLINE u32 begin_paths(struct scratch *s, const struct settings *settings, u32 i
 	 * puts there. */
 	u32 most = launcher && *launcher && !is_partial(&s->packet) ? PATHS : 1;
 
+	if (!may_begin(s, settings, most))
+		return REASON_RECURSION_PACED;
 	s->recursion.shared = most > 1;
 	s->seed = settings->seed;
 	s->paced = s->judged = 0;
@@ -362,8 +375,7 @@ INLINE void judge_all(struct scratch *s, u32 at, u32 len, const int v6)
 /* What the paths of the recursion in s have in common; NULL if it was forgotten. */
 INLINE struct join *find_join(struct scratch *s)
 {
-	s->join_key.addr[0] = s->recursion.client[0];
-	s->join_key.addr[1] = s->recursion.client[1];
+	name_client(s);
 	s->join_key.slot = s->recursion.slot;
 	struct join *j = map_lookup(&joins, &s->join_key);
 	return j && j->begun == s->recursion.begun ? j : NULL;

@@ -91,9 +91,9 @@ struct {
 } awaited SEC(".maps");
 
 /*
- * The clients' queries that were sent on, so that a repeated one does not begin again. A client's address has
- * a few slots, which bounds what it can have going. Those that user space has taken over count no more, but
- * are remembered: user space knows best what to do about a repeated one.
+ * The clients' queries that were sent on, so that a repeated one does not begin again. A client, an IPv4
+ * address or an IPv6 /64, has a few slots, which bounds what it can have going. Those that user space has
+ * taken over count no more, but are remembered: user space knows best what to do about a repeated one.
  */
 struct join_key {
 	u64 addr[2];
@@ -105,6 +105,7 @@ struct join {
 	u64 tid[3];
 	u64 what; /* the target's first bytes and the method, for clients that use a transaction ID again at
 		     once */
+	u64 host; /* the lower half of an IPv6 address */
 	u16 port;
 	u16 tid_len;
 	u32 taken; /* 1: user space has taken it over */

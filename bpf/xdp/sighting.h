@@ -1,4 +1,10 @@
-/* Tells user space who asks, at most once per address and five minutes, or if its ID has changed. */
+/*
+ * Tells user space who asks, at most once per address and five minutes, or if its ID has changed.
+ *
+ * Those who never proved where they are may be forged, in any number: few of them are reported at a time, and
+ * they hold a place that others may need for seconds only. So a flood does not keep honest nodes from being
+ * heard of, neither while it lasts, if they prove their address, nor afterwards.
+ */
 #pragma once
 
 #include "packet.h"
@@ -12,6 +18,10 @@ enum {
 	   and so often within a unit on each CPU. */
 	CHANGE_PAUSE = 3,
 	MAX_CHANGES = 64,
+	/* Of those who never proved their address: so many are reported in a round, and their stamps are good
+	   for so many units. */
+	MAX_UNPROVEN = 2,
+	UNPROVEN_PAUSE = 3,
 };
 
 /*
@@ -22,12 +32,21 @@ enum {
  */
 const volatile u32 looks_per_round SEC(".rodata") = 64;
 
-static __attribute__((noinline)) void report(struct sighting *out, u64 high, u64 low, u16 port)
+/* Whether the stamp of the asker may be looked at. */
+INLINE int may_look(struct scratch *s)
+{
+	if (s->credible)
+		return s->looks < looks_per_round && ++s->looks;
+	return s->unproven < MAX_UNPROVEN && s->looks_unproven < looks_per_round && ++s->looks_unproven;
+}
+
+static __attribute__((noinline)) void report(struct sighting *out, u64 high, u64 low, u16 port, u8 proven)
 {
 	AT64(out->addr) = high;
 	AT64(out->addr + 8) = low;
 	out->port = port;
-	AT16(out->pad) = 0;
+	out->proven = proven;
+	out->pad = 0;
 	ringbuf_submit(out, 0);
 	count(&events, EVENT_SIGHTING);
 }
@@ -36,9 +55,9 @@ static __attribute__((noinline)) void report(struct sighting *out, u64 high, u64
  * Whether the asker of word is the one of last under another ID, and there is leave to report that, age units
  * after last.
  */
-INLINE int id_changed(struct scratch *s, u64 last, u64 word, s32 age)
+INLINE int id_changed(struct scratch *s, u64 last, u64 word, u32 units, s32 age)
 {
-	u32 units = word >> 32, differ = last ^ word;
+	u32 differ = last ^ word;
 
 	if (LIKELY(!differ || differ >> 16) || age < CHANGE_PAUSE)
 		return 0;
@@ -60,14 +79,15 @@ INLINE void note_sighting(struct xdp_md *ctx, const struct packet *pk, const str
 	u64 *seen_last = map_lookup(&seen, &slot);
 	u64 units = (u32)((s->time >> 30) + SIGHTING_EPOCH);
 	u64 sender = (hash >> 32 ^ pk->ports) & 0xffff;
-	u64 word = units << 32 | sender << 16 | s->query.asker * 0x9e3779b97f4a7c15ULL >> 48;
+	u64 stamp = s->credible ? units : units - (SIGHTING_PAUSE - UNPROVEN_PAUSE);
+	u64 word = stamp << 32 | sender << 16 | s->query.asker * 0x9e3779b97f4a7c15ULL >> 48;
 
 	if (!seen_last)
 		return;
 	u64 last = *seen_last;
 	s32 age = units - (last >> 32);
 	/* Another CPU's clock may be ahead by a unit. */
-	if (LIKELY(age < (s32)SIGHTING_PAUSE) && !id_changed(s, last, word, age))
+	if (LIKELY(age < (s32)SIGHTING_PAUSE) && !(s->credible && id_changed(s, last, word, units, age)))
 		return;
 	struct sighting *out = ringbuf_reserve(&sightings, sizeof(*out), 0);
 	if (!out) {
@@ -79,5 +99,6 @@ INLINE void note_sighting(struct xdp_md *ctx, const struct packet *pk, const str
 		ringbuf_discard(out, 0);
 		return;
 	}
-	report(out, pk->source[0], pk->source[1], pk->ports);
+	s->unproven += !s->credible;
+	report(out, pk->source[0], pk->source[1], pk->ports, s->credible);
 }

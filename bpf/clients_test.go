@@ -1,0 +1,167 @@
+package bpf_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"kdht/bpf"
+	"kdht/bpf/limit"
+)
+
+// hostOf6 is a host of an IPv6 /64.
+func hostOf6(net uint16, host uint64) netip.Addr {
+	a := netip.MustParseAddr("2001:db8::").As16()
+	binary.BigEndian.PutUint16(a[6:], net)
+	binary.BigEndian.PutUint64(a[8:], host)
+	return netip.AddrFrom16(a)
+}
+
+// TestClientIsASlash64 has many hosts of one IPv6 /64 ask: they have together what one client may have under way, and those of another /64
+// as much. Hosts whose queries are alike do not join each other's, but each its own.
+func TestClientIsASlash64(t *testing.T) {
+	r := rand.New(rand.NewPCG(61, 1))
+	p := recursive(t, snapshot(r, 30, 30), true)
+	aim := randomID(r)
+	ask := func(net uint16, host uint64) (verdict uint32) {
+		verdict, _ = run(t, p, queryTo(node6, netip.AddrPortFrom(hostOf6(net, host), 1024), rdQuery("get", "same", aim)).frame(t))
+		return verdict
+	}
+	before := counts(t, p)
+	for net := range uint16(2) {
+		verdicts := map[uint32]int{}
+		for range 500 {
+			verdicts[ask(0x77+net, r.Uint64())]++
+		}
+		if got := verdicts[xdpTX]; got < 40 || got > 64 || verdicts[xdpPass] != 500-got {
+			t.Errorf("the hosts of one /64: %v, want at most 64 recursions, and the others passed up", verdicts)
+		}
+	}
+	after := counts(t, p)
+	if n := after["recursion_joined"] - before["recursion_joined"]; n != 0 {
+		t.Errorf("%d queries of other hosts joined", n)
+	}
+	begun := after["recursion_begun"] - before["recursion_begun"]
+	all := takeAll(t, p)
+	if len(all) != int(begun) {
+		t.Errorf("%d recursions taken over, %d begun", len(all), begun)
+	}
+	for _, taken := range all[:3] {
+		if verdict, _ := run(t, p, queryTo(node6, taken.Client, rdQuery("get", "same", aim)).frame(t)); verdict != xdpPass {
+			t.Errorf("once more what user space has taken over: verdict %d", verdict)
+		}
+	}
+	if verdict := ask(0x77, 1); verdict != xdpTX {
+		t.Errorf("what user space has taken over still counts: verdict %d", verdict)
+	}
+	if verdict := ask(0x77, 1); verdict != xdpDrop {
+		t.Errorf("a repeated query: verdict %d", verdict)
+	}
+	if verdict := ask(0x77, 2); verdict != xdpTX {
+		t.Errorf("another host: verdict %d", verdict)
+	}
+}
+
+// TestQueryBudget has clients ask for more than the program may send: what exceeds the budget goes up, and a recursion that has begun goes
+// on while others may not begin any more.
+func TestQueryBudget(t *testing.T) {
+	r := rand.New(rand.NewPCG(62, 1))
+	s := snapshot(r, 40, 0)
+	for _, paths := range []int{1, bpf.MaxPaths} {
+		t.Run(fmt.Sprintf("%d paths", paths), func(t *testing.T) {
+			p := recursive(t, s, true)
+			must(t, p.SetLauncher(1, paths > 1))
+			must(t, p.SetBudgets(0))
+			must(t, p.SetLimits(limit.Config{Queries: 1})) // a second, and 6 at once
+			t.Cleanup(func() {
+				must(t, p.SetLimits(limit.Config{}))
+				must(t, p.SetLauncher(1, false))
+			})
+			started := time.Now()
+			most := func() int { return 6 + int(time.Since(started)/time.Second) + 1 }
+			aim := randomID(r)
+			sent, paced := 0, 0
+			var frame []byte // our query to a node
+			for i := range 60 {
+				d := queryTo(node4, netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, 40, byte(i)}), 1024), rdQuery("get", "aa", aim))
+				before := counts(t, p)
+				verdict, out := run(t, p, d.frame(t))
+				after := counts(t, p)
+				switch {
+				case after["recursion_paced"] > before["recursion_paced"]:
+					paced++
+					if verdict != xdpPass || !bytes.Equal(out, d.frame(t)) {
+						t.Fatalf("what exceeds the budget: verdict %d", verdict)
+					}
+				case after["recursion_begun"] == before["recursion_begun"]:
+					t.Fatalf("verdict %d", verdict)
+				case paths == 1:
+					frame = out
+					sent++
+				default:
+					frames, _, err := p.TakeFlight(out[14:18])
+					must(t, err)
+					if len(frames) != paths {
+						t.Errorf("a recursion with %d paths", len(frames))
+					}
+					frame = frames[0]
+					sent += len(frames)
+				}
+			}
+			if sent == 0 || sent > most()-3 || paced == 0 { // half is for what follows
+				t.Fatalf("%d queries sent, %d clients' passed up", sent, paced)
+			}
+			followed := 0
+			for n := byte(1); ; n++ {
+				to := netip.AddrPortFrom(netip.AddrFrom4([4]byte(frame[30:34])), binary.BigEndian.Uint16(frame[36:]))
+				tid := slices.Clone(hopTID(t, frame))
+				var from bpf.Node
+				if i := slices.IndexFunc(contactsOf(s, false), func(c bpf.Node) bool { return c.Addr == to }); i >= 0 {
+					from = contactsOf(s, false)[i]
+				} else {
+					from = bpf.Node{ID: id(closer(aim, int(n)-1)), Addr: to}
+				}
+				next := bpf.Node{ID: id(closer(aim, int(n))), Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 19, 77, n}), 6881)}
+				d := datagram{from: to, to: node4, fromMAC: gatewayMAC, toMAC: nodeMAC, payload: response(tid, from.ID, false, []bpf.Node{next})}
+				before := counts(t, p)
+				verdict, out := run(t, p, d.frame(t))
+				after := counts(t, p)
+				if after["hop_followed"] > before["hop_followed"] {
+					followed++
+					frame = out
+					continue
+				}
+				if after["hop_paced"] == before["hop_paced"] || verdict != xdpPass {
+					t.Fatalf("hop %d: verdict %d", n, verdict)
+				}
+				if got, ok, err := p.TakeRecursion(tid, to); err != nil || !ok || len(got.Asked) != int(n) {
+					t.Errorf("not to be taken over: %+v, %v, %v", got, ok, err)
+				}
+				break
+			}
+			if followed < 3 || sent+followed > most() {
+				t.Errorf("%d hops followed, %d queries sent before", followed, sent)
+			}
+			must(t, p.SetLimits(limit.Config{}))
+			d := queryTo(node4, netip.MustParseAddrPort("198.18.41.1:1024"), rdQuery("get", "aa", aim))
+			before := counts(t, p)["recursion_begun"]
+			run(t, p, d.frame(t))
+			if counts(t, p)["recursion_begun"] == before {
+				t.Error("no recursion without a budget")
+			}
+		})
+	}
+}
+
+// closer is an ID that shares 60 bits and n more with a target.
+func closer(target id, n int) []byte {
+	out := slices.Clone(target[:])
+	bit := 60 + n
+	out[bit/8] ^= 0x80 >> (bit % 8)
+	return out
+}
