@@ -11,9 +11,9 @@ import (
 	"strings"
 )
 
-// ownDomains are those in which nobody can register a name, or not since networks at home use them: a name there is what the network
-// that the client is in makes of it.
-var ownDomains = []string{"localhost", "local", "internal", "home.arpa", "lan", "home", "corp", "localdomain", "fritz.box"}
+// ownDomains are those in which nobody can register a name and have it point where he likes: a name there is what the network that the
+// client is in makes of it, or (ts.net) what Tailscale does.
+var ownDomains = []string{"localhost", "local", "internal", "home.arpa", "lan", "home", "corp", "localdomain", "fritz.box", "ts.net"}
 
 // OurName reports whether the host of a request can only mean this machine: an IP address, the machine's own name, one without a dot or in
 // a domain of which no registrar gives names away, or one of hosts or below one. Any other may belong to somebody who has it point here,

@@ -14,7 +14,7 @@ import (
 func TestOurName(t *testing.T) {
 	for host, want := range map[string]bool{
 		"10.0.0.7": true, "10.0.0.7:8080": true, "[fd00::7]:8080": true, "fd00::7": true, "localhost:8080": true, "kdht-a1b2c3": true, "KDHT-A1B2C3.local.": true,
-		"kdht-a1b2c3.fritz.box:80": true, "box.lan": true, "box.home.arpa": true, "box.example.org": true, "a.box.example.org:8080": true,
+		"kdht-a1b2c3.fritz.box:80": true, "box.lan": true, "box.home.arpa": true, "box.tail1234.ts.net": true, "box.example.org": true, "a.box.example.org:8080": true,
 		"example.org": false, "mybox.example.org": false, "evil.example.com": false, "10.0.0.7.evil.example.com": false, "local.example.com": false, "xfritz.box": false, "": false,
 	} {
 		if got := appliance.OurName(host, []string{"box.example.org"}); got != want {

@@ -202,7 +202,7 @@ metrics.txt      as Prometheus gets them
 history.json     rates of the last minutes and the last day
 config.hujson    the configuration, without secrets
 updates.json     the history of updates
-audit.json       what was changed through the admin plane
+audit.json       who changed or wrote what
 goroutines.txt   what the program does at the moment
 build.txt        what it was built from
 interfaces.json, routes.txt, network.txt, kernel.txt, dmesg.txt, system.txt, process.txt   the machine
