@@ -88,12 +88,13 @@ func TestSecretsInFilesAreNamed(t *testing.T) {
 		}
 	}
 	t.Setenv(config.TailnetKeyVariable, "tskey-from-the-environment")
+	t.Setenv("TS_AUTHKEY", "tskey-of-tailscale")
 	c, err := b.Config()
 	if err != nil {
 		t.Fatal(err)
 	}
 	values, files := c.Secrets()
-	if !slices.Equal(files, []string{"/etc/kdht/fleet.key", "/etc/kdht/tailnet.key"}) || !slices.Equal(values, []string{"tskey-from-the-environment"}) {
+	if !slices.Equal(files, []string{"/etc/kdht/fleet.key", "/etc/kdht/tailnet.key"}) || !slices.Equal(values, []string{"tskey-from-the-environment", "tskey-of-tailscale"}) {
 		t.Errorf("%q, in files %q", values, files)
 	}
 }

@@ -31,7 +31,7 @@ const (
 type login struct {
 	p      *plane
 	client *local.Client
-	secure func() error // starts TLS
+	secure func(domains []string) error // starts TLS
 
 	tried   string // the auth key that the login under way is made with; "" if somebody has to visit a URL
 	why     string // what the control server had against us last
@@ -193,12 +193,12 @@ func (l *login) connected(ctx context.Context, st *ipnstate.Status) error {
 		at.expiry = *st.Self.KeyExpiry
 	}
 	if len(st.CertDomains) > 0 && !l.secured {
-		if err := l.secure(); err != nil {
+		if err := l.secure(st.CertDomains); err != nil {
 			return err
 		}
 		l.secured = true
 	}
-	l.p.now.connected(at, l.secured)
+	l.p.now.connected(at)
 	if !l.said {
 		l.said, l.url = true, ""
 		l.p.log.Info("the admin plane is in the tailnet", "name", at.name, "addresses", at.addrs, "tls", l.secured)

@@ -206,9 +206,10 @@ func (p *plane) session(ctx context.Context) (err error) {
 		}
 		return nil
 	})
-	l := &login{p: p, client: client, tried: key, secure: func() error {
+	l := &login{p: p, client: client, tried: key, secure: func(domains []string) error {
 		l, err := server.Listen("tcp", ":443")
 		if err == nil {
+			group.Go(func() error { p.certify(ctx, client, domains); return nil })
 			serve(tls.NewListener(guests.Listener(l), &tls.Config{GetCertificate: client.GetCertificate, MinVersion: tls.VersionTLS12}))
 		}
 		return err
@@ -243,6 +244,43 @@ func nodeOf(ctx context.Context, client *local.Client, c net.Conn) string {
 		return host
 	}
 	return from
+}
+
+// Bounds of the pause between attempts to get a certificate, and of an attempt.
+const (
+	certPauseMin = time.Minute
+	certPauseMax = time.Hour
+	certTime     = 3 * time.Minute
+)
+
+// certify gets the certificates of the names that the tailnet has for the box, and says when it has them. Nobody who comes by TLS is to
+// wait for the first one; later ones are got by whoever comes when the old one is old.
+func (p *plane) certify(ctx context.Context, client *local.Client, domains []string) {
+	p.now.certified(false)
+	for pause := certPauseMin; ; pause = min(2*pause, certPauseMax) {
+		var errs []error
+		for _, d := range domains {
+			timeout, cancel := context.WithTimeout(ctx, certTime)
+			_, _, err := client.CertPair(timeout, d)
+			errs = append(errs, err)
+			cancel()
+		}
+		err := errors.Join(errs...)
+		if err == nil {
+			p.now.certified(true)
+			p.log.Info("the admin plane has a certificate", "names", domains)
+			return
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		p.log.Warn("there is no certificate for the admin plane yet, so it is reached without TLS", "names", domains, "again", pause, "err", p.keys.redact(err.Error()))
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
 }
 
 type sessionKey struct{}

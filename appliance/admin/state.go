@@ -72,11 +72,18 @@ func (s *state) refuse(why string) {
 	s.err, s.url = why, ""
 }
 
-func (s *state) connected(at place, secure bool) {
+func (s *state) connected(at place) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.to("connected")
-	s.err, s.url, s.place, s.secure = "", "", at, secure
+	s.err, s.url, s.place = "", "", at
+}
+
+// certified says whether there is a certificate: where there is none yet, nobody is to be told to come by TLS.
+func (s *state) certified(is bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.secure = is
 }
 
 // serves says whether anybody is served, and else why not.

@@ -65,6 +65,30 @@ func start(t *testing.T, p place) (*change.History, string) {
 	return h, said
 }
 
+// TestSymbolicLink changes a file that the path of the configuration only leads to.
+func TestSymbolicLink(t *testing.T) {
+	p := newPlace(t, "")
+	real := filepath.Join(t.TempDir(), "real.hujson")
+	if err := os.WriteFile(real, []byte("{one}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(real, p.file); err != nil {
+		t.Fatal(err)
+	}
+	h := p.open()
+	begin(t, h, "{two}")
+	if b, err := os.ReadFile(real); err != nil || string(b) != "{two}" {
+		t.Errorf("the file has %q, %v", b, err)
+	}
+	if _, err := h.Back("a test"); err != nil {
+		t.Fatal(err)
+	}
+	p.want("{one}")
+	if to, err := os.Readlink(p.file); err != nil || to != real {
+		t.Errorf("the link leads to %q, %v", to, err)
+	}
+}
+
 // TestKept follows a change that proves well, over a restart.
 func TestKept(t *testing.T) {
 	p := newPlace(t, "{one}")
