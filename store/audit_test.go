@@ -82,6 +82,6 @@ func TestPutsDisplaceNoChanges(t *testing.T) {
 	o := open(t, other, fast(store.Options{}))
 	must(t, o.AddAudit(entry(1, "put elsewhere", true)))
 	must(t, o.Close())
-	must(t, s.KeepAudit(other, entry(40_000, "restore", false)))
+	must(t, s.KeepOwn(other, entry(40_000, "restore", false), true))
 	check(open(t, other, fast(store.Options{})), "restore", "put after it", "last change", "last put")
 }

@@ -14,6 +14,9 @@ import (
 // ErrNotStore says that a file is a sound database of another program, or of a newer version of this one.
 var ErrNotStore = errors.New("store: not a database of this program")
 
+// BeforeRestore is what is put behind the name of a database that another one took the place of.
+const BeforeRestore = ".before-restore"
+
 // Contents is what a file holds.
 type Contents struct {
 	Items, Peers int
@@ -65,13 +68,17 @@ func Verify(path string) (c Contents, err error) {
 	return c, err
 }
 
-// KeepAudit gives the file of a database that is to take the place of another one, and that no process has open, the audit
-// log of that one instead of its own, with one more entry: who restores an old database does not make unhappen what was done since.
-func (s *Store) KeepAudit(path string, entry Audit) error {
+// KeepOwn gives the file of a database that is to take the place of this one, and that no process has open, the audit log of this one
+// instead of its own, with one more entry: who restores an old database does not make unhappen what was done since. With identity it has
+// also this node's identity, and what its write tokens are made with, so that the backup of another node makes no second one of that.
+func (s *Store) KeepOwn(path string, entry Audit, identity bool) error {
 	log, err := s.Audit(MaxAudit)
 	if err != nil {
 		return err
 	}
+	s.mu.RLock()
+	own := s.index.state
+	s.mu.RUnlock()
 	f, err := openLocked(path, time.Second)
 	if err != nil {
 		return err
@@ -91,6 +98,11 @@ func (s *Store) KeepAudit(path string, entry Audit) error {
 					return err
 				}
 			}
+			if identity {
+				if err := keepState(tx.Bucket(bucketState), own); err != nil {
+					return err
+				}
+			}
 			slices.Reverse(log) // the oldest first
 			for _, a := range append(log, entry) {
 				v, err := a.encode()
@@ -106,6 +118,27 @@ func (s *Store) KeepAudit(path string, entry Audit) error {
 	})
 }
 
+// keepState makes a file have the state of this node; what is not known of it, the file does not have either.
+func keepState(b *bbolt.Bucket, own state) error {
+	put := func(key, v []byte) error {
+		if v == nil {
+			return b.Delete(key)
+		}
+		return b.Put(key, seal(v))
+	}
+	var id4, id6, secrets []byte
+	if own.identity4 != nil {
+		id4 = own.identity4.encode()
+	}
+	if own.identity6 != nil {
+		id6 = own.identity6.encode()
+	}
+	if own.secrets != nil {
+		secrets = own.secrets.encode()
+	}
+	return errors.Join(put(keyIdentity4, id4), put(keyIdentity6, id6), put(keySecrets, secrets))
+}
+
 // Replace puts a file, which [Verify] has found good, in the place of a database that no process has open, durably. The old
 // file stays beside it under the name that is returned; "" if there was none.
 func Replace(path, with string) (kept string, err error) {
@@ -116,7 +149,7 @@ func Replace(path, with string) (kept string, err error) {
 	if err := errors.Join(f.Sync(), f.Close()); err != nil {
 		return "", err
 	}
-	kept = path + ".before-restore" // one is enough; each is as large as the database
+	kept = path + BeforeRestore // one is enough; each is as large as the database
 	if err := os.Remove(kept); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}

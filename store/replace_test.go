@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -94,7 +95,7 @@ func TestReplace(t *testing.T) {
 	if err != nil || c.Items != 1 {
 		t.Fatalf("Verify = %+v, %v", c, err)
 	}
-	must(t, s.KeepAudit(saved, store.Audit{Time: time.Unix(3, 0), Who: "carol", What: "restore", Outcome: "done"}))
+	must(t, s.KeepOwn(saved, store.Audit{Time: time.Unix(3, 0), Who: "carol", What: "restore", Outcome: "done"}, true))
 	if _, err := store.Verify(saved); err != nil {
 		t.Fatal(err)
 	}
@@ -114,6 +115,34 @@ func TestReplace(t *testing.T) {
 	must(t, err)
 	if len(log) != 3 || log[0].Who != "carol" || log[1].Who != "bob" || log[2].Who != "alice" {
 		t.Errorf("audit log: %+v", log)
+	}
+}
+
+// TestKeepOwn gives the backup of another node the identity of the one that it is restored on, or leaves it its own.
+func TestKeepOwn(t *testing.T) {
+	other := open(t, tempPath(t), fast(store.Options{}))
+	theirs4, theirs6 := store.Identity{ID: [20]byte{1}}, store.Identity{ID: [20]byte{2}}
+	must(t, errors.Join(other.SetIdentity(false, theirs4), other.SetIdentity(true, theirs6)))
+	must(t, other.SetSecrets(store.Secrets{Current: [16]byte{3}, Rotated: time.Unix(1_800_000_000, 0)}))
+	s := open(t, tempPath(t), fast(store.Options{}))
+	ours := store.Identity{ID: [20]byte{9}, External: netip.MustParseAddr("198.51.100.7")}
+	must(t, s.SetIdentity(false, ours))
+	for _, identity := range []bool{true, false} {
+		saved := backup(t, other)
+		must(t, s.KeepOwn(saved, store.Audit{Time: time.Unix(1, 0), What: "restore"}, identity))
+		if _, err := store.Verify(saved); err != nil {
+			t.Fatal(err)
+		}
+		r := open(t, saved, fast(store.Options{}))
+		got, err := r.Identity(false)
+		if want := map[bool]store.Identity{true: ours, false: theirs4}[identity]; err != nil || got != want {
+			t.Errorf("keep %t: %+v, %v; want %+v", identity, got, err, want)
+		}
+		_, err6 := r.Identity(true)
+		_, errSecrets := r.Secrets()
+		if known := err6 == nil && errSecrets == nil; known == identity {
+			t.Errorf("keep %t: what is not known of this node: %v, %v", identity, err6, errSecrets)
+		}
 	}
 }
 

@@ -40,6 +40,7 @@ func Extension(o Options) appliance.Extension {
 		if err := tidy(h.Config.State); err != nil {
 			h.Log.Warn("what a restore has left cannot be removed", "err", err)
 		}
+		h.Task(newKeeper(h.Config.State, h.Log))
 		if !wanted(h.Config.Tailnet, h.Config.State) {
 			return nil
 		}

@@ -311,6 +311,33 @@ func testHeadscale(t *testing.T, dir string) {
 		p.box = again.Addrs[0]
 	}
 	operator.rolesAre("viewer, operator")
+
+	// Somebody else who has the URL of a login registers the box as his: it goes back by itself, and its owner registers it again.
+	expire()
+	b.state("needs login")
+	register := func(user, before string) (url string) {
+		url = b.loginURL(before)
+		h.run("auth", "register", "--auth-id", url[strings.LastIndexByte(url, '/')+1:], "--user", user)
+		return url
+	}
+	foreign := register("stranger", "")
+	eventually(t, func() bool {
+		return strings.Contains(strings.Join(b.host.Report().Problems, "\n"), "has logged it in to tail.example")
+	}, func() string { return fmt.Sprintf("%+v", b.host.Report().Tailnet) })
+	for _, p := range []*peer{operator, stranger} {
+		if a, err := p.do("GET", "/status", nil); err == nil && a.status == http.StatusOK {
+			t.Errorf("%s is served while the box is not where it belongs", p.name)
+		}
+	}
+	register("box", foreign)
+	again = b.state("connected")
+	for p := range everybody {
+		p.box = again.Addrs[0]
+	}
+	operator.rolesAre("viewer, operator")
+	if audit := operator.must(200, "GET", "/admin/audit", "").body; !strings.Contains(audit, "log the box in to the tailnet") {
+		t.Errorf("the audit log lacks the foreign login:\n%s", audit)
+	}
 	for _, key := range []string{first, second} {
 		if strings.Contains(b.log.String(), key) {
 			t.Error("the log has the auth key")

@@ -280,6 +280,21 @@ func TestForeignLogin(t *testing.T) {
 	}
 }
 
+// TestLostControlURL has a box that has joined find back to its control server when its configuration was lost, and not go to Tailscale's, where
+// whoever is the first could log it in.
+func TestLostControlURL(t *testing.T) {
+	n := newTailnet(t, nil)
+	state := t.TempDir()
+	b := start(t, options{values: []string{"state", state, "tailnet.mode", "on", "tailnet.controlURL", n.url, "tailnet.hostname", "box"}})
+	b.state("connected")
+	b.stop()
+	b = start(t, options{values: []string{"state", state, "tailnet.hostname", "box"}})
+	b.state("connected")
+	if n := n.control.NumNodes(); n != 1 {
+		t.Errorf("%d nodes, want the one", n)
+	}
+}
+
 // TestPullFromTailnet reads a release from another node of the tailnet, by its name and by its address, which no other way leads to.
 func TestPullFromTailnet(t *testing.T) {
 	n := newTailnet(t, nil)

@@ -1,20 +1,24 @@
 package admin
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"kdht/appliance"
+	"kdht/appliance/durable"
 	"kdht/store"
 )
 
@@ -26,13 +30,17 @@ const (
 )
 
 // restore takes a database in, verifies it, and has the program start anew with it. Of a hash, in Repr-Digest (RFC 9530) or
-// ?sha256= in hexadecimal digits, it makes sure first.
+// ?sha256= in hexadecimal digits, it makes sure first. The box keeps its identity unless ?identity=backup.
 func (g *gate) restore(w http.ResponseWriter, r *http.Request) {
 	done, ok := g.one(w, "restore")
 	if !ok {
 		return
 	}
 	defer done()
+	if s := r.URL.Query().Get("identity"); s != "" && s != "own" && s != "backup" {
+		fail(w, http.StatusBadRequest, "identity is own (the box keeps its node IDs) or backup (it takes those of the backup).")
+		return
+	}
 	want, err := digest(r)
 	if err != nil {
 		fail(w, http.StatusBadRequest, err.Error())
@@ -65,8 +73,9 @@ func (g *gate) restore(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusUnprocessableEntity, "Nothing was changed: "+err.Error()+".")
 		return
 	}
+	own := r.URL.Query().Get("identity") != "backup"
 	what := fmt.Sprintf("restore a database of %d items and %d peers, SHA-256 %x", has.Items, has.Peers, sum)
-	if err := g.p.h.Store.KeepAudit(path, entry(caller(r), what, "done")); err != nil {
+	if err := g.p.h.Store.KeepOwn(path, entry(caller(r), what, "done"), own); err != nil {
 		fail(w, http.StatusInternalServerError, "Nothing was changed: the audit log could not be taken over: "+err.Error()+".")
 		return
 	}
@@ -74,7 +83,11 @@ func (g *gate) restore(w http.ResponseWriter, r *http.Request) {
 	noted(w)
 	g.p.log.Warn("a database is restored", "who", caller(r).Name, "items", has.Items, "peers", has.Peers)
 	w.WriteHeader(http.StatusAccepted)
-	_, _ = fmt.Fprintf(w, "It has %d items and %d peers. The program starts anew with it; the database of before is kept beside it.\n", has.Items, has.Peers)
+	whose := "The box keeps its own node IDs"
+	if !own {
+		whose = "The box takes the node IDs of the backup"
+	}
+	_, _ = fmt.Fprintf(w, "It has %d items and %d peers. %s. The program starts anew with it; the database of before is kept beside it for %s.\n", has.Items, has.Peers, whose, "a week")
 	log := g.p.log
 	g.leave(w, func() {
 		before, err := store.Replace(filepath.Join(state, appliance.StoreFile), path)
@@ -144,6 +157,63 @@ func digest(r *http.Request) ([]byte, error) {
 		}
 	}
 	return nil, nil
+}
+
+const (
+	// beforeFor is how long the database of before a restore is kept.
+	beforeFor = 7 * 24 * time.Hour
+	// beforeLook is how often its age is looked at.
+	beforeLook = time.Hour
+)
+
+// keeper removes the database of before a restore when it is old enough.
+type keeper struct {
+	path  string
+	every time.Duration
+	now   func() time.Time
+	log   *slog.Logger
+	ready chan struct{}
+}
+
+func newKeeper(state string, log *slog.Logger) *keeper {
+	k := &keeper{path: filepath.Join(state, appliance.StoreFile) + store.BeforeRestore, every: beforeLook, now: time.Now, log: log, ready: make(chan struct{})}
+	close(k.ready) // nobody waits for it
+	return k
+}
+
+func (k *keeper) String() string         { return "keeper of the database of before a restore" }
+func (k *keeper) Ready() <-chan struct{} { return k.ready }
+
+// Run looks now and then, until ctx ends.
+func (k *keeper) Run(ctx context.Context) error {
+	tick := time.NewTicker(k.every)
+	defer tick.Stop()
+	for {
+		if err := k.look(); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// look removes the file if it was put there long enough ago. A clock that has not been set yet takes it for younger.
+func (k *keeper) look() error {
+	var st unix.Stat_t
+	if err := unix.Stat(k.path, &st); errors.Is(err, unix.ENOENT) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	// Its content is as old as the last write before the restore; the inode was changed when it got its name.
+	if k.now().Sub(time.Unix(st.Ctim.Unix())) < beforeFor {
+		return nil
+	}
+	k.log.Info("the database of before the restore is removed", "file", k.path)
+	return durable.Remove(k.path)
 }
 
 // tidy removes what restores have left that were cut off.
