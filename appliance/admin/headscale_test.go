@@ -27,6 +27,7 @@ import (
 	"tailscale.com/types/logger"
 
 	"kdht/appliance"
+	"kdht/appliance/admin"
 	"kdht/bpf/netns"
 	"kdht/bpf/testenv"
 )
@@ -231,8 +232,14 @@ func testHeadscale(t *testing.T, dir string) {
 	if err := os.WriteFile(keyFile, []byte(first+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	b := start(t, options{more: []appliance.Extension{updates}, values: []string{"tailnet.controlURL", "https://" + headscaleAddr + ":8443", "tailnet.hostname", "box",
-		"tailnet.authKeyFile", keyFile, "tailnet.viewers", "listed"}})
+	cfg := configure(t)
+	history, check := fileOf(t, &cfg, `{
+	"network": "private", "discovery": "off", "bootstrap": "none",
+	"tailnet": { "controlURL": "https://`+headscaleAddr+`:8443", "hostname": "box", "authKeyFile": "`+keyFile+`", "viewers": ["listed"] },
+}
+`)
+	o := options{admin: admin.Options{History: history, Check: check}, config: &cfg, more: []appliance.Extension{updates}}
+	b := start(t, o)
 	at := b.state("connected")
 	operator, viewer := h.join("operator", h.key("-u", "1")), h.join("viewer", h.key("-u", "2"))
 	stranger, listed := h.join("stranger", h.key("-u", "3")), h.join("listed", h.key("-u", "4"))
@@ -258,7 +265,7 @@ func testHeadscale(t *testing.T, dir string) {
 		{"PUT", "/v1/items", "value", "operator", 201},
 		{"GET", "/admin/backup", "", "operator", 200},
 		{"PUT", "/admin/restore", "no database", "operator", 422},
-		{"PUT", "/admin/config", "{}", "operator", 409},
+		{"PUT", "/admin/config", "{", "operator", 422},
 		{"GET", "/debug/pprof/goroutine", "", "operator", 200},
 		{"PUT", "/update/root", "", "updater", 200},
 		{"POST", "/update/switch", "", "updater", 200},
@@ -306,9 +313,9 @@ func testHeadscale(t *testing.T, dir string) {
 	if err := os.WriteFile(keyFile, []byte(second+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	again := b.state("connected")
+	anew := b.state("connected")
 	for p := range everybody {
-		p.box = again.Addrs[0]
+		p.box = anew.Addrs[0]
 	}
 	operator.rolesAre("viewer, operator")
 
@@ -322,17 +329,12 @@ func testHeadscale(t *testing.T, dir string) {
 	}
 	foreign := register("stranger", "")
 	eventually(t, func() bool {
-		return strings.Contains(strings.Join(b.host.Report().Problems, "\n"), "has logged it in to tail.example")
+		return strings.Contains(strings.Join(b.host.Report().Problems, "\n"), "stranger has logged it in to ")
 	}, func() string { return fmt.Sprintf("%+v", b.host.Report().Tailnet) })
-	for _, p := range []*peer{operator, stranger} {
-		if a, err := p.do("GET", "/status", nil); err == nil && a.status == http.StatusOK {
-			t.Errorf("%s is served while the box is not where it belongs", p.name)
-		}
-	}
 	register("box", foreign)
-	again = b.state("connected")
+	anew = b.state("connected")
 	for p := range everybody {
-		p.box = again.Addrs[0]
+		p.box = anew.Addrs[0]
 	}
 	operator.rolesAre("viewer, operator")
 	if audit := operator.must(200, "GET", "/admin/audit", "").body; !strings.Contains(audit, "log the box in to the tailnet") {
@@ -342,6 +344,34 @@ func testHeadscale(t *testing.T, dir string) {
 		if strings.Contains(b.log.String(), key) {
 			t.Error("the log has the auth key")
 		}
+	}
+
+	// What has the program start anew: each time it is in the tailnet again, and the operator is who he was.
+	text := operator.must(200, "GET", "/admin/config/file", "").body
+	if got := operator.must(403, "PUT", "/admin/config", strings.Replace(text, `"viewers"`, `"updaters": ["operator"], "viewers"`, 1)).body; !strings.Contains(got, "tailnet.updaters") {
+		t.Errorf("an operator makes himself an updater: %s", got)
+	}
+	backup := operator.must(200, "GET", "/admin/backup", "").body
+	for _, c := range []struct{ method, path, body string }{
+		{"PUT", "/admin/config", strings.Replace(text, `"network"`, `"store": { "maxItems": 77 }, "network"`, 1)},
+		{"PUT", "/admin/restore", backup},
+		{"POST", "/admin/restart", ""},
+	} {
+		for _, p := range []*peer{viewer, listed, stranger, updater} {
+			p.rolesAre(everybody[p])
+			p.must(403, c.method, c.path, c.body)
+		}
+		operator.must(202, c.method, c.path, c.body)
+		if err := b.ended(); !isRestart(err) {
+			t.Fatalf("%s %s: Serve = %v, want ErrRestart", c.method, c.path, err)
+		}
+		b = again(t, o)
+		b.state("connected")
+		operator.rolesAre("viewer, operator")
+		eventually(t, func() bool { return history.Trial() == nil }, func() string { return "the change was not kept" })
+	}
+	if b.cfg.Store.MaxItems != 77 {
+		t.Error("the change is not in force")
 	}
 
 	// Without the control server the DHT goes on, and so does the plane with the peers that it knows.
