@@ -93,12 +93,7 @@ func (n *Node) queryNow(ctx context.Context, to Contact, m krpc.Message, before 
 	if s == nil {
 		return nil, ErrNoSocket
 	}
-	var x *transaction
-	if before != nil {
-		x = n.transactions.adopt(s, before)
-	} else {
-		x = n.transactions.begin(s, to.Addr)
-	}
+	x := n.transactions.begin(s, to.Addr, before)
 	if x == nil {
 		n.count(eventLimited)
 		return nil, ErrBusy
@@ -121,21 +116,25 @@ func (n *Node) queryNow(ctx context.Context, to Contact, m krpc.Message, before 
 
 // exchange sends the query of a transaction and waits for the answer.
 func (n *Node) exchange(ctx context.Context, x *transaction, m krpc.Message, p pacer, leastSlow time.Duration, slow func()) (*reply, error) {
-	m.Type, m.TID = krpc.TypeQuery, x.id[:]
+	m.Type = krpc.TypeQuery
 	m.ID, m.HasID = n.ID(x.socket.family), true
 	m.Version = version
 	m.ReadOnly = n.asksReadOnly(x.socket.family)
-	b, err := m.Append(make([]byte, 0, 256))
-	if err != nil {
-		return nil, err
-	}
-	begin := time.Now()
-	if !x.sent.IsZero() {
-		begin = x.sent // it may be the answer to the first
+	send := func() error {
+		id := n.transactions.send(x, time.Now())
+		m.TID = id[:]
+		b, err := m.Append(make([]byte, 0, 256))
+		if err != nil {
+			return err
+		}
+		if err := x.socket.write(b, x.addr); err != nil && !passing(err) {
+			return fmt.Errorf("%w: %w", ErrUnsent, err)
+		}
+		return nil
 	}
 	n.sent[m.Method].Add(1)
-	if err := x.socket.write(b, x.addr); err != nil && !passing(err) {
-		return nil, fmt.Errorf("%w: %w", ErrUnsent, err)
+	if err := send(); err != nil {
+		return nil, err
 	}
 	rtt := &n.rtt[x.socket.family]
 	late := time.NewTimer(rtt.slow(leastSlow))
@@ -149,15 +148,13 @@ func (n *Node) exchange(ctx context.Context, x *transaction, m krpc.Message, p p
 	for {
 		select {
 		case r := <-x.done:
-			d := max(r.at.Sub(begin), time.Microsecond)
-			rtt.add(min(d, maxSlow))
-			r.rtt = d
-			n.responded(x, r, d)
+			rtt.add(min(r.rtt, maxSlow))
+			n.responded(x, r)
 			return r, nil
 		case <-late.C:
 			if p.spare(x.addr.Addr(), time.Now()) {
 				n.count(eventResent)
-				_ = x.socket.write(b, x.addr) // the first was sent
+				_ = send() // the first was sent
 			}
 			if resend--; resend > 0 {
 				late.Reset(patience / 3)
@@ -176,7 +173,7 @@ func (n *Node) exchange(ctx context.Context, x *transaction, m krpc.Message, p p
 }
 
 // responded learns from an answer.
-func (n *Node) responded(x *transaction, r *reply, rtt time.Duration) {
+func (n *Node) responded(x *transaction, r *reply) {
 	f := x.socket.family
 	n.awaitVotes(f)
 	if r.IP.IsValid() {
@@ -192,10 +189,10 @@ func (n *Node) responded(x *transaction, r *reply, rtt time.Duration) {
 	changed, claimed := false, false
 	n.mu.Lock()
 	if r.Type == krpc.TypeResponse {
-		changed = t.Responded(Contact{ID: r.ID, Addr: x.addr}, rtt, r.at)
+		changed = t.Responded(Contact{ID: r.ID, Addr: x.addr}, r.rtt, r.at)
 		again, claimed = t.Claimed(x.addr)
 	} else if c, known := t.At(x.addr); known {
-		changed = t.Responded(c, rtt, r.at) // to refuse one must be alive
+		changed = t.Responded(c, r.rtt, r.at) // to refuse one must be alive
 	}
 	n.mu.Unlock()
 	if changed {

@@ -3,6 +3,7 @@ package router
 import (
 	"crypto/rand"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -11,7 +12,7 @@ import (
 
 const (
 	maxInFlight = 1024 // queries that wait for their answer
-	maxLate     = 256  // transactions remembered after their time, to know a late answer
+	maxLate     = 256  // IDs remembered after their time, to know a late answer
 )
 
 // tid is a transaction ID of ours. It is random, so that who cannot see our queries cannot forge an answer: it would
@@ -26,19 +27,26 @@ type reply struct {
 	rtt          time.Duration
 }
 
-// transaction is a query that waits for its answer.
+// transaction is a query that waits for its answer. Each time that it is sent it has an ID of its own, so that it is known which
+// of them was answered: of one that is not, no round-trip time could be told (Karn and Partridge 1987; RFC 6298, section 3).
 type transaction struct {
-	id     tid
 	socket *socket
 	addr   netip.AddrPort
 	done   chan *reply // holds one
-	sent   time.Time   // by the kernel half, before; zero: not yet
+	sent   []sending   // guarded by transactions.mu
+}
+
+// sending is one time that a query was sent.
+type sending struct {
+	id tid
+	at time.Time
 }
 
 // transactions matches answers to queries by transaction ID, socket and source address. It is safe for concurrent
 // use, and bounded.
 type transactions struct {
 	mu      sync.Mutex
+	open    int // transactions
 	pending map[tid]*transaction
 	late    map[tid]netip.AddrPort
 	expired [maxLate]tid // ring of the keys of late
@@ -49,43 +57,47 @@ func newTransactions() *transactions {
 	return &transactions{pending: make(map[tid]*transaction), late: make(map[tid]netip.AddrPort)}
 }
 
-// begin makes a transaction; nil if there are too many.
-func (t *transactions) begin(s *socket, addr netip.AddrPort) *transaction {
+// begin makes a transaction, which the kernel half may have sent before; nil if there are too many.
+func (t *transactions) begin(s *socket, addr netip.AddrPort, before *KernelQuery) *transaction {
 	x := &transaction{socket: s, addr: addr, done: make(chan *reply, 1)}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.pending) >= maxInFlight {
+	if t.open >= maxInFlight || before != nil && t.pending[before.TID] != nil {
 		return nil
 	}
-	for {
-		_, _ = rand.Read(x.id[:]) // never fails
-		x.id[0] &^= kernelBit
-		if t.pending[x.id] == nil {
-			break
-		}
+	t.open++
+	if before != nil {
+		t.pending[before.TID] = x
+		x.sent = append(x.sent, sending{before.TID, before.Sent})
 	}
-	t.pending[x.id] = x
 	return x
 }
 
-// adopt makes a transaction of a query that the kernel half has sent; nil if there are too many.
-func (t *transactions) adopt(s *socket, q *KernelQuery) *transaction {
-	x := &transaction{id: q.TID, socket: s, addr: q.Addr, done: make(chan *reply, 1), sent: q.Sent}
+// send gives a transaction that is about to be sent an ID.
+func (t *transactions) send(x *transaction, now time.Time) (id tid) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.pending) >= maxInFlight || t.pending[x.id] != nil {
-		return nil
+	for {
+		_, _ = rand.Read(id[:]) // never fails
+		id[0] &^= kernelBit
+		if t.pending[id] == nil {
+			break
+		}
 	}
-	t.pending[x.id] = x
-	return x
+	t.pending[id] = x
+	x.sent = append(x.sent, sending{id, now})
+	return id
 }
 
 // end ends a transaction. It is remembered for a while, since an answer, or a second one, may still come.
 func (t *transactions) end(x *transaction) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.pending, x.id)
-	t.expire(x.id, x.addr)
+	t.open--
+	for _, s := range x.sent {
+		delete(t.pending, s.id)
+		t.expire(s.id, x.addr)
+	}
 }
 
 // outlive remembers a query of the kernel half whose answer is not waited for any more.
@@ -112,6 +124,10 @@ func (t *transactions) deliver(m *krpc.Message, b []byte, s *socket, from netip.
 	t.mu.Lock()
 	x := t.pending[id]
 	late, wasLate := t.late[id]
+	var sent time.Time
+	if x != nil {
+		sent = x.sent[slices.IndexFunc(x.sent, func(s sending) bool { return s.id == id })].at
+	}
 	t.mu.Unlock()
 	switch {
 	case x == nil && wasLate && late == from:
@@ -121,7 +137,7 @@ func (t *transactions) deliver(m *krpc.Message, b []byte, s *socket, from netip.
 	case x.addr != from || x.socket != s:
 		return eventReplyAddress
 	}
-	r := &reply{at: now}
+	r := &reply{at: now, rtt: max(now.Sub(sent), time.Microsecond)}
 	if krpc.Decode(append([]byte(nil), b...), &r.Message) != nil {
 		return eventDropSyntax // cannot happen: m was decoded from the same bytes
 	}
@@ -136,5 +152,5 @@ func (t *transactions) deliver(m *krpc.Message, b []byte, s *socket, from netip.
 func (t *transactions) len() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return len(t.pending)
+	return t.open
 }
