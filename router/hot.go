@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// hotAfter is how many queries for a key that is held here make it hot, if the configuration does not say.
+	// hotAfter is how many queries for a key that is held here, or was fetched before, make it hot, if the configuration does not say.
 	hotAfter = 8
 	// hotHalfLife is how long it takes until a query counts half.
 	hotHalfLife = 10 * time.Second
@@ -98,7 +98,7 @@ func decayed(score float64, d time.Duration) float64 {
 	return score * math.Exp2(-float64(d)/float64(hotHalfLife))
 }
 
-// ask counts a query for a key that user space answers.
+// ask counts a query that user space answers with what is held here or was fetched.
 func (h *hot) ask(key ID, peers bool, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -338,8 +338,11 @@ func (n *Node) heatItem(key ID) {
 			}
 		}
 	}
-	if o := n.hot.takeOffer(key); o.item != nil && (it == nil || it.Mutable && o.item.Seq > it.Seq) {
-		it, expires = o.item, o.expires
+	// What was offered is a version that the cache need not have any more; what the kernel had before was offered long ago.
+	for _, o := range []offer{n.hot.takeOffer(key), n.recursor.cache.offer(key, time.Now())} {
+		if o.item != nil && (it == nil || it.Mutable && o.item.Seq > it.Seq) {
+			it, expires = o.item, o.expires
+		}
 	}
 	var e *hotEntry
 	if it != nil {

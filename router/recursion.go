@@ -139,6 +139,7 @@ func (r *responder) recurse(p *Packet) bool {
 		}
 		if it := rs.cache.get(m.Target, r.now); it != nil {
 			r.n.count(eventRecursionCached)
+			r.n.hot.ask(m.Target, false, r.now)
 			r.answerItemOf(p, it)
 			return true
 		}

@@ -65,6 +65,18 @@ func (c *itemCache) get(target ID, now time.Time) *Item {
 	return x.item
 }
 
+// offer returns an item that may be answered from, and until when, as [hot.offer] takes it; the zero offer if there is none.
+func (c *itemCache) offer(target ID, now time.Time) offer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e := c.of[target]; e != nil {
+		if x := e.Value.(*cachedItem); now.Before(x.expires) {
+			return offer{x.item, x.expires}
+		}
+	}
+	return offer{}
+}
+
 // add keeps an item and returns the newest version of it that is known here, which may be another one: that in the cache or
 // the one stored, which stored returns. Either may have come after the item was found.
 func (c *itemCache) add(it *Item, stored func(ID) *Item, now time.Time) *Item {

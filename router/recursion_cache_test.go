@@ -16,12 +16,13 @@ import (
 	"kdht/router/krpc"
 )
 
-// hotKernel keeps the items that it is given to answer with, and for which queries. They are asked for all the time.
+// hotKernel keeps the items that it is given to answer with, and for which queries. They are asked for all the time, unless idle.
 type hotKernel struct {
 	fakeKernel
 	items   map[router.ID]string
 	queries map[router.ID]bpf.HotFor
 	hits    uint64
+	idle    bool // nobody asks
 }
 
 func newHotKernel() *hotKernel {
@@ -39,7 +40,9 @@ func (k *hotKernel) SetHotItem(key [20]byte, it *bpf.HotItem, ttl time.Duration)
 func (k *hotKernel) HotHits(f func([20]byte, uint64)) error {
 	k.mu.Lock()
 	keys := slices.Collect(maps.Keys(k.items))
-	k.hits++
+	if !k.idle {
+		k.hits++
+	}
 	hits := k.hits
 	k.mu.Unlock()
 	for _, key := range keys {
@@ -130,6 +133,37 @@ func TestFetchedItemsAreKept(t *testing.T) {
 		time.Sleep(time.Minute)
 		if r := c.ask(getItem(one.Target)); string(r.V) != "3:two" { // from its own store, though the closest have the older one
 			t.Errorf("a minute after the put: %s", brief(r))
+		}
+		stopAll(fleet)
+	})
+}
+
+// An item that was fetched, and that nobody asked for until the kernel half forgot it, is given to it again when it is asked for often.
+func TestFetchedItemsBecomeHotAgain(t *testing.T) {
+	sim(t, func(t *testing.T, s *simNet) {
+		n, _, _, it, fleet := resumable(t, s)
+		k := newHotKernel()
+		if err := n.SetKernel(k); err != nil {
+			t.Fatal(err)
+		}
+		c := s.client(t, clientAddr(router.IPv4, 0), n.addr)
+		c.ask(getItem(it.Target))
+		if got := k.item(it.Target); got != "5:hello 0 for 2h0m0s" {
+			t.Fatalf("the kernel half has %q", got)
+		}
+		k.mu.Lock()
+		k.idle = true
+		k.mu.Unlock()
+		time.Sleep(2 * time.Minute)
+		if got := k.item(it.Target); got != "" {
+			t.Fatalf("two minutes later the kernel half still has %q", got)
+		}
+		for range 20 {
+			c.ask(getItem(it.Target))
+		}
+		time.Sleep(time.Second)
+		if got := k.item(it.Target); !strings.HasPrefix(got, "5:hello 0 for 1h57m") && !strings.HasPrefix(got, "5:hello 0 for 1h58m") {
+			t.Errorf("asked for again, the kernel half has %q", got)
 		}
 		stopAll(fleet)
 	})

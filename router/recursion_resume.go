@@ -143,6 +143,7 @@ func (n *Node) Resume(st RecursionState) error {
 	if st.Method == krpc.MethodGet {
 		if it := rs.cache.get(st.Target, now); it != nil {
 			n.count(eventRecursionFound)
+			n.hot.ask(st.Target, false, now)
 			rs.took.add(now.Sub(st.Started), known.followed())
 			var c composer
 			c.respond(n.view.Load(), &j.m, &st.Target, j.from)
