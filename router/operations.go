@@ -56,6 +56,7 @@ const maxPeers = 4096
 type peerSet struct {
 	list  []netip.AddrPort
 	known map[netip.AddrPort]bool
+	ends  []int // of each node's part of the list
 	// The union of all filters that nodes gave (BEP 33), and how many nodes did.
 	seeds, downloaders krpc.BloomFilter
 	counted            int
@@ -68,6 +69,28 @@ func (s *peerSet) add(a netip.AddrPort) {
 	}
 	s.known[a] = true
 	s.list = append(s.list, a)
+}
+
+// end ends a node's part, if it has named any that were not known.
+func (s *peerSet) end() {
+	if n := len(s.ends); len(s.list) > 0 && (n == 0 || s.ends[n-1] < len(s.list)) {
+		s.ends = append(s.ends, len(s.list))
+	}
+}
+
+// mixed returns the peers in turn from each node's part: where not all have room, none that names many crowds out the others'.
+func (s *peerSet) mixed() []netip.AddrPort {
+	all := make([]netip.AddrPort, 0, len(s.list))
+	for i := 0; len(all) < len(s.list); i++ {
+		begin := 0
+		for _, end := range s.ends {
+			if begin+i < end {
+				all = append(all, s.list[begin+i])
+			}
+			begin = end
+		}
+	}
+	return all
 }
 
 // count takes in the bloom filters of an answer, if it has them.
@@ -97,12 +120,14 @@ func (n *Node) peersLookup(infohash ID, opts []Option) (*lookup, *peerSet) {
 			found.add(p.Addr)
 		}
 	}
+	found.end()
 	l.progress.Found = len(found.list)
 	l.onAnswer = func(_ *candidate, r *reply) bool {
 		for p := range krpc.Peers(r.Values) {
 			found.add(p)
 			l.hit = true
 		}
+		found.end()
 		found.count(r)
 		l.progress.Found = len(found.list)
 		return false

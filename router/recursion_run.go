@@ -15,6 +15,8 @@ const (
 	// settleCopies is how many nodes must have the same version of a mutable item, and none a newer one, for it to be taken as
 	// the newest at once.
 	settleCopies = 3
+	// peersSources is how many nodes must have named peers for a full answer not to wait for more of them.
+	peersSources = 3
 )
 
 // run carries a recursion out and answers who waits for it.
@@ -115,7 +117,8 @@ func verified(target ID, salt []byte, r *reply) *Item {
 	return &Item{Target: target, V: r.V, Mutable: true, K: [32]byte(r.K), Salt: salt, Seq: r.Seq, Sig: [64]byte(r.Sig)}
 }
 
-// getPeers looks up peers: those that are found within a short time after the first, or as many as fit in an answer.
+// getPeers looks up peers: those that are found within a short time after the first, or as many as fit in an answer, if several
+// nodes have named them: nobody can check them, and one node may make them up.
 func (rec *recursion) getPeers() {
 	n := rec.n
 	var opts []Option
@@ -136,21 +139,22 @@ func (rec *recursion) getPeers() {
 		if len(found.list) > 0 {
 			l.endWithin(n.settle())
 		}
-		return len(found.list) >= krpc.MaxPayload/len("6:"+"aaaapp")
+		return len(found.ends) >= peersSources && len(found.list) >= krpc.MaxPayload/len("6:"+"aaaapp")
 	}
 	if l.run(context.Background()) != nil {
 		rec.drop()
 		return
 	}
-	n.recursor.peers.add(&rec.q, found.list, rec.begun, time.Now())
+	peers := found.mixed()
+	n.recursor.peers.add(&rec.q, peers, rec.begun, time.Now())
 	rec.answer(l, func(c *composer, q *krpc.Message) {
 		c.addToken()
 		if q.Scrape && found.counted > 0 {
 			c.m.BFSeeds, c.m.BFPeers = found.seeds[:], found.downloaders[:]
 		}
-		if len(found.list) > 0 {
+		if len(peers) > 0 {
 			n.count(eventRecursionFound)
-			c.addFound(q, found.list)
+			c.addFound(q, peers)
 			return
 		}
 		rec.admitFailure(c, l)
