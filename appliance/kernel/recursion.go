@@ -140,8 +140,11 @@ func (r *recursions) run(ctx context.Context) {
 	renew := time.NewTicker(recursionLease / renewals)
 	defer renew.Stop()
 	r.allow()
-	for {
-		r.look(ctx) // also at what a predecessor has left, or what began unheard
+	for ctx.Err() == nil {
+		if r.look(ctx) { // what a predecessor has left, or what began when the last watch had ended and the next was not yet told
+			r.watch(ctx, renew.C)
+			continue
+		}
 		select {
 		case <-ctx.Done():
 			return
