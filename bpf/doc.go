@@ -26,7 +26,7 @@
 // (bad_source): the address and the MAC address that were asked, but not another of ours.
 //
 // It carries the queries of some clients ([Program.SetClients]) through the network itself: to the closest contacts, on
-// [MaxPaths] paths that have no node in common, and on each from referral to referral, each closer to the target than the one
+// [MaxPaths] paths that have no node in common (in a public network no IPv6 /64), and on each from referral to referral, each closer to the target than the one
 // before, at most [MaxHops]. A path ends where nobody closer is named, the node answers with an error or under another ID, or says nothing
 // in time ([Program.SetPatience]). Everything else but a plain step is left to user space, together with what was found out on all paths: an
 // answer, what the program does not understand, the end of the last path ([Program.TakeRecursion], [Program.TakeOverdue]). What then still

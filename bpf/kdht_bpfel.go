@@ -383,6 +383,7 @@ type kdhtScratch struct {
 	}
 	NextDistance [3]uint64
 	AllowPrivate uint64
+	InterfaceId  uint64
 	Paced        uint32
 	NextV6       uint32
 	Judged       uint32

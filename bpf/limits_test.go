@@ -323,6 +323,29 @@ func TestUnproven(t *testing.T) {
 	}
 }
 
+// TestUnprovenHop has user space take nothing more from unproven sources: what a node says that the program has asked for a client gets
+// through nevertheless, though the program itself does not understand it.
+func TestUnprovenHop(t *testing.T) {
+	r := rand.New(rand.NewPCG(55, 1))
+	s := snapshot(r, 30, 30)
+	p := recursive(t, s, true)
+	must(t, p.SetLimits(limit.Config{Unproven: 1000}))
+	t.Cleanup(func() { must(t, p.SetLimits(limit.Config{})) })
+	for _, end := range []struct{ to, from netip.AddrPort }{{node4, asker4}, {node6, asker6}} {
+		must(t, p.SetBudgets(usedUp))
+		out, hop := begun(t, p, s, end.to, end.from, fmt.Sprint(serial.Add(1)), randomID(r))
+		tid := hopTID(t, out)
+		for reason, payload := range map[string]string{
+			"too_long":      fmt.Sprintf("d1:rd2:id20:%s5:token4:abcd1:v900:%se1:t4:%s1:v4:LT\x02\x081:y1:re", hop.ID[:], strings.Repeat("x", 900), tid),
+			"not_canonical": fmt.Sprintf("d1:rd2:id20:%s5:nodes0:e1:si1e1:si1e1:t4:%s1:v4:LT\x02\x081:y1:re", hop.ID[:], tid),
+		} {
+			expect(t, p, reason, "from the node that was asked", datagram{from: hop.Addr, to: end.to, fromMAC: gatewayMAC, toMAC: nodeMAC, payload: []byte(payload)}.frame(t))
+			stranger := datagram{from: netip.AddrPortFrom(end.from.Addr().Next(), 6881), to: end.to, fromMAC: gatewayMAC, toMAC: nodeMAC, payload: []byte(payload)}
+			expect(t, p, "challenged", "from a stranger", stranger.frame(t))
+		}
+	}
+}
+
 // TestProofTable compares how the halves find proofs in the same sets.
 func TestProofTable(t *testing.T) {
 	cpu := onCPU(t)

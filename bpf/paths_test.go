@@ -53,12 +53,12 @@ func launched(t testing.TB, p *bpf.Program, frame []byte) [][]byte {
 // pathsModel is what a recursion with several paths must be, done in user space.
 type pathsModel struct {
 	paths []*recursionModel
-	asked []netip.Addr // on any path
+	asked []netip.AddrPort // on any path
 }
 
 // choose is recursionModel.choose for a path, which keeps away from what the others have asked.
 func (w *pathsModel) choose(m *recursionModel, contacts []bpf.Node, closest id) (bpf.Node, bool) {
-	apart := slices.DeleteFunc(slices.Clone(contacts), func(c bpf.Node) bool { return slices.Contains(w.asked, c.Addr.Addr()) })
+	apart := slices.DeleteFunc(slices.Clone(contacts), func(c bpf.Node) bool { return slices.ContainsFunc(w.asked, func(a netip.AddrPort) bool { return sameHost(a, c.Addr, m.private) }) })
 	return m.choose(apart, closest)
 }
 
@@ -66,7 +66,7 @@ func (w *pathsModel) choose(m *recursionModel, contacts []bpf.Node, closest id) 
 func (w *pathsModel) ask(t testing.TB, m *recursionModel, next bpf.Node, frame []byte) {
 	t.Helper()
 	m.state.Asked = append(m.state.Asked, next)
-	w.asked = append(w.asked, next.Addr.Addr())
+	w.asked = append(w.asked, next.Addr)
 	m.state.Transaction = [4]byte(hopTID(t, frame))
 	if want := m.query(t, m.state.Transaction[:]); !bytes.Equal(frame, want) {
 		t.Fatalf("hop %d to %v\n got %x\nwant %x", len(m.state.Asked), next.Addr, frame, want)
@@ -125,7 +125,7 @@ func TestPathsDifferential(t *testing.T) {
 					break
 				}
 				best.distance = closest
-				w.paths, first, w.asked = append(w.paths, best), append(first, next), append(w.asked, next.Addr.Addr())
+				w.paths, first, w.asked = append(w.paths, best), append(first, next), append(w.asked, next.Addr)
 			}
 			if len(w.paths) == 0 {
 				seen["nobody"]++

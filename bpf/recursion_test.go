@@ -99,7 +99,7 @@ func (m *recursionModel) choose(contacts []bpf.Node, closest id) (best bpf.Node,
 		case bytes.Compare(d[:], closest[:]) >= 0:
 		case !router.Usable(c.Addr, private), c.Addr.Addr().IsLoopback(), c.Addr == m.state.Client, c.Addr == node4, c.Addr == node6:
 		case c.ID == m.self:
-		case slices.ContainsFunc(m.state.Asked, func(a bpf.Node) bool { return a.Addr.Addr() == c.Addr.Addr() }):
+		case slices.ContainsFunc(m.state.Asked, func(a bpf.Node) bool { return sameHost(a.Addr, c.Addr, m.private) }):
 		case m.sent != nil && m.sent.Wait(c.Addr.Addr(), now()) > 0:
 			m.paced = true
 		default:
@@ -108,6 +108,15 @@ func (m *recursionModel) choose(contacts []bpf.Node, closest id) (best bpf.Node,
 	}
 	m.distance = closest
 	return best, ok
+}
+
+// sameHost says whether two addresses count as one: in a public network those of an IPv6 /64 do.
+func sameHost(a, b netip.AddrPort, private bool) bool {
+	if a.Addr().Is4() || b.Addr().Is4() || private {
+		return a.Addr() == b.Addr()
+	}
+	x, y := a.Addr().As16(), b.Addr().As16()
+	return [8]byte(x[:]) == [8]byte(y[:])
 }
 
 // query is the frame that asks the node that was asked last.
@@ -220,6 +229,7 @@ func referrals(r *rand.Rand, m *recursionModel, n int, v6 bool) (all []bpf.Node)
 		case v6:
 			a := netip.MustParseAddr("2001:db8::").As16()
 			binary.BigEndian.PutUint64(a[8:], r.Uint64())
+			binary.BigEndian.PutUint16(a[6:], uint16(r.IntN(40))) // some are of the same /64
 			c.Addr = netip.AddrPortFrom(netip.AddrFrom16(a), uint16(r.Uint32()))
 		default:
 			c.Addr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 19, byte(r.Uint32()), byte(r.Uint32())}), uint16(r.Uint32()))
@@ -511,6 +521,7 @@ func TestRecursionReasons(t *testing.T) {
 	expect(t, p, "bad_argument", "rd = 2", queryTo(node4, asker4, []byte(strings.Replace(get, "rdi1e", "rdi2e", 1))).frame(t))
 	expect(t, p, "answered/get", "rd = 0", queryTo(node4, asker4, []byte(strings.Replace(get, "rdi1e", "rdi0e", 1))).frame(t))
 	expect(t, p, "answered/ping", "a ping", queryTo(node4, asker4, []byte(strings.Replace(ping, "1:t", "2:rdi1e1:t", 1))).frame(t))
+	expect(t, p, "recursion_argument", "from a link-local address", queryTo(node6, netip.MustParseAddrPort("[fe80::7]:51413"), []byte(get)).frame(t))
 	must(t, p.AllowRecursion(0, true))
 	expect(t, p, "recursion_off", "without leave", queryTo(node4, asker4, []byte(get)).frame(t))
 	must(t, p.Hold(aim))

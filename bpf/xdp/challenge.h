@@ -25,6 +25,8 @@ enum {
 
 /* How long a proof is good, in ticks: 30 min. */
 #define PROOF_TIME (1800 * 1000000000ULL >> TICK_SHIFT)
+/* How long the reply to a query of ours may take, in ticks: 10 s. */
+#define ASKED_TIME (10 * 1000000000ULL >> TICK_SHIFT)
 /* There is never more than a second's worth of the budgets of unproven sources. */
 #define ONE_SECOND 1000000000ULL
 
@@ -56,6 +58,29 @@ INLINE void set_proven(const struct scratch *s)
 	if (set)
 		*find_way(set, s->hash, now, PROOF_TIME + SKEW) =
 		    (s->hash & TAG_MASK) | ((now + PROOF_TIME) & TIME_MASK);
+}
+
+/* Remembers that a query of ours is sent to a host, unless it has proved its address; the key is as in
+ * take_token(). A function of its own for the verifier. */
+__attribute__((noinline)) int expect_reply(u64 key)
+{
+	u32 zero = 0;
+	const struct settings *rules = map_lookup(&live, &zero);
+	const struct scratch *s = map_lookup(&scratch, &zero);
+
+	if (!rules || !s || !rules->unproven_cost)
+		return 0;
+	u64 hash = (key ^ rules->seed) * 0x9e3779b97f4a7c15ULL;
+	hash = (hash ^ hash >> 32) * 0xd6e8feb86659fd93ULL;
+	u32 slot = SET_OF(hash);
+	struct ways *set = map_lookup(&proofs, &slot);
+	if (!set)
+		return 0;
+	u64 now = ticks(s), *way = find_way(set, hash, now, PROOF_TIME + SKEW), word = *way;
+	if (!((word ^ hash) & TAG_MASK) && ahead_of(word, now, PROOF_TIME + SKEW) > ASKED_TIME)
+		return 0;
+	*way = (hash & TAG_MASK) | FLAG | ((now + ASKED_TIME) & TIME_MASK);
+	return 0;
 }
 
 /* Whether the source may have a reply that is so many bytes longer than its query. */

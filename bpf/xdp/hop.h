@@ -1,6 +1,7 @@
 /* Makes a query of our own to the next node, and sends it in the frame of what came. */
 #pragma once
 
+#include "challenge.h"
 #include "pace.h"
 #include "recursion.h"
 #include "reply.h"
@@ -214,6 +215,8 @@ __attribute__((noinline)) int prepare(u32 ingress, u32 first)
 		map_delete(&pending, &transaction);
 		return first ? REASON_RECURSION_PACED : REASON_HOP_PACED;
 	}
+	/* Not every reply is one that the program knows as such: it may be longer than it looks at. */
+	expect_reply(r->v6 ? s->next.addr[0] : s->next.addr[1]);
 	s->hop.transaction = transaction;
 	s->hop.begin = begin;
 	s->hop.len = PAYLOAD + len - begin;

@@ -139,6 +139,7 @@ struct scratch {
 	struct asked next;
 	u64 next_distance[3];
 	u64 allow_private; /* it may be at a private address */
+	u64 interface_id;  /* which bits of the lower half of IPv6 addresses tell hosts apart */
 	u32 paced;	   /* closer ones were sent enough already */
 	u32 next_v6;
 	u32 judged;		/* the contacts were judged before, and what they are not good for counted */

@@ -246,6 +246,7 @@ INLINE u32 begin_paths(struct scratch *s, const struct settings *settings, u32 i
 	s->seed = settings->seed;
 	s->paced = s->judged = 0;
 	s->allow_private = settings->private_network;
+	s->interface_id = settings->private_network ? ~0ULL : 0;
 	s->gathered[IPV4] = s->gathered[IPV6] = NOT_GATHERED;
 	for (u32 i = 0; i < TRIES; i++) {
 		if (path >= most || !choose_first(path))
@@ -292,6 +293,10 @@ static __attribute__((noinline)) int begin(struct xdp_md *ctx)
 	 * another query than those of hop.h.
 	 */
 	if (s->query.flags & FLAG_FILTER)
+		return REASON_RECURSION_ARGUMENT;
+	/* What comes from a link-local address, for which user space must know the interface by which it
+	 * came. */
+	if (be16((u16)s->packet.source[0]) >> 6 == 0x3fa)
 		return REASON_RECURSION_ARGUMENT;
 	/*
 	 * And what comes with a tag: the route is one of the interface that the tag stands for, which user
@@ -510,6 +515,7 @@ static __attribute__((noinline)) int follow(struct xdp_md *ctx)
 	s->seed = settings->seed;
 	s->found = s->paced = s->judged = 0;
 	s->allow_private = settings->private_network && may_name_private(asked->addr, r->v6);
+	s->interface_id = settings->private_network ? ~0ULL : 0;
 	s->next_distance[0] = r->distance[0];
 	s->next_distance[1] = r->distance[1];
 	s->next_distance[2] = r->distance[2];

@@ -39,9 +39,17 @@ INLINE int may_name_private(const u64 *addr, int v6)
 	return v6 ? is_private6(be64(addr[0])) : is_private4(be32((u32)(addr[1] >> 32)));
 }
 
+/* The lower half of an address, as far as it tells hosts apart: in a public network an IPv6 /64 is one, or it
+ * would be all nodes of a path, and all paths. */
+INLINE u64 low_of(const struct scratch *s, u64 high, u64 low)
+{
+	return high ? low & s->interface_id : low;
+}
+
 /* What a recursion remembers of a host that it has asked: a hash that nobody can foresee. */
 INLINE u32 host_of(const struct scratch *s, u64 high, u64 low)
 {
+	low = low_of(s, high, low);
 	u64 hash = (high ^ s->seed) * 0x9e3779b97f4a7c15ULL;
 
 	hash = (hash ^ hash >> 32 ^ low) * 0xd6e8feb86659fd93ULL;
@@ -65,7 +73,7 @@ INLINE int refusal(const struct scratch *s, const u32 v6)
 	for (u32 i = 0; i < MAX_HOPS; i++) {
 		if (i >= r->hops)
 			break;
-		if (low == r->asked[i].addr[1] && high == r->asked[i].addr[0])
+		if (high == r->asked[i].addr[0] && !low_of(s, high, low ^ r->asked[i].addr[1]))
 			return EVENT_REFERRAL_AGAIN;
 	}
 	if (r->shared) {
