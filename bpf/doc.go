@@ -39,6 +39,16 @@
 // program or user space, never both. How they leave the host is published too ([Program.SetRoutes]); they do not pass
 // nftables' output chains either, and are not among what the router's own limits count.
 //
+// What is under way is bounded by its queries, 3,072: that many recursions where each has one path, a third of them with three. When the
+// process ends while the program stays ([Program.Close]), it begins no more, but follows referrals on; what comes up then finds no socket
+// and is lost. The next process of the same version takes over what is late by then and answers the clients that still wait; of another
+// version it has other maps, and those recursions are lost: the client's repeated query begins a new one. Answers that a predecessor
+// waited for go up, and are not known there.
+//
+// In generic mode a tag that hardware has taken off a frame is kept apart by the kernel, where the program cannot see it, and goes along with
+// whatever the frame becomes. An answer needs that; a query that is sent on leaves with the tag as well, though its route may be another's: it
+// is late then, and user space, which sends by the stack, takes over.
+//
 // Not here: the wire format's definition (router/krpc), the choice of contacts (router), namespaces and fleets for
 // tests (bpf/netns), load generators (bpf/bench).
 package bpf

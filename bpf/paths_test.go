@@ -690,6 +690,36 @@ func TestLauncherLeft(t *testing.T) {
 	}))
 }
 
+// TestLauncherCost lets all frames pass that are none of its notes, and prints what that costs each of them beside a program that does nothing.
+func TestLauncherCost(t *testing.T) {
+	p := program(t, &bpf.Snapshot{})
+	const next = 1<<32 - 1 // TCX_NEXT
+	nothing, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SchedCLS, License: "GPL", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, -1), asm.Return()}})
+	must(t, err)
+	defer nothing.Close()
+	unknown := queryTo(node4, asker4, []byte(ping)).frame(t)
+	binary.BigEndian.PutUint16(unknown[12:], bpf.LaunchNote) // a note of somebody else's: there is no such flight
+	for name, frame := range map[string][]byte{"IPv4": queryTo(node4, asker4, []byte(ping)).frame(t), "IPv6": queryTo(node6, asker6, []byte(ping)).frame(t), "another's note": unknown} {
+		var best, idle time.Duration
+		for range 3 {
+			verdict, took, err := p.TimeLauncher(frame, pairs(t, 200000))
+			must(t, err)
+			if verdict != next {
+				t.Fatalf("%s: verdict %d", name, int32(verdict))
+			}
+			_, without, err := nothing.Benchmark(frame, pairs(t, 200000), nil)
+			must(t, err)
+			if best == 0 || took < best {
+				best = took
+			}
+			if idle == 0 || without < idle {
+				idle = without
+			}
+		}
+		t.Logf("latency: %s in the launcher: %v, in a program that does nothing %v", name, best, idle)
+	}
+}
+
 // inOwnNamespace calls f by a thread in a network namespace of its own, with which it ends.
 func inOwnNamespace(f func() error) error {
 	done := make(chan error)
