@@ -58,7 +58,9 @@ type pathsModel struct {
 
 // choose is recursionModel.choose for a path, which keeps away from what the others have asked.
 func (w *pathsModel) choose(m *recursionModel, contacts []bpf.Node, closest id) (bpf.Node, bool) {
-	apart := slices.DeleteFunc(slices.Clone(contacts), func(c bpf.Node) bool { return slices.ContainsFunc(w.asked, func(a netip.AddrPort) bool { return sameHost(a, c.Addr, m.private) }) })
+	apart := slices.DeleteFunc(slices.Clone(contacts), func(c bpf.Node) bool {
+		return slices.ContainsFunc(w.asked, func(a netip.AddrPort) bool { return sameHost(a, c.Addr, m.private) })
+	})
 	return m.choose(apart, closest)
 }
 
