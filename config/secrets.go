@@ -18,6 +18,10 @@ func WithoutSecrets(place string) string {
 	return u.Redacted()
 }
 
+// shortSecret is the length under which a secret would be found where it is none, so that it is searched for together with what is
+// around it.
+const shortSecret = 6
+
 // Secrets returns what of the configuration nobody but its owner is to read: the values, and the files that hold some. What
 // leaves the machine is searched for them. [Config.Redacted] leaves the values out; a test holds the two together.
 func (c *Config) Secrets() (values, files []string) {
@@ -43,8 +47,15 @@ func (c *Config) Secrets() (values, files []string) {
 	}
 	if u, err := url.Parse(c.Update.URL); err == nil {
 		password, _ := u.User.Password()
+		if password != "" && len(password) < shortSecret {
+			password = "//" + u.User.String() + "@"
+		}
 		add(password)
-		add(u.RawQuery)
+		query := u.RawQuery
+		if query != "" && len(query) < shortSecret {
+			query = u.EscapedPath() + "?" + query
+		}
+		add(query)
 	}
 	return values, files
 }

@@ -80,6 +80,24 @@ func TestEveryKeyIsLookedAtForSecrets(t *testing.T) {
 	}
 }
 
+// A short password is searched for in its place only: elsewhere it is a word.
+func TestShortSecrets(t *testing.T) {
+	b := config.New()
+	for key, value := range map[string]string{"update.url": "https://box:pw@releases.example.org/kdht?k=1", "update.key": strings.Repeat("0", 63) + "1"} {
+		if err := b.Set(key, key, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := b.Config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	values, _ := c.Secrets()
+	if want := []string{"//box:pw@", "/kdht?k=1"}; !slices.Equal(values, want) {
+		t.Errorf("%q, want %q", values, want)
+	}
+}
+
 func TestSecretsInFilesAreNamed(t *testing.T) {
 	b := config.New()
 	for key, value := range map[string]string{"names.secret": "/etc/kdht/fleet.key", "tailnet.authKeyFile": "/etc/kdht/tailnet.key"} {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 
 	"go.etcd.io/bbolt"
 )
@@ -35,8 +36,9 @@ func (s *Store) Check() error {
 }
 
 // checkRecords reads all records of a file and builds their index, with what they are charged for in its bytes.
-func checkRecords(tx *bbolt.Tx) (*index, error) {
+func checkRecords(tx *bbolt.Tx, most int) (*index, error) {
 	x := newIndex()
+	n := 0
 	for _, b := range []struct {
 		name []byte
 		load func(k, v []byte) error
@@ -44,7 +46,12 @@ func checkRecords(tx *bbolt.Tx) (*index, error) {
 		if tx.Bucket(b.name) == nil {
 			return nil, fmt.Errorf("%w: bucket %q is missing", ErrDamaged, b.name)
 		}
-		if err := tx.Bucket(b.name).ForEach(b.load); err != nil {
+		if err := tx.Bucket(b.name).ForEach(func(k, v []byte) error {
+			if n++; n > most {
+				return fmt.Errorf("%w: more than %d items and peers", ErrTooMany, most)
+			}
+			return b.load(k, v)
+		}); err != nil {
 			return nil, err
 		}
 	}
@@ -90,7 +97,7 @@ func checkRecords(tx *bbolt.Tx) (*index, error) {
 
 // checkTx compares the buckets with each other and with the index.
 func (s *Store) checkTx(tx *bbolt.Tx) error {
-	x, err := checkRecords(tx)
+	x, err := checkRecords(tx, math.MaxInt)
 	if err != nil {
 		return err
 	}

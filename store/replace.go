@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"slices"
 	"time"
@@ -17,15 +18,25 @@ var ErrNotStore = errors.New("store: not a database of this program")
 // BeforeRestore is what is put behind the name of a database that another one took the place of.
 const BeforeRestore = ".before-restore"
 
+// ErrTooMany says that a file holds more than there is memory to look through.
+var ErrTooMany = errors.New("store: too much in the file")
+
 // Contents is what a file holds.
 type Contents struct {
 	Items, Peers int
 	Bytes        int64 // that they are charged for
 }
 
+// Capacity is how many items and peers the store can have at most; 0 if there is no bound. Nothing costs less than a peer.
+func (s *Store) Capacity() int { return int(max(0, s.opt.MaxBytes/peerCost)) }
+
 // Verify reads a whole file that no process has open, and tells what it holds. The error is [ErrDamaged] if its structure,
-// the checksum of any record, or the index is not right, and [ErrNotStore] if it is something else. The file stays as it is.
-func Verify(path string) (c Contents, err error) {
+// the checksum of any record, or the index is not right, [ErrNotStore] if it is something else, and [ErrTooMany] if there are more
+// items and peers than most, for each of which it takes some 60 bytes of memory; 0 is any number. The file stays as it is.
+func Verify(path string, most int) (c Contents, err error) {
+	if most == 0 {
+		most = math.MaxInt
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return c, err
@@ -57,7 +68,7 @@ func Verify(path string) (c Contents, err error) {
 			case version == 0 || version > uint32(len(migrations)):
 				return fmt.Errorf("%w: schema %d, this version knows 1 to %d", ErrNotStore, version, len(migrations))
 			}
-			x, err := checkRecords(tx)
+			x, err := checkRecords(tx, most)
 			if err != nil {
 				return err
 			}

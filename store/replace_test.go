@@ -75,7 +75,7 @@ func TestSnapshotWhileWriting(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "copy")
 	must(t, os.WriteFile(path, second.Bytes(), 0o600))
-	c, err := store.Verify(path)
+	c, err := store.Verify(path, 0)
 	if err != nil || c.Items < 50 {
 		t.Fatalf("Verify = %+v, %v", c, err)
 	}
@@ -91,18 +91,18 @@ func TestReplace(t *testing.T) {
 	must(t, s.PutItem(immutable("new"), nil, addr4(1)))
 	must(t, s.AddAudit(store.Audit{Time: time.Unix(2, 0), Who: "bob", What: "restart", Outcome: "done"}))
 
-	c, err := store.Verify(saved)
+	c, err := store.Verify(saved, 0)
 	if err != nil || c.Items != 1 {
 		t.Fatalf("Verify = %+v, %v", c, err)
 	}
 	must(t, s.KeepOwn(saved, store.Audit{Time: time.Unix(3, 0), Who: "carol", What: "restore", Outcome: "done"}, true))
-	if _, err := store.Verify(saved); err != nil {
+	if _, err := store.Verify(saved, 0); err != nil {
 		t.Fatal(err)
 	}
 	closeChecked(t, s)
 	kept, err := store.Replace(path, saved)
 	must(t, err)
-	if c, err := store.Verify(kept); err != nil || c.Items != 2 {
+	if c, err := store.Verify(kept, 0); err != nil || c.Items != 2 {
 		t.Errorf("the old file: %+v, %v", c, err)
 	}
 	s = open(t, path, fast(store.Options{}))
@@ -130,7 +130,7 @@ func TestKeepOwn(t *testing.T) {
 	for _, identity := range []bool{true, false} {
 		saved := backup(t, other)
 		must(t, s.KeepOwn(saved, store.Audit{Time: time.Unix(1, 0), What: "restore"}, identity))
-		if _, err := store.Verify(saved); err != nil {
+		if _, err := store.Verify(saved, 0); err != nil {
 			t.Fatal(err)
 		}
 		r := open(t, saved, fast(store.Options{}))
@@ -144,6 +144,20 @@ func TestKeepOwn(t *testing.T) {
 			t.Errorf("keep %t: what is not known of this node: %v, %v", identity, err6, errSecrets)
 		}
 	}
+}
+
+// TestVerifyIsBounded looks at no more than it may.
+func TestVerifyIsBounded(t *testing.T) {
+	s := open(t, tempPath(t), fast(store.Options{}))
+	for n := range 20 {
+		must(t, s.PutItem(immutable(fmt.Sprint("value ", n)), nil, addr4(n)))
+	}
+	saved := backup(t, s)
+	if c, err := store.Verify(saved, 20); err != nil || c.Items != 20 {
+		t.Errorf("20 of at most 20: %+v, %v", c, err)
+	}
+	_, err := store.Verify(saved, 19)
+	wantErr(t, err, store.ErrTooMany)
 }
 
 // TestVerifyRefuses makes sure that nothing but a whole store passes.
@@ -174,7 +188,7 @@ func TestVerifyRefuses(t *testing.T) {
 		"a meta page torn": file("meta", meta),
 		"text":             file("text", bytes.Repeat([]byte("no database\n"), 5000)),
 	} {
-		if _, err := store.Verify(path); !errors.Is(err, store.ErrDamaged) {
+		if _, err := store.Verify(path, 0); !errors.Is(err, store.ErrDamaged) {
 			t.Errorf("%s: %v, want ErrDamaged", name, err)
 		}
 	}
@@ -183,12 +197,12 @@ func TestVerifyRefuses(t *testing.T) {
 	must(t, err)
 	must(t, db.Update(func(tx *bbolt.Tx) error { _, err := tx.CreateBucket([]byte("photos")); return err }))
 	must(t, db.Close())
-	_, err = store.Verify(other)
+	_, err = store.Verify(other, 0)
 	wantErr(t, err, store.ErrNotStore)
 	if after, err := os.ReadFile(good); err != nil || !bytes.Equal(after, whole) {
 		t.Error("the file was changed")
 	}
-	if _, err := store.Verify(good); err != nil {
+	if _, err := store.Verify(good, 0); err != nil {
 		t.Error(err)
 	}
 }

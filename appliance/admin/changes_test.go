@@ -229,7 +229,7 @@ func TestBackupAndRestore(t *testing.T) {
 	if err := os.WriteFile(file, []byte(backup.body), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if c, err := store.Verify(file); err != nil || c.Items != 200 {
+	if c, err := store.Verify(file, 0); err != nil || c.Items != 200 {
 		t.Fatalf("the backup: %+v, %v", c, err)
 	}
 	if err := b.host.Store.PutItem(item("5:later"), nil, netip.MustParseAddr("192.0.2.1")); err != nil {

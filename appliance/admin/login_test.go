@@ -196,14 +196,14 @@ func (b *box) loginURL(before string) (url string) {
 	return url
 }
 
-// TestForeignLogin has somebody who got hold of the login URL log the box in as his own, after its key has expired: nobody is served there, the box goes back by itself, and its owner logs in as ever, with no restart. The URL is for
-// everybody only while the box belongs to nobody.
+// TestForeignLogin has somebody who got hold of the login URL log the box in as his own, after its key has expired: nobody is served
+// there, the box goes back by itself, and its owner logs in as ever, with no restart. The URL is for everybody only while the box
+// belongs to nobody.
 func TestForeignLogin(t *testing.T) {
 	const stranger = "192.0.2.1:40000"
 	var home tailcfg.Node // as its control server keeps it, whoever logs in elsewhere
 	var stolen atomic.Bool
-	var n *tailnet
-	n = newTailnet(t, func(c *testcontrol.Server) {
+	n := newTailnet(t, func(c *testcontrol.Server) {
 		c.RequireAuth = true
 		c.MaybeRateLimitRegister = func() (bool, string, string) {
 			if stolen.Load() && c.Node(home.Key) == nil {

@@ -66,7 +66,10 @@ func (g *gate) restore(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusUnprocessableEntity, fmt.Sprintf("Nothing was changed: what came has the SHA-256 %x, and should have %x.", sum, want))
 		return
 	}
-	has, err := store.Verify(path)
+	has, err := store.Verify(path, g.p.h.Store.Capacity())
+	if errors.Is(err, store.ErrTooMany) {
+		err = fmt.Errorf("%w, which is what this box may have (store.maxItems, store.maxBytes)", err)
+	}
 	if err != nil {
 		g.note(caller(r), "restore", "refused: "+err.Error())
 		noted(w)
