@@ -149,9 +149,15 @@ func TestStateLocked(t *testing.T) {
 func TestSeed(t *testing.T) {
 	id := func(values ...string) [20]byte {
 		cfg := local(t, values...)
-		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
-		if err := appliance.Serve(ctx, cfg, quiet); err != nil {
+		if err := appliance.Serve(ctx, cfg, quiet, func(h *appliance.Host) error {
+			go func() {
+				<-h.Node.Ready()
+				cancel()
+			}()
+			return nil
+		}); err != nil {
 			t.Fatal(err)
 		}
 		s, err := store.Open(filepath.Join(cfg.State, "kdht.db"), store.Options{})

@@ -22,7 +22,7 @@ func TestPrograms(t *testing.T) {
 		t.Run(kernel.Name, func(t *testing.T) {
 			t.Parallel() // an emulator uses one core
 			testenv.NeedTool(t, kernel.QEMU())
-			ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), 25*time.Minute)
 			defer cancel()
 			image, err := kernel.Image(ctx, "../builddir")
 			if err != nil {
@@ -35,7 +35,7 @@ func TestPrograms(t *testing.T) {
 				Init:      build(ctx, t, kernel, filepath.Join(scratch, "init"), "build", "./guest"),
 				Test:      build(ctx, t, kernel, filepath.Join(scratch, "test"), "test", "kdht/bpf"),
 				Files:     map[string]string{"vectors.json": "../../router/krpc/testdata/vectors.json"},
-				Args:      []string{"-test.v", "-test.short", "-test.timeout=13m"},
+				Args:      []string{"-test.v", "-test.short", "-test.timeout=23m"},
 				Env:       []string{"KDHT_VECTORS=/vectors.json", "KDHT_PAIRS=600"},
 				Dir:       "/",
 				MemoryMiB: 512,
