@@ -805,6 +805,3 @@ func TestLaunch(t *testing.T) {
 		}
 	}
 }
-
-// ignored leaves of two results the error.
-func ignored[T any](_ T, err error) error { return err }
