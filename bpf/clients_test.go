@@ -165,3 +165,34 @@ func closer(target id, n int) []byte {
 	out[bit/8] ^= 0x80 >> (bit % 8)
 	return out
 }
+
+// TestForgedClients has sources ask for recursion whose prefix is allowed to and exempt from limits, but who never proved to be there: what the
+// program cannot do for them is passed up as far as user space takes what may be forged, and then asked for a proof.
+func TestForgedClients(t *testing.T) {
+	r := rand.New(rand.NewPCG(63, 1))
+	p := recursive(t, snapshot(r, 30, 30), true)
+	t.Cleanup(func() { must(t, p.SetLimits(limit.Config{})) })
+	must(t, p.SetLimits(limit.Config{Rate: 100, Burst: 1000, Unproven: 1000, Queries: 1, Exempt: []netip.Prefix{netip.MustParsePrefix("198.18.0.0/15"), netip.MustParsePrefix("2001:db8::/32")}}))
+	must(t, p.Prove(asker4.Addr()))
+	must(t, p.Prove(asker6.Addr()))
+	for _, e := range []struct{ to, forged, proven netip.AddrPort }{
+		{node4, netip.MustParseAddrPort("198.18.60.1:1024"), asker4},
+		{node6, netip.AddrPortFrom(hostOf6(0x60, 1), 1024), asker6},
+	} {
+		query := func(from netip.AddrPort, method string) []byte {
+			return queryTo(e.to, from, rdQuery(method, fmt.Sprint(serial.Add(1)), randomID(r))).frame(t)
+		}
+		must(t, p.SetBudgets(0))
+		for begun := uint64(1); begun > 0; { // until all queries are spent
+			before := counts(t, p)["recursion_begun"]
+			run(t, p, query(e.forged, "get"))
+			begun = counts(t, p)["recursion_begun"] - before
+		}
+		expect(t, p, "recursion_paced", "while the budget lasts", query(e.forged, "get"))
+		must(t, p.SpendUnproven())
+		expect(t, p, "challenged", "then", query(e.forged, "get"))
+		expect(t, p, "recursion_paced", "who has proved where he is", query(e.proven, "get"))
+		vote := []byte("d1:ad2:id20:" + anID + "6:target20:" + aTarget + "e1:q4:vote1:t2:aa1:y1:qe")
+		expect(t, p, "other_method", "another query of an exempt source", queryTo(e.to, e.forged, vote).frame(t))
+	}
+}

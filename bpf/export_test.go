@@ -155,6 +155,16 @@ func (p *Program) SetBudgets(b limit.Budget) error {
 	return p.objs.Budgets.Put(uint32(0), &kdhtBudget{Growth: uint64(b), Unproven: uint64(b)})
 }
 
+// SpendUnproven uses up what unproven sources may pass up, and leaves the other budgets.
+func (p *Program) SpendUnproven() error {
+	var b kdhtBudget
+	if err := p.objs.Budgets.Lookup(uint32(0), &b); err != nil {
+		return err
+	}
+	b.Unproven = 1 << 62
+	return p.objs.Budgets.Put(uint32(0), &b)
+}
+
 // Clock is the time that the program has read last on a CPU.
 func (p *Program) Clock(cpu int) (limit.Time, error) {
 	var all []kdhtScratch

@@ -45,14 +45,22 @@ func (g *guard) admit(a netip.Addr, now time.Time) bool {
 }
 
 // mayGrow reports whether a sender may have a reply that is so many bytes longer than his query, and takes them out of the
-// budget if he may have forged his address.
+// budget if he may have forged his address, else out of his own.
 func (g *guard) mayGrow(a netip.Addr, by int, now time.Time) bool {
 	if g.params.GrowthCost == 0 || by <= 0 {
 		return true
 	}
 	h, t := limit.HashOf(g.seed, a), g.time(now)
 	g.mu.Lock()
-	ok := g.proofs[h.Set()].Known(h, t, false) || g.growth.Grow(g.params, by, t)
+	var ok bool
+	switch {
+	case !g.proofs[h.Set()].Known(h, t, false):
+		ok = g.growth.Grow(g.params, by, t)
+	case g.sources == nil:
+		ok = true
+	default:
+		ok = g.sources[h.Set()].Charge(g.params, h, by, t)
+	}
 	g.mu.Unlock()
 	return ok || g.config.IsExempt(a)
 }

@@ -197,3 +197,48 @@ func TestKernelHearsOfProofs(t *testing.T) {
 		}
 	})
 }
+
+// Who has proved his address, as every contact has, is not sent much more in his name by others either: long replies are taken out of what
+// one source may have.
+func TestNoAmplificationTowardsProven(t *testing.T) {
+	for _, f := range []router.Family{router.IPv4, router.IPv6} {
+		sim(t, func(t *testing.T, s *simNet) {
+			st := newMemStore()
+			const burst = 40
+			n := s.start(t, router.Config{Limits: limit.Config{Rate: 1, Burst: burst, Growth: 1 << 20}}, st, simAddr(f, 0))
+			v := append([]byte("900:"), bytes.Repeat([]byte("x"), 900)...)
+			target := krpc.ImmutableTarget(v)
+			if err := st.PutItem(&store.Item{Target: target, V: v, Own: true, Updated: time.Now()}, nil, netip.Addr{}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+			victim := &wire{t, s, s.listen(simAddr(f, 1)), n.addr}
+			token := n.View().Token(simAddr(f, 1).Addr())
+			victim.ask(message(t, krpc.Message{Method: krpc.MethodPut, V: []byte("1:x"), Token: token[:]}))
+			query := message(t, krpc.Message{Method: krpc.MethodGet, HasTarget: true, Target: target})
+			begin, sent, got, whole := time.Now(), 0, 0, 0
+			for range 200 {
+				s.send(victim.conn, n.addr, query)
+				sent += len(query)
+				time.Sleep(20 * time.Millisecond)
+			}
+			time.Sleep(time.Second)
+			for len(victim.conn.inbox) > 0 {
+				b := (<-victim.conn.inbox).Data
+				got += len(b)
+				if len(b) > len(v) {
+					whole++
+				}
+			}
+			bound := sent + limit.FreeGrowth*(burst+2+int(time.Since(begin).Seconds()))
+			t.Logf("%v: %d bytes for %d, %d whole replies, bound %d", f, got, sent, whole, bound)
+			if got > bound || whole == 0 {
+				t.Errorf("%v: %d bytes for %d, %d whole replies", f, got, sent, whole)
+			}
+			time.Sleep(time.Minute)
+			if got := victim.ask(query); !bytes.Contains(got, v) {
+				t.Errorf("%v: after a pause, got %q", f, got)
+			}
+		})
+	}
+}

@@ -17,8 +17,10 @@
 //     once the budget is used up;
 //   - at a rate so low that the budget lasts, up to about 6 times what the forger sent (a find_node that wants contacts of both
 //     families), and 17 times for an item that is stored here (a get of 85 bytes, a reply of 1,472), at most the budget;
-//   - if he runs a node himself at the very address and port that was forged, he answers the challenge, and is a proven source:
-//     then the limit per source is what protects him.
+//   - to who runs a DHT node, and is known here as a contact or answers the challenge: as little, whatever is forged, as one source may
+//     have. A reply of up to 256 bytes more than the query takes a token of it, more takes more in proportion, so that at the default limits
+//     it is up to 17 times what the forger sent, but no more than 50 KiB/s after 256 KiB at once. What is over it is answered as an unproven
+//     source is. The same holds if the victim's own port is forged: who is there answers.
 //
 // And it says how much is sent to one destination, an address ([Destinations]): others ignore who sends them too much, libtorrent
 // who sends it 50 datagrams within 10 s. Every query of ours counts, whichever half sends it: both take tokens from one table, in a map

@@ -100,6 +100,32 @@ func (s *Set) Take(p Params, h Hash, t Time, isExempt func() bool) (ok, exempt b
 	return true, true
 }
 
+// FreeGrowth is by how many bytes a reply may be longer than its query for one token of its source.
+const FreeGrowth = 256
+
+// Charge takes more tokens of a source that proved its address for a reply that is by so many bytes longer than its query. It
+// reports whether there were as many, or the source is known to be exempt.
+func (s *Set) Charge(p Params, h Hash, by int, t Time) bool {
+	if p.Interval == 0 || by <= FreeGrowth {
+		return true
+	}
+	now, most := t.ticks(), p.Window+skew
+	way := s.find(h, now, most)
+	word := *way
+	if h.differs(word) {
+		word = now
+	}
+	ahead := aheadOf(word, now, most)
+	if word&flag != 0 && ahead > 0 {
+		return true
+	}
+	if ahead += p.Interval * uint64(by-FreeGrowth) / FreeGrowth; ahead > p.Window {
+		return false
+	}
+	*way = h.tag() | (now+ahead)&timeMask
+	return true
+}
+
 // proofTime is how long a proof is good, in ticks: 30 min.
 const proofTime = 1800 * 1e9 >> tickShift
 

@@ -83,6 +83,35 @@ __attribute__((noinline)) int expect_reply(u64 key)
 	return 0;
 }
 
+/* By how many bytes a reply may be longer than its query for one token of its source. */
+enum { FREE_GROWTH_SHIFT = 8, FREE_GROWTH = 1 << FREE_GROWTH_SHIFT };
+
+/*
+ * Takes more tokens of a source that proved its address for a reply that is much longer than its query: it
+ * may be forged all the same, by somebody who knows that this node is known here. Says 0 when there are none.
+ */
+__attribute__((noinline)) int charge_growth(const struct scratch *s, const struct settings *live, u32 by)
+{
+	if (!s || !live)
+		return 0;
+	u32 slot = SET_OF(s->hash);
+	struct ways *set = map_lookup(&sources, &slot);
+	if (!set)
+		return 0;
+	u64 hash = s->hash, now = ticks(s), window = live->window;
+	u64 *way = find_way(set, hash, now, window + SKEW), word = *way;
+	if ((word ^ hash) & TAG_MASK)
+		word = now;
+	u64 ahead = ahead_of(word, now, window + SKEW);
+	if (word & FLAG && ahead)
+		return 1;
+	ahead += live->interval * (by - FREE_GROWTH) >> FREE_GROWTH_SHIFT;
+	if (ahead > window)
+		return 0;
+	*way = (hash & TAG_MASK) | ((now + ahead) & TIME_MASK);
+	return 1;
+}
+
 /* Whether the source may have a reply that is so many bytes longer than its query. */
 __attribute__((noinline)) int may_grow(struct scratch *s, const struct settings *live, u32 by)
 {
@@ -91,26 +120,32 @@ __attribute__((noinline)) int may_grow(struct scratch *s, const struct settings 
 	if (!s || !live)
 		return 0;
 	s->credible = s->exempt || is_known(s, 0);
-	if (s->credible)
+	if (s->exempt || (s->credible && (!live->interval || by <= FREE_GROWTH)))
 		return 1;
+	if (s->credible)
+		return charge_growth(s, live, by) || is_exempt(s);
 	struct budget *all = map_lookup(&budgets, &zero);
 	return (all && spend(&all->growth, s->time, by * live->growth_cost >> 10, ONE_SECOND)) ||
 	       is_exempt(s);
 }
 
-/* Whether user space takes a datagram of the source. */
-__attribute__((noinline)) int may_pass(struct scratch *s, const struct settings *live)
+/*
+ * Whether user space takes a datagram of the source. One that asks for recursion, which costs more than
+ * anything else, may be forged though its prefix is exempt.
+ */
+__attribute__((noinline)) int may_pass(struct scratch *s, const struct settings *live, u32 recursive)
 {
 	u32 zero = 0;
 
 	if (!s || !live)
 		return 0;
-	if (!live->unproven_cost || s->exempt || is_known(s, 1))
+	if (!live->unproven_cost || (s->exempt && !recursive) || is_known(s, 1))
 		return 1;
 	struct budget *all = map_lookup(&budgets, &zero);
 	/* Filled at the beginning of each round, for the same reason as with sightings. */
 	u64 round = s->time >> ROUND_SHIFT << ROUND_SHIFT;
-	return (all && spend(&all->unproven, round, live->unproven_cost, ONE_SECOND)) || is_exempt(s);
+	return (all && spend(&all->unproven, round, live->unproven_cost, ONE_SECOND)) ||
+	       (!recursive && is_exempt(s));
 }
 
 /* The cookie of the source in a period: 56 bits of SipHash-2-4 over address, port and period, and 8 of the
@@ -216,12 +251,14 @@ INLINE u32 challenge(struct xdp_md *ctx)
 
 /*
  * What becomes of a datagram that is for user space by now; s->packet is its own. Replies to queries that the
- * program has sent itself, and what allowed clients ask, are not forged by just anybody.
+ * program has sent itself are not forged by just anybody.
  */
 INLINE u32 pass_up(struct scratch *s, const struct settings *live, u32 reason)
 {
 	if ((reason >= REASON_TOO_SHORT && reason <= REASON_REPLY_TOO_LONG) ||
 	    reason == REASON_HOP_OTHER_SOURCE)
-		return may_pass(s, live) ? reason : CONTINUE_CHALLENGE;
+		return may_pass(s, live, 0) ? reason : CONTINUE_CHALLENGE;
+	if (reason >= REASON_RECURSION_OFF && reason <= REASON_RECURSION_PACED)
+		return may_pass(s, live, 1) ? reason : CONTINUE_CHALLENGE;
 	return reason;
 }
