@@ -9,7 +9,7 @@ import (
 )
 
 // patience is for an answer of an emulated machine that has other things to do.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // tryPut asks the box to store an item, and returns its answer.
 func (b *box) tryPut(value []byte) *krpc.Message {
