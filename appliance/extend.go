@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 
 	"kdht/appliance/health"
@@ -34,6 +35,7 @@ type Host struct {
 	tasks    []Task
 	handlers map[string]http.Handler
 	special  []special
+	anyName  []func(*http.Request) bool
 	problems []func() []string
 	sections []func() status.Section
 	checks   []func() health.Check
@@ -67,6 +69,15 @@ func (h *Host) Handle(pattern string, handler http.Handler) {
 // it is as with Handle; patterns of Handle come first.
 func (h *Host) HandleIf(match func(*http.Request) bool, handler http.Handler) {
 	h.special = append(h.special, special{match, handler})
+}
+
+// UnderAnyName has browsers answered whatever name of the box they ask for, if match picks the request: only what the page that sends it may read
+// and do as well when it asks for the box by its own name. See [OurName].
+func (h *Host) UnderAnyName(match func(*http.Request) bool) { h.anyName = append(h.anyName, match) }
+
+// underAnyName reports whether a browser is answered under whatever name.
+func (h *Host) underAnyName(r *http.Request) bool {
+	return slices.ContainsFunc(h.anyName, func(match func(*http.Request) bool) bool { return match(r) })
 }
 
 // special is a handler for some requests.

@@ -46,11 +46,11 @@ func FromBrowser(r *http.Request) bool {
 	return strings.HasPrefix(r.UserAgent(), "Mozilla/")
 }
 
-// onlyOurNames turns browsers away that ask for a name which may be somebody else's. Programs may use any: what they are told nobody's
-// page gets to see.
-func onlyOurNames(hosts []string, next http.Handler) http.Handler {
+// onlyOurNames turns browsers away that ask for a name which may be somebody else's, but for requests that anyName picks. Programs may use
+// any: what they are told nobody's page gets to see.
+func onlyOurNames(hosts []string, anyName func(*http.Request) bool, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !FromBrowser(r) || OurName(r.Host, hosts) {
+		if !FromBrowser(r) || OurName(r.Host, hosts) || anyName(r) {
 			next.ServeHTTP(w, r)
 			return
 		}

@@ -121,7 +121,7 @@ func Serve(ctx context.Context, cfg config.Config, log *slog.Logger, extensions 
 		return errors.Join(err, closeAll(conns))
 	}
 	if web != nil {
-		p.tasks = append(p.tasks, Restarting(newWebTask(web, onlyOurNames(cfg.Gateway.Hosts, p.host.web), log), log))
+		p.tasks = append(p.tasks, Restarting(newWebTask(web, onlyOurNames(cfg.Gateway.Hosts, p.host.underAnyName, p.host.web), log), log))
 	}
 	p.tasks = append(p.tasks, Restarting(p.watch, log), Restarting(flood, log), Restarting(p.past, log))
 	p.tasks = append(p.tasks, p.host.tasks...)

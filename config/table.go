@@ -228,7 +228,8 @@ var keys = []*key{
 		"For whom the box signs items with its own key: names of gateway.tokens, or \"loopback\" for programs on this machine."),
 	entry("gateway.origins", list[string]{elem: origin{}, what: "origins", example: `["https://app.example.org"]`, none: "none", max: 64}, `[]`,
 		func(c *Config) *[]string { return &c.Gateway.Origins },
-		"Web pages that may use it with their scripts (CORS). \"*\" is all pages that anybody's browser shows, as public pkarr relays have it."),
+		"Web pages that may use it with their scripts (CORS). \"*\" is all pages that anybody's browser shows, as public pkarr relays have it: "+
+			"they may read, to write they must be named. For such pages it answers by any name, also one that gateway.hosts does not have, so that it may stand behind a proxy."),
 	entry("gateway.hosts", list[string]{elem: domain{}, what: "names", example: `["box.example.org"]`, none: "none", max: 64}, `[]`,
 		func(c *Config) *[]string { return &c.Gateway.Hosts },
 		"Names by which browsers may ask for the status page and this, each with all names below it. IP addresses, the machine's own name, names without a dot and those in .local, .internal, .lan, .home and "+

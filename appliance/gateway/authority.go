@@ -112,7 +112,7 @@ func rightsOf(c config.Gateway, name string) Rights {
 func loopback(c config.Gateway) Authority {
 	rights := rightsOf(c, config.Loopback)
 	return func(r *http.Request) (Caller, error) {
-		if !local(r) || relayed(r) || !appliance.OurName(r.Host, c.Hosts) || foreign(r, c.Origins) {
+		if !local(r) || relayed(r) || !appliance.OurName(r.Host, c.Hosts) || foreign(r, c) {
 			return Caller{}, nil
 		}
 		return Caller{config.Loopback, rights}, nil
@@ -130,7 +130,7 @@ func lan(c config.Config) Authority {
 		if !c.Readable() || !allowed(r) {
 			return Caller{}, nil
 		}
-		if foreign(r, c.Gateway.Origins) { // who may look at answers, browsers say; who may put anything, we do
+		if foreign(r, c.Gateway) { // who may look at answers, browsers say; who may put anything, we do
 			return Caller{"lan", Read}, nil
 		}
 		return Caller{"lan", rights}, nil
@@ -184,16 +184,17 @@ func relayed(r *http.Request) bool {
 	return false
 }
 
-// foreign reports whether a browser sends a request for a page of another origin, which the configuration does not name.
-func foreign(r *http.Request, origins []string) bool {
+// foreign reports whether a browser sends a request for a page of another origin, which the configuration does not name. A page under a
+// name that may be somebody else's is one as well, though the request goes to the same (DNS rebinding).
+func foreign(r *http.Request, c config.Gateway) bool {
 	origin := r.Header.Get("Origin")
 	if origin == "" {
 		site := r.Header.Get("Sec-Fetch-Site")
 		return site != "" && site != "same-origin" && site != "none"
 	}
-	if slices.Contains(origins, origin) {
+	if slices.Contains(c.Origins, origin) {
 		return false // "*" lets pages read; to write they must be named
 	}
 	u, err := url.Parse(origin)
-	return err != nil || u.Host != r.Host
+	return err != nil || u.Host != r.Host || !appliance.OurName(r.Host, c.Hosts)
 }

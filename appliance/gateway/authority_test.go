@@ -223,6 +223,58 @@ func TestOrigins(t *testing.T) {
 	}
 }
 
+// A relay that pages of any origin may use is asked by whatever name its proxy has, preflights included. Nothing else is, and a page that has
+// its name point here (DNS rebinding) reads what any page may, and writes nothing, neither as a program of this machine nor as a reader.
+func TestPagesOfConfiguredOriginsUseAnyName(t *testing.T) {
+	anybody := start(t, "127.0.2.1", "none", "gateway.origins", "*", "gateway.put", "readers", "names.secret", fleetSeed)
+	named := start(t, "127.0.2.2", "none", "gateway.origins", "https://app.example.org", "gateway.put", "readers")
+	const page, rebound = "https://app.example.org", "http://relay.example.org"
+	key := "/" + zKey(seedKey(3))
+	for _, path := range []string{key, "/v1", "/v1/names/foo", nobody} {
+		for _, c := range []struct {
+			b             *box
+			origin, allow string
+		}{{anybody, page, "*"}, {anybody, "https://app.example.com", "*"}, {anybody, rebound, "*"}, {anybody, "null", "*"}, {named, page, page}} {
+			preflight := c.b.do("OPTIONS", path, "", "Host", "relay.example.org", "Origin", c.origin, "Access-Control-Request-Method", "PUT")
+			if h := preflight.header; preflight.code != http.StatusNoContent || h.Get("Access-Control-Allow-Origin") != c.allow || h.Get("Access-Control-Allow-Methods") == "" {
+				t.Errorf("%s from %s: %d %v", path, c.origin, preflight.code, h)
+			}
+			a := c.b.do("GET", path, "", "Host", "relay.example.org", "Origin", c.origin)
+			if a.code == http.StatusMisdirectedRequest || a.header.Get("Access-Control-Allow-Origin") != c.allow {
+				t.Errorf("%s from %s: %d %v", path, c.origin, a.code, a.header)
+			}
+		}
+		if path == key { // the refusal is no problem document there
+			continue
+		}
+		named.do("GET", path, "", "Host", "relay.example.org", "Origin", rebound).is(t, http.StatusMisdirectedRequest, "not-our-name")
+		anybody.do("GET", path, "", "Host", "relay.example.org", "Sec-Fetch-Site", "same-origin").is(t, http.StatusMisdirectedRequest, "not-our-name")
+	}
+	packet := payload(seedKey(3), 1, packet(t, 60, "x"))
+	for _, origin := range []string{rebound, page, "null"} {
+		header := []string{"Host", "relay.example.org", "Origin", origin}
+		anybody.do("PUT", "/v1/names/foo", "x", header...).is(t, http.StatusForbidden, "forbidden")
+		anybody.do("PUT", "/v1/items", "x", header...).is(t, http.StatusForbidden, "forbidden")
+		anybody.do("PUT", key, packet, header...).is(t, http.StatusForbidden, "forbidden")
+	}
+	named.do("PUT", key, packet, "Host", "relay.example.org", "Origin", page).ok(t, http.StatusNoContent, nil) // the page is named, and readers may
+	for _, path := range []string{"/", "/status", "/metrics", "/live", "/v1x", key + "/", "/bundle"} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, anybody.url+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = "relay.example.org"
+		req.Header.Set("Origin", rebound)
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.Body.Close(); res.StatusCode != http.StatusMisdirectedRequest {
+			t.Errorf("%s: %s", path, res.Status)
+		}
+	}
+}
+
 // What one client stores here is counted as his, also over HTTP.
 func TestQuotaOfAClient(t *testing.T) {
 	b := start(t, "127.0.2.1", "none", "store.maxBytesPerSource", "1KiB")

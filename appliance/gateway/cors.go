@@ -20,15 +20,9 @@ func (g *Gateway) cors(w http.ResponseWriter, r *http.Request, methods []string)
 	if len(g.config.Gateway.Origins) > 0 {
 		h.Add("Vary", "Origin")
 	}
-	origin := r.Header.Get("Origin")
-	switch {
-	case origin == "":
-	case slices.Contains(g.config.Gateway.Origins, origin):
-		h.Set("Access-Control-Allow-Origin", origin)
-	case slices.Contains(g.config.Gateway.Origins, "*"):
-		h.Set("Access-Control-Allow-Origin", "*")
-	}
-	if h.Get("Access-Control-Allow-Origin") != "" {
+	allowed := g.allowedOrigin(r)
+	if allowed != "" {
+		h.Set("Access-Control-Allow-Origin", allowed)
 		h.Set("Access-Control-Expose-Headers", corsExpose)
 	}
 	if r.Method != http.MethodOptions {
@@ -36,11 +30,25 @@ func (g *Gateway) cors(w http.ResponseWriter, r *http.Request, methods []string)
 	}
 	allow := strings.Join(append(slices.Clone(methods), http.MethodOptions), ", ")
 	h.Set("Allow", allow)
-	if h.Get("Access-Control-Allow-Origin") != "" {
+	if allowed != "" {
 		h.Set("Access-Control-Allow-Methods", allow)
 		h.Set("Access-Control-Allow-Headers", corsHeaders)
 		h.Set("Access-Control-Max-Age", corsAge)
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return true
+}
+
+// allowedOrigin is the origin whose scripts may use the answer to a request: its own, "*" for all, or "" for none.
+func (g *Gateway) allowedOrigin(r *http.Request) string {
+	origin := r.Header.Get("Origin")
+	switch {
+	case origin == "":
+		return ""
+	case slices.Contains(g.config.Gateway.Origins, origin):
+		return origin
+	case slices.Contains(g.config.Gateway.Origins, "*"):
+		return "*"
+	}
+	return ""
 }

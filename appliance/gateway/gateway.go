@@ -109,6 +109,7 @@ func Extension(more ...Authority) appliance.Extension {
 		h.Handle("/v1", handler)
 		h.Handle("/v1/", handler)
 		h.HandleIf(isRelayed, http.HandlerFunc(g.relay))
+		h.UnderAnyName(func(r *http.Request) bool { return isOurs(r) && g.allowedOrigin(r) != "" })
 		h.Section(g.section)
 		h.Problems(g.Problems)
 		h.Amend(func(r *status.Report) { r.Node = append(r.Node, g.counted.list()...) })
@@ -117,6 +118,11 @@ func Extension(more ...Authority) appliance.Extension {
 		}
 		return nil
 	}
+}
+
+// isOurs picks the requests that the gateway answers.
+func isOurs(r *http.Request) bool {
+	return r.URL.Path == "/v1" || strings.HasPrefix(r.URL.Path, "/v1/") || isRelayed(r)
 }
 
 // Problems says what of the configuration does not work.
