@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -79,11 +80,23 @@ func Verify(path string, most int) (c Contents, err error) {
 	return c, err
 }
 
-// KeepOwn gives the file of a database that is to take the place of this one, and that no process has open, the audit log of this one
-// instead of its own, with one more entry: who restores an old database does not make unhappen what was done since. With identity it has
-// also this node's identity, and what its write tokens are made with, so that the backup of another node makes no second one of that.
+// KeepOwn gives the file of a database that is to take the place of this one, and that no process has open, the audit log and the log of
+// updates of this one instead of its own, with one more entry in the former: who restores an old database does not make unhappen what was
+// done since, and the versions that ran are those of this machine. With identity it has also this node's identity, and what its write tokens
+// are made with, so that the backup of another node makes no second one of that.
 func (s *Store) KeepOwn(path string, entry Audit, identity bool) error {
 	log, err := s.Audit(MaxAudit)
+	if err != nil {
+		return err
+	}
+	var updates []byte // sealed; nil if there is none, or it is damaged
+	err = s.view(func(tx *bbolt.Tx) error {
+		v := tx.Bucket(bucketState).Get(keyUpdates)
+		if _, ok := unseal(v); ok {
+			updates = bytes.Clone(v)
+		}
+		return nil
+	})
 	if err != nil {
 		return err
 	}
@@ -109,6 +122,9 @@ func (s *Store) KeepOwn(path string, entry Audit, identity bool) error {
 					return err
 				}
 			}
+			if err := putOrDelete(tx.Bucket(bucketState), keyUpdates, updates); err != nil {
+				return err
+			}
 			if identity {
 				if err := keepState(tx.Bucket(bucketState), own); err != nil {
 					return err
@@ -132,10 +148,10 @@ func (s *Store) KeepOwn(path string, entry Audit, identity bool) error {
 // keepState makes a file have the state of this node; what is not known of it, the file does not have either.
 func keepState(b *bbolt.Bucket, own state) error {
 	put := func(key, v []byte) error {
-		if v == nil {
-			return b.Delete(key)
+		if v != nil {
+			v = seal(v)
 		}
-		return b.Put(key, seal(v))
+		return putOrDelete(b, key, v)
 	}
 	var id4, id6, secrets []byte
 	if own.identity4 != nil {
@@ -148,6 +164,14 @@ func keepState(b *bbolt.Bucket, own state) error {
 		secrets = own.secrets.encode()
 	}
 	return errors.Join(put(keyIdentity4, id4), put(keyIdentity6, id6), put(keySecrets, secrets))
+}
+
+// putOrDelete makes a key have a value, or if that is nil, none.
+func putOrDelete(b *bbolt.Bucket, key, v []byte) error {
+	if v == nil {
+		return b.Delete(key)
+	}
+	return b.Put(key, v)
 }
 
 // Replace puts a file, which [Verify] has found good, in the place of a database that no process has open, durably. The old

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -142,6 +143,29 @@ func TestKeepOwn(t *testing.T) {
 		_, errSecrets := r.Secrets()
 		if known := err6 == nil && errSecrets == nil; known == identity {
 			t.Errorf("keep %t: what is not known of this node: %v, %v", identity, err6, errSecrets)
+		}
+	}
+}
+
+// TestKeepOwnUpdates leaves a restored database the log of updates of the machine that it is restored on, whosever backup it is.
+func TestKeepOwnUpdates(t *testing.T) {
+	update := func(to string) store.Update {
+		return store.Update{Time: time.Unix(1_800_000_000, 0).UTC(), From: "1", To: to, Result: "committed"}
+	}
+	other, s, fresh := open(t, tempPath(t), fast(store.Options{})), open(t, tempPath(t), fast(store.Options{})), open(t, tempPath(t), fast(store.Options{}))
+	must(t, other.AddUpdate(update("theirs")))
+	must(t, errors.Join(s.AddUpdate(update("2")), s.AddUpdate(update("3"))))
+	for _, identity := range []bool{true, false} {
+		for _, c := range []struct {
+			on   *store.Store
+			want []store.Update
+		}{{s, []store.Update{update("2"), update("3")}}, {fresh, nil}} {
+			saved := backup(t, other)
+			must(t, c.on.KeepOwn(saved, store.Audit{Time: time.Unix(1, 0), What: "restore"}, identity))
+			got, err := open(t, saved, fast(store.Options{})).Updates()
+			if err != nil || !slices.Equal(got, c.want) {
+				t.Errorf("keep %t: %+v, %v; want %+v", identity, got, err, c.want)
+			}
 		}
 	}
 }
