@@ -58,16 +58,20 @@ func TestWritesAreInTheAuditLog(t *testing.T) {
 	}
 }
 
-// A program that writes all the time has an entry an hour, and however much different it writes, there is a bound.
+// A program that writes all the time has an entry an hour, and however much different it writes, there is a bound, which the log says when
+// it is reached. It hides nothing that others write.
 func TestAuditLogOfABusyProgram(t *testing.T) {
-	b := start(t, "127.0.2.1", "none", "names.secret", fleetSeed)
+	b := start(t, "127.0.2.1", "none", "names.secret", fleetSeed, "gateway.tokens", "backup:0123456789abcdef")
 	g := gateway.New(gateway.Options{Config: b.Host.Config, Node: b.Host.Node, Store: b.Host.Store, Log: quiet})
 	now := time.Unix(1_800_000_000, 0)
 	g.SetClock(func() time.Time { return now })
-	put := func(name string) {
+	put := func(name string, header ...string) {
 		t.Helper()
 		r := httptest.NewRequest(http.MethodPut, "/v1/names/"+name, strings.NewReader("x"))
 		r.RemoteAddr, r.Host = "127.0.0.1:1", "localhost"
+		if header != nil {
+			r.Header.Set(header[0], header[1])
+		}
 		w := httptest.NewRecorder()
 		if g.Handler().ServeHTTP(w, r); w.Code/100 != 2 {
 			t.Fatalf("%d %s", w.Code, w.Body)
@@ -82,12 +86,48 @@ func TestAuditLogOfABusyProgram(t *testing.T) {
 	for n := range 120 {
 		put(fmt.Sprint("n", n))
 	}
+	put("n119", "Authorization", "Bearer 0123456789abcdef")
 	now = now.Add(time.Hour)
 	put("foo")
 	got := written(t, b)
 	last := len(got) - 1
-	if len(got) != 2+99+1 || got[0] != "loopback write: PUT /v1/names/foo done" || got[1] != "loopback write: PUT /v1/names/foo done (2 times more since the entry before)" ||
+	if len(got) != 2+99+1+1+1 || got[0] != "loopback write: PUT /v1/names/foo done" || got[1] != "loopback write: PUT /v1/names/foo done (2 times more since the entry before)" ||
+		got[101] != "loopback write more than 100 different within an hour: others have no entry" ||
+		got[102] != "backup from 127.0.0.1 write: PUT /v1/names/n119 done" ||
 		got[last] != "loopback write: PUT /v1/names/foo done (21 other writes have no entry)" {
 		t.Errorf("%d entries: %q", len(got), got)
+	}
+}
+
+// However many callers there are, those that come when there are too many to keep track of share one bound, and nothing is hidden without a word.
+func TestAuditLogOfManyCallers(t *testing.T) {
+	b := start(t, "127.0.2.1", "none", "names.secret", fleetSeed)
+	known := func(r *http.Request) (gateway.Caller, error) {
+		return gateway.Caller{Name: r.Header.Get("Tailnet-User"), Rights: gateway.Read | gateway.Name}, nil
+	}
+	g := gateway.New(gateway.Options{Config: b.Host.Config, Node: b.Host.Node, Store: b.Host.Store, Log: quiet, Authorities: []gateway.Authority{known}})
+	now := time.Unix(1_800_000_000, 0)
+	g.SetClock(func() time.Time { return now })
+	put := func(user int) {
+		t.Helper()
+		r := httptest.NewRequest(http.MethodPut, "/v1/names/foo", strings.NewReader("x"))
+		r.RemoteAddr, r.Host = fmt.Sprintf("198.51.%d.%d:1", user>>8, user&255), "box"
+		r.Header.Set("Tailnet-User", fmt.Sprint("user", user))
+		w := httptest.NewRecorder()
+		if g.Handler().ServeHTTP(w, r); w.Code/100 != 2 {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+	}
+	for user := range 256 + 100 + 5 {
+		put(user)
+	}
+	got := written(t, b)
+	if last := len(got) - 1; len(got) != 256+100+1 || !strings.HasPrefix(got[last], "user356 from 198.51.1.100 write more than 100 different") {
+		t.Errorf("%d entries, the last of which are %q", len(got), got[max(0, last-3):])
+	}
+	now = now.Add(2 * time.Hour)
+	put(1000)
+	if got = written(t, b); len(got) != 256+100+1+1 || !strings.HasPrefix(got[len(got)-1], "user1000 from") {
+		t.Errorf("an hour later: %d entries, the last is %q", len(got), got[len(got)-1])
 	}
 }
