@@ -205,7 +205,10 @@ func what(t route, r *http.Request) string {
 }
 
 func outcome(status int) string {
-	if status < 400 {
+	switch {
+	case status == http.StatusAccepted:
+		return "begun"
+	case status < 400:
 		return "done"
 	}
 	return fmt.Sprintf("failed: %d %s", status, http.StatusText(status))

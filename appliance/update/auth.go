@@ -117,12 +117,19 @@ func (m *Manager) Owner(w http.ResponseWriter, r *http.Request) (by string, ok, 
 	return who(r), ok, !ok
 }
 
-// note notes in the audit log what a request has changed. What comes over the tailnet the admin plane notes.
-func (m *Manager) note(r *http.Request) {
+// Outcomes in the audit log.
+const (
+	begun = "begun"
+	done  = "done"
+)
+
+// note notes in the audit log what a request has changed, or if the outcome is begun, may change from now on. What comes over the tailnet the
+// admin plane notes.
+func (m *Manager) note(r *http.Request, outcome string) {
 	if _, ok := Authorized(r.Context()); ok {
 		return
 	}
-	a := store.Audit{Time: time.Now().UTC(), Who: who(r), What: "update: " + r.Method + " " + r.URL.Path, Outcome: "done"}
+	a := store.Audit{Time: time.Now().UTC(), Who: who(r), What: "update: " + r.Method + " " + r.URL.Path, Outcome: outcome}
 	if err := m.o.History.AddAudit(a); err != nil {
 		m.o.Log.Error("the audit log cannot be written", "err", err)
 	}

@@ -66,7 +66,7 @@ func (m *Manager) upload(take func(r io.Reader, length int64, by client) (sums, 
 			fail(w, err)
 			return
 		}
-		m.note(r)
+		m.note(r, done)
 		h := s.sha
 		if r.Header.Get("X-Gokrazy-Update-Hash") == "crc32" {
 			h = s.crc
@@ -98,7 +98,7 @@ func (m *Manager) action(do func(by client) error) http.HandlerFunc {
 			fail(w, err)
 			return
 		}
-		m.note(r)
+		m.note(r, done)
 	}
 }
 
@@ -120,7 +120,7 @@ func (m *Manager) unsigned(next http.Handler) http.HandlerFunc {
 			fail(w, ErrUnsigned)
 			return
 		}
-		m.note(r) // it may change anything from its first byte on
+		m.note(r, begun) // it may change anything from its first byte on
 		rc := http.NewResponseController(w)
 		_ = rc.SetWriteDeadline(time.Time{})
 		r.Body = io.NopCloser(patient{r.Body, rc})
@@ -138,7 +138,7 @@ func (m *Manager) depart(off bool, words string) http.HandlerFunc {
 			fail(w, err)
 			return
 		}
-		m.note(r)
+		m.note(r, done)
 		_, _ = fmt.Fprintf(w, "%s...\n", words)
 		_ = http.NewResponseController(w).Flush()
 		go m.Depart(off, who(r)) // the server waits for this request before it stops

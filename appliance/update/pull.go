@@ -201,7 +201,7 @@ func (m *Manager) postApply(w http.ResponseWriter, r *http.Request) {
 	case m.o.Config.Update.URL == "":
 		http.Error(w, ErrNoURL.Error(), http.StatusConflict)
 	default:
-		m.note(r)
+		m.note(r, begun)
 		downgrade := r.URL.Query().Get("downgrade")
 		go func() { _ = m.Pull(context.WithoutCancel(r.Context()), downgrade, by) }() // the status has its error
 		w.WriteHeader(http.StatusAccepted)

@@ -264,6 +264,9 @@ func TestPull(t *testing.T) {
 	if code, text := b.request(http.MethodPost, "update/apply", nil); code != http.StatusAccepted {
 		t.Fatalf("apply: %d %s", code, text)
 	}
+	if log, err := b.store.Audit(1); err != nil || len(log) != 1 || log[0].What != "update: POST /update/apply" || log[0].Outcome != "begun" {
+		t.Errorf("the audit log has %+v, %v", log, err)
+	}
 	select {
 	case <-b.left:
 	case <-time.After(time.Minute):

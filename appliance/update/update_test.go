@@ -775,6 +775,9 @@ func TestChangesAreInTheAuditLog(t *testing.T) {
 	if code, _ := b.request(http.MethodPost, "update/rollback", nil); code == http.StatusOK {
 		t.Error("there is a version to go back to")
 	}
+	if code, text := b.request(http.MethodPut, "uploadtemp/x", strings.NewReader("x")); code != http.StatusOK {
+		t.Fatal(code, text)
+	}
 	req := httptest.NewRequestWithContext(update.WithAuthority(t.Context(), "alice@example.org"), http.MethodPut, "/update/mbr", strings.NewReader("x"))
 	w := httptest.NewRecorder()
 	if b.m.Handler().ServeHTTP(w, req); w.Code != http.StatusOK {
@@ -792,7 +795,7 @@ func TestChangesAreInTheAuditLog(t *testing.T) {
 	for _, a := range all {
 		got = append(got, a.Who+" "+a.What+" "+a.Outcome)
 	}
-	if want := []string{"gokrazy client from 127.0.0.1 update: POST /reboot done", "gokrazy client from 127.0.0.1 update: PUT /update/mbr done"}; !slices.Equal(got, want) {
+	if want := []string{"gokrazy client from 127.0.0.1 update: POST /reboot done", "gokrazy client from 127.0.0.1 update: PUT /uploadtemp/x begun", "gokrazy client from 127.0.0.1 update: PUT /update/mbr done"}; !slices.Equal(got, want) {
 		t.Errorf("the audit log has %q, want %q", got, want)
 	}
 }
