@@ -184,10 +184,11 @@ var keys = []*key{
 	entry("limits.perSource", rate{0, 1_000_000, "datagrams"}, `200`,
 		func(c *Config) *float64 { return &c.Limits.PerSource },
 		"What one IPv4 address or IPv6 /64 may send us in the long run; the rest is dropped. A client sends a few per minute, a crawler some dozens "+
-			"per second, the thousands of customers behind one provider's NAT address about as many. 0 is no limit."),
+			"per second, the thousands of customers behind one provider's NAT address about as many. "+
+			"If it has shown where it is, a reply more than 256 bytes longer than its query counts, too: as one datagram for each 256 bytes beyond those. 0 is no limit."),
 	entry("limits.burst", whole{1, 1_000_000, "datagrams"}, `1000`,
 		func(c *Config) *int { return &c.Limits.Burst },
-		"What such a source may send at once."),
+		"What such a source may send at once; long replies to it count here as well."),
 	entry("limits.unprovenBytes", size{0, 1 << 30}, `"512KiB"`,
 		func(c *Config) *int64 { return &c.Limits.UnprovenBytes },
 		"By how many bytes per second our replies may be longer than their queries, all those together whose sender has not shown in the last half hour that "+
@@ -195,11 +196,12 @@ var keys = []*key{
 			"for a sign first, which costs an honest client one more try. 0B is no limit."),
 	entry("limits.unprovenDatagrams", whole{0, 10_000_000, "datagrams per second"}, `2000`,
 		func(c *Config) *int { return &c.Limits.UnprovenDatagrams },
-		"What the kernel half passes up to user space from such senders, all together. What exceeds it is asked for a sign or dropped. 0 is no limit."),
+		"What the kernel half passes up to user space from such senders, all together. What exceeds it is asked for a sign or dropped. "+
+			"Queries for recursion among them have as much again, of their own, also those from limits.exempt: such addresses can be forged, too. 0 is no limit."),
 	entry("limits.exempt", list[netip.Prefix]{elem: prefix{}, what: "prefixes", example: `["192.168.0.0/16", "fd00::/8"]`, none: "none", max: 1024},
 		defaultAllow,
 		func(c *Config) *[]netip.Prefix { return &c.Limits.Exempt },
-		"Sources that may ask for any amount: by default this machine, private and link-local networks, and tailnets over IPv6. 100.64.0.0/10, where tailnets have their IPv4 addresses and "+
+		"Sources that may ask for any amount, but for recursion that user space has to carry out while they have not shown where they are (limits.unprovenDatagrams): by default this machine, private and link-local networks, and tailnets over IPv6. 100.64.0.0/10, where tailnets have their IPv4 addresses and "+
 			"providers their customers behind NAT, is not among them; a box that only a tailnet reaches may add it. [] is none."),
 
 	entry("gateway.read", choice[Read]{ReadAuto, ReadOn, ReadOff}, `"auto"`,

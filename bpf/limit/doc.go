@@ -19,8 +19,8 @@
 //     families), and 17 times for an item that is stored here (a get of 85 bytes, a reply of 1,472), at most the budget;
 //   - to who runs a DHT node, and is known here as a contact or answers the challenge: as little, whatever is forged, as one source may
 //     have. A reply of up to 256 bytes more than the query takes a token of it, more takes more in proportion, so that at the default limits
-//     it is up to 17 times what the forger sent, but no more than 50 KiB/s after 256 KiB at once. What is over it is answered as an unproven
-//     source is. The same holds if the victim's own port is forged: who is there answers.
+//     it is up to 17 times what the forger sent, but no more than 50 KiB/s after 256 KiB at once. What is over it is challenged
+//     at once, and has no part of the budget. The same holds if the victim's own port is forged: who is there answers.
 //
 // And it says how much is sent to one destination, an address ([Destinations]): others ignore who sends them too much, libtorrent
 // who sends it 50 datagrams within 10 s. Every query of ours counts, whichever half sends it: both take tokens from one table, in a map
