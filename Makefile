@@ -44,12 +44,12 @@ test: test-here test-kernels ## run every test (as root: also namespaces, XDP, r
 
 .PHONY: test-here
 test-here: setup ## ... but those in QEMU
-	@KDHT_REQUIRE=$(REQUIRE) go test -count=1 -p 1 -timeout 30m $$(go list ./... | grep -v '^$(KERNELS)$$')
+	@set -e; all=$$(go list ./...); KDHT_REQUIRE=$(REQUIRE) go test -count=1 -p 1 -timeout 30m $$(echo "$$all" | grep -v '^$(KERNELS)$$')
 	@KDHT_REQUIRE=$(REQUIRE) go test -C appliance/browser -count=1 -timeout 5m ./...
 
 .PHONY: test-kernels
 test-kernels: setup ## ... those in QEMU alone: the kernel half, /perm and the flashing of a stick on the stock kernels
-	@KDHT_REQUIRE=$(REQUIRE) go test -count=1 -timeout 30m $(KERNELS)
+	@KDHT_REQUIRE=$(REQUIRE) go test -count=1 -timeout 60m $(KERNELS)
 
 .PHONY: test-headscale
 test-headscale: setup ## the admin plane against a real control server, Headscale, which is built from its own module (root; minutes the first time)

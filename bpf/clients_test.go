@@ -167,7 +167,7 @@ func closer(target id, n int) []byte {
 }
 
 // TestForgedClients has sources ask for recursion whose prefix is allowed to and exempt from limits, but who never proved to be there: what the
-// program cannot do for them is passed up as far as user space takes what may be forged, and then asked for a proof.
+// program cannot do for them is passed up as far as user space takes what may be forged, of which a part is for them, and then asked for a proof.
 func TestForgedClients(t *testing.T) {
 	r := rand.New(rand.NewPCG(63, 1))
 	p := recursive(t, snapshot(r, 30, 30), true)
@@ -190,6 +190,8 @@ func TestForgedClients(t *testing.T) {
 		}
 		expect(t, p, "recursion_paced", "while the budget lasts", query(e.forged, "get"))
 		must(t, p.SpendUnproven())
+		expect(t, p, "recursion_paced", "in a flood of other datagrams", query(e.forged, "get"))
+		must(t, p.SpendClients())
 		expect(t, p, "challenged", "then", query(e.forged, "get"))
 		expect(t, p, "recursion_paced", "who has proved where he is", query(e.proven, "get"))
 		vote := []byte("d1:ad2:id20:" + anID + "6:target20:" + aTarget + "e1:q4:vote1:t2:aa1:y1:qe")

@@ -143,25 +143,33 @@ func (p *Program) ForgetSources() error {
 	return p.SetBudgets(0)
 }
 
-// Growth is the budget for replies that are longer than their queries, and SetBudgets sets both budgets.
+// Growth is the budget for replies that are longer than their queries.
 func (p *Program) Growth() (limit.Budget, error) {
 	var b kdhtBudget
 	err := p.objs.Budgets.Lookup(uint32(0), &b)
 	return limit.Budget(b.Growth), err
 }
 
-// SetBudgets sets what is used up of both budgets.
+// SetBudgets sets what is used up of all budgets but that of queries for clients, of which nothing is.
 func (p *Program) SetBudgets(b limit.Budget) error {
-	return p.objs.Budgets.Put(uint32(0), &kdhtBudget{Growth: uint64(b), Unproven: uint64(b)})
+	return p.objs.Budgets.Put(uint32(0), &kdhtBudget{Growth: uint64(b), Unproven: uint64(b), Clients: uint64(b)})
 }
 
-// SpendUnproven uses up what unproven sources may pass up, and leaves the other budgets.
+// SpendUnproven uses up what unproven sources may pass up, and SpendClients what those may that ask for recursion.
 func (p *Program) SpendUnproven() error {
+	return p.spend(func(b *kdhtBudget) { b.Unproven = 1 << 62 })
+}
+
+func (p *Program) SpendClients() error {
+	return p.spend(func(b *kdhtBudget) { b.Clients = 1 << 62 })
+}
+
+func (p *Program) spend(f func(*kdhtBudget)) error {
 	var b kdhtBudget
 	if err := p.objs.Budgets.Lookup(uint32(0), &b); err != nil {
 		return err
 	}
-	b.Unproven = 1 << 62
+	f(&b)
 	return p.objs.Budgets.Put(uint32(0), &b)
 }
 

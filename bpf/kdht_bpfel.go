@@ -36,6 +36,8 @@ type kdhtBudget struct {
 	Unproven    uint64
 	PadUnproven [7]uint64
 	Queries     uint64
+	PadQueries  [7]uint64
+	Clients     uint64
 }
 
 type kdhtEndpoint struct {

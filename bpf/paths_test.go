@@ -438,13 +438,16 @@ func TestPathsOverdue(t *testing.T) {
 	r := rand.New(rand.NewPCG(47, 1))
 	s := snapshot(r, 30, 0)
 	p := launching(t, s, true)
-	threePaths(t, p, s, randomID(r))
+	asked, tids := threePaths(t, p, s, randomID(r))
 	if late, others, err := p.TakeOverdue(time.Hour, time.Hour); err != nil || len(late) != 0 || others != 1 {
 		t.Errorf("%d late, %d others: %v", len(late), others, err)
 	}
 	late, others, err := p.TakeOverdue(0, time.Hour)
 	if err != nil || len(late) != 1 || len(late[0].Others) != bpf.MaxPaths-1 || others != 0 {
 		t.Errorf("%d late, %d others: %v", len(late), others, err)
+	}
+	for i := range asked { // user space waits for all of them
+		expect(t, p, "hop_taken", "an answer after the take-over", replyOf(t, asked[i], response(tids[i], asked[i].ID, false, nil)))
 	}
 }
 

@@ -319,9 +319,13 @@ func (p *Program) TakeOverdue(hop, whole time.Duration) (overdue []Recursion, ot
 		if err != nil {
 			return overdue, others, err
 		}
-		if ok {
-			overdue = append(overdue, r)
+		if !ok {
+			continue
 		}
+		for i := range r.Others { // their answers are waited for
+			delete(late, binary.LittleEndian.Uint32(r.Others[i].Transaction[:]))
+		}
+		overdue = append(overdue, r)
 	}
 	return overdue, others + len(under), nil
 }

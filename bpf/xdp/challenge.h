@@ -9,12 +9,14 @@
  * and the time, so that nothing has to be remembered. A reply with the cookie proves the address, and the
  * next query is answered as usual.
  *
- * Proofs are written by proofs alone: what is forged cannot displace them.
+ * Proofs are written by proofs, and by queries of ours to those who are to answer: what is forged cannot
+ * displace them.
  */
 #pragma once
 
 #include "limit.h"
 #include "reply.h"
+#include "sighting.h"
 
 enum {
 	COOKIE_LEN = 8,
@@ -46,6 +48,15 @@ INLINE int is_known(const struct scratch *s, const int asked_will_do)
 		word = *find_way(set, s->hash, now, PROOF_TIME + SKEW);
 	return !((word ^ s->hash) & TAG_MASK) && ahead_of(word, now, PROOF_TIME + SKEW) &&
 	       (asked_will_do || !(word & FLAG));
+}
+
+/* may_look() for a sender of whom may_grow() was not asked. */
+INLINE int may_look_at(struct scratch *s, const struct settings *live)
+{
+	if (s->looks >= looks_per_round && s->looks_unproven >= looks_per_round)
+		return 0;
+	s->credible = !live->growth_cost || s->exempt || is_known(s, 0);
+	return may_look(s);
 }
 
 /* Remembers that the source has proved its address. */
@@ -144,8 +155,9 @@ __attribute__((noinline)) int may_pass(struct scratch *s, const struct settings 
 	struct budget *all = map_lookup(&budgets, &zero);
 	/* Filled at the beginning of each round, for the same reason as with sightings. */
 	u64 round = s->time >> ROUND_SHIFT << ROUND_SHIFT;
-	return (all && spend(&all->unproven, round, live->unproven_cost, ONE_SECOND)) ||
-	       (!recursive && is_exempt(s));
+	if (recursive) /* of its own: a flood from elsewhere does not keep clients from being answered */
+		return all && spend(&all->clients, round, live->unproven_cost, ONE_SECOND);
+	return (all && spend(&all->unproven, round, live->unproven_cost, ONE_SECOND)) || is_exempt(s);
 }
 
 /* The cookie of the source in a period: 56 bits of SipHash-2-4 over address, port and period, and 8 of the

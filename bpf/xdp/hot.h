@@ -113,12 +113,11 @@ static __attribute__((noinline)) int prepare_hot(struct xdp_md *ctx)
 		if (check_mtu(ctx, 0, &share->mtu, 0, 0))
 			return REASON_REPLY_TOO_LONG;
 	}
-	if (settings->growth_cost && share->len > pk->len && !may_grow(s, settings, share->len - pk->len))
+	u32 grows = settings->growth_cost && share->len > pk->len;
+	if (grows && !may_grow(s, settings, share->len - pk->len))
 		return CONTINUE_CHALLENGE;
-	if (s->looks < looks_per_round && !q->read_only) {
-		s->looks++;
+	if (!q->read_only && (grows ? may_look(s) : may_look_at(s, settings)))
 		note_sighting(ctx, pk, settings, s);
-	}
 	return GO_ON;
 }
 

@@ -81,15 +81,14 @@ INLINE int answer(struct xdp_md *ctx, const struct settings *settings, struct sc
 	u32 recursive = s->query.flags & FLAG_RECURSIVE && s->query.method != METHOD_PING;
 	u32 want = wanted(pk, &s->query), len = reply_len(pk, &s->query, snap, want);
 	s->query.lean = 0;
-	s->credible = !settings->growth_cost;
-	if (settings->growth_cost && len > pk->len && !recursive &&
-	    UNLIKELY(!may_grow(s, settings, len - pk->len))) {
+	u32 grows = settings->growth_cost && len > pk->len && !recursive;
+	if (grows && UNLIKELY(!may_grow(s, settings, len - pk->len))) {
 		if (s->query.method != METHOD_PING)
 			return CONTINUE_CHALLENGE;
 		s->query.lean = 1;
 		len -= pk->v6 ? PREFIX6_LEN - LEAN_LEN : PREFIX_LEN - LEAN_LEN;
 	}
-	if (!s->query.read_only && !s->query.lean && may_look(s))
+	if (!s->query.read_only && !s->query.lean && (grows ? may_look(s) : may_look_at(s, settings)))
 		note_sighting(ctx, pk, settings, s);
 	if (UNLIKELY(recursive)) {
 		s->packet = *pk;

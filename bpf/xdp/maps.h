@@ -300,6 +300,8 @@ struct budget {
 	u64 unproven; /* of datagrams for user space */
 	u64 pad_unproven[7];
 	u64 queries; /* of ours for clients */
+	u64 pad_queries[7];
+	u64 clients; /* of recursive queries for user space, from who may be forged */
 };
 
 struct {

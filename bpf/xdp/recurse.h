@@ -449,14 +449,13 @@ static __attribute__((noinline)) int leave(struct xdp_md *ctx)
 		return REASON_NO_LEASE;
 	if (map_lookup(&awaited, &s->transaction))
 		return REASON_HOP_TAKEN;
-	if (s->looks >= looks_per_round || check_copy(s) != GO_ON)
+	if (check_copy(s) != GO_ON || !may_look_at(s, settings))
 		return REASON_HOP_LATE;
 	int reason = parse_response(s);
 	u32 id = s->query.id;
 	if ((reason != GO_ON && reason != REASON_HOP_ANSWER) || !HAS(KEY_ID) || id > MAX_DATAGRAM)
 		return REASON_HOP_LATE;
 	set_asker(&s->query, s->datagram + id);
-	s->looks++;
 	note_sighting(ctx, &s->packet, settings, s);
 	return REASON_HOP_LATE;
 }
