@@ -157,26 +157,36 @@ func (s *swarm) closest(target krpc.ID) (nodes, nodes6 []byte) {
 // wave is how many nodes are introduced at a time: the node under test looks at no more senders at once than it may ping.
 const wave = 16
 
-// join gives nodes their places in the routing table: each sends a ping, which makes the node under test ask it back, if
-// it has not done so before.
+// round is longer than that in which the node looks at two senders who have proved nothing.
+const round = 40 * time.Millisecond
+
+// join gives nodes their places in the routing table: each sends pings until the node under test asks it back, if it has not
+// done so before.
 func (s *swarm) join(t *testing.T, n *node, nodes []router.Contact) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for nodes := range slices.Chunk(nodes, wave) {
-		for _, c := range nodes {
-			// Not canonical, so that user space sees it: the kernel half reports few senders of a kind.
-			b := []byte("d1:y1:q1:t2:hi1:q4:ping1:ad2:id" + str(c.ID[:]) + "ee")
-			_, err := s.conn.WriteBatch([]router.Packet{{Data: b, Addr: s.to, Local: c.Addr.Addr()}})
-			must(t, err)
-		}
-		missing := 0
+		missing, next := 0, time.Time{}
 		if err := fleet.Poll(ctx, time.Millisecond, func() (bool, error) {
-			missing = len(nodes)
+			missing = 0
+			again := !time.Now().Before(next)
 			for _, c := range nodes {
 				if _, ok := s.asked.Load(c.Addr.Addr()); ok {
-					missing--
+					continue
 				}
+				missing++
+				if !again {
+					continue
+				}
+				// Not canonical, so that user space sees it: the kernel half reports few senders of a kind.
+				b := []byte("d1:y1:q1:t2:hi1:q4:ping1:ad2:id" + str(c.ID[:]) + "ee")
+				if _, err := s.conn.WriteBatch([]router.Packet{{Data: b, Addr: s.to, Local: c.Addr.Addr()}}); err != nil {
+					return false, err
+				}
+			}
+			if again {
+				next = time.Now().Add(round)
 			}
 			if missing > 0 {
 				return false, nil
