@@ -55,9 +55,9 @@ func (e *experiment) faults(ctx context.Context) error {
 		}
 		e.progress.step("liars joining", i+1, share)
 	}
-	c.meet(e.boxes)
 	before := int64(0)
 	err := fleet.Poll(ctx, time.Second, func() (bool, error) { // until nobody new asks whether they are there
+		c.meet(e.boxes) // again: of senders who have proved nothing, a node looks at few at a time
 		now := c.met.Load()
 		quiet := now > 0 && now-before < int64(share)
 		before = now
