@@ -23,7 +23,8 @@ const (
 // before is what the node does now.
 func (p *plane) before() change.Before {
 	r := p.h.Report()
-	b := change.Before{Unserved: unserved(p.h.Config, r), Ready: r.Ready, Kernel: r.XDP.Active, Tailnet: r.Tailnet != nil && r.Tailnet.State == "connected"}
+	lost := unserved(p.h.Config, r)
+	b := change.Before{Unserved: texts(lost), Missing: missing(lost, r), Ready: r.Ready, Kernel: r.XDP.Active, Tailnet: r.Tailnet != nil && r.Tailnet.State == "connected"}
 	for _, t := range r.Tasks {
 		if !t.Running {
 			b.Failing = append(b.Failing, t.Name)
@@ -33,7 +34,7 @@ func (p *plane) before() change.Before {
 }
 
 // unserved lists the addresses that a node should serve on and does not.
-func unserved(c config.Config, r status.Report) (all []string) {
+func unserved(c config.Config, r status.Report) (all []netip.AddrPort) {
 	for _, want := range c.Listen {
 		served := false
 		for _, f := range r.Families {
@@ -42,8 +43,37 @@ func unserved(c config.Config, r status.Report) (all []string) {
 			})
 		}
 		if !served {
-			all = append(all, want.String())
+			all = append(all, want)
 		}
+	}
+	return all
+}
+
+// missing lists the families of addresses that are not served of which the node has no socket at all. It runs without one only if
+// the host does not have the family.
+func missing(lost []netip.AddrPort, r status.Report) (all []string) {
+	for _, a := range lost {
+		name := familyOf(a.Addr())
+		served := slices.ContainsFunc(r.Families, func(f status.Family) bool {
+			return slices.ContainsFunc(f.Listen, func(b netip.AddrPort) bool { return familyOf(b.Addr()) == name })
+		})
+		if !served && !slices.Contains(all, name) {
+			all = append(all, name)
+		}
+	}
+	return all
+}
+
+func familyOf(a netip.Addr) string {
+	if a.Unmap().Is4() {
+		return "IPv4"
+	}
+	return "IPv6"
+}
+
+func texts(addrs []netip.AddrPort) (all []string) {
+	for _, a := range addrs {
+		all = append(all, a.String())
 	}
 	return all
 }
@@ -52,8 +82,9 @@ func unserved(c config.Config, r status.Report) (all []string) {
 func unwell(c config.Config, r status.Report, was change.Before) string {
 	var what []string
 	for _, a := range unserved(c, r) {
-		if !slices.Contains(was.Unserved, a) {
-			what = append(what, a+" is not served")
+		// What the host does not have, no change of a port brings.
+		if !slices.Contains(was.Unserved, a.String()) && !slices.Contains(was.Missing, familyOf(a.Addr())) {
+			what = append(what, a.String()+" is not served")
 		}
 	}
 	if was.Ready && !r.Ready {

@@ -24,6 +24,8 @@ type Before struct {
 	Failing []string `json:"failing"` // tasks that did not run
 	// Unserved are addresses that it should have served on and did not.
 	Unserved []string `json:"unserved"`
+	// Missing are families, "IPv4" or "IPv6", that it should have served and had no socket of, since the host has none.
+	Missing []string `json:"missing,omitempty"`
 }
 
 // Trial is a change that has to prove well.
