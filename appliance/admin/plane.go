@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"tailscale.com/tsnet"
 
 	"kdht/appliance"
+	"kdht/appliance/journal"
 	"kdht/config"
 )
 
@@ -319,9 +321,16 @@ func (p *plane) hostname() string {
 	return "kdht"
 }
 
-// logf is the log of the tailnet's parts: far too much but for whoever asks for it.
+// logf is the log of the tailnet's parts: far too much but for whoever asks for it. They say the URL of a login in several ways, and
+// whoever has it could log the box in: what has a URL is for the log's reader only.
 func (p *plane) logf(format string, args ...any) {
-	if p.log.Enabled(context.Background(), slog.LevelDebug) {
-		p.log.Debug("tailnet", "says", p.keys.redact(fmt.Sprintf(format, args...)))
+	if !p.log.Enabled(context.Background(), slog.LevelDebug) {
+		return
 	}
+	said := p.keys.redact(fmt.Sprintf(format, args...))
+	if strings.Contains(said, "://") {
+		p.log.Debug("tailnet", "says", journal.Private(said))
+		return
+	}
+	p.log.Debug("tailnet", "says", said)
 }
