@@ -287,7 +287,7 @@ var keys = []*key{
 		"File that has the auth key and nothing else. It is read again whenever a login is needed, so that a new key works without a restart. Empty: none."),
 	entry("tailnet.controlURL", control{}, `""`,
 		func(c *Config) *string { return &c.Tailnet.ControlURL },
-		"The control server, as of Headscale. Empty: Tailscale's."),
+		"The control server, as of Headscale. Empty: Tailscale's; a box that has joined elsewhere, in mode auto and without an auth key that was not used yet, stays where it is."),
 	entry("tailnet.hostname", hostLabel{}, `""`,
 		func(c *Config) *string { return &c.Tailnet.Hostname },
 		"Name of the box in the tailnet. Empty: that of the machine."),
