@@ -34,8 +34,12 @@ const (
 	maxHeader      = 16 << 10 // bytes
 	stopPatience   = 2 * time.Second
 	nodeTime       = time.Second // to find out whose a connection is
-	closeTime      = 3 * time.Second
+	// closeTime is more than the 5 s that tsnet gives what it shuts down itself: a node that only takes its time is not stuck.
+	closeTime = 10 * time.Second
 )
+
+// A task has appliance.StopTimeout to end, and the plane ends its server and then its node in it.
+const _ = uint64(appliance.StopTimeout - stopPatience - closeTime)
 
 // Bounds of the pause before the plane begins anew after a failure.
 const (
