@@ -51,13 +51,17 @@ func TestCrowdInTheTailnet(t *testing.T) {
 	if _, err := io.WriteString(in, "first, "); err != nil {
 		t.Fatal(err)
 	}
-	<-begun
+	select {
+	case <-begun:
+	case a := <-uploaded:
+		t.Fatalf("the upload: %d %s", a.status, a.body)
+	}
 
 	// The stranger comes again whenever he is thrown out.
 	ctx, cancel := context.WithCancel(t.Context())
 	var came atomic.Int32
-	ended := make(chan struct{})
 	const crowd = 150
+	ended := make(chan struct{}, crowd)
 	for range crowd {
 		go func() {
 			defer func() { ended <- struct{}{} }()
@@ -79,8 +83,13 @@ func TestCrowdInTheTailnet(t *testing.T) {
 	}
 	disperse := sync.OnceFunc(func() {
 		cancel()
+		patience := time.After(patience) // a dial of tsnet need not end while its node does
 		for range crowd {
-			<-ended
+			select {
+			case <-ended:
+			case <-patience:
+				return
+			}
 		}
 	})
 	defer disperse()
