@@ -17,6 +17,7 @@ import (
 	"tailscale.com/tailcfg"
 	"tailscale.com/tstest/integration/testcontrol"
 
+	"kdht/appliance"
 	"kdht/appliance/update"
 )
 
@@ -212,7 +213,16 @@ func TestForeignLogin(t *testing.T) {
 			return false, "", ""
 		}
 	})
-	b := start(t, options{values: []string{"tailnet.mode", "on", "tailnet.controlURL", n.url, "tailnet.hostname", "box"}})
+	b := start(t, options{
+		values: []string{"tailnet.mode", "on", "tailnet.controlURL", n.url, "tailnet.hostname", "box"},
+		more: []appliance.Extension{func(h *appliance.Host) error {
+			h.AdmitBy(func(_ http.ResponseWriter, r *http.Request) (string, bool, bool) {
+				_, password, _ := r.BasicAuth()
+				return "the owner", password == "right", false
+			})
+			return nil
+		}},
+	})
 	var first string
 	eventually(t, func() bool { first = b.host.Report().Tailnet.LoginURL; return first != "" }, func() string { return "there is no login URL" })
 	n.control.CompleteAuth(first)
@@ -230,6 +240,16 @@ func TestForeignLogin(t *testing.T) {
 	}
 	if w := b.ask(stranger, "/tailnet/login"); w.Code != http.StatusForbidden || strings.Contains(w.Body.String(), "/auth/") || w.Header().Get("Location") != "" {
 		t.Errorf("a stranger is told %d %s", w.Code, w.Body)
+	}
+	for password, want := range map[string]int{"wrong": http.StatusForbidden, "right": http.StatusSeeOther} {
+		r := httptest.NewRequest("GET", "http://192.0.2.1/tailnet/login", nil)
+		r.RemoteAddr = stranger
+		r.SetBasicAuth("gokrazy", password)
+		w := httptest.NewRecorder()
+		b.host.Web().ServeHTTP(w, r)
+		if got := w.Header().Get("Location"); w.Code != want || (got == url) != (want == http.StatusSeeOther) {
+			t.Errorf("with the password %q: %d, to %q", password, w.Code, got)
+		}
 	}
 	if got := strings.Join(b.host.Report().Problems, "\n"); !strings.Contains(got, "waits for its owner to log in") {
 		t.Errorf("that somebody has to log in is not said: %s", got)

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"net/http"
+	"strings"
 
 	"kdht/appliance/gateway"
 )
@@ -9,8 +10,8 @@ import (
 // loginPath leads to where somebody has to log in.
 const loginPath = "/tailnet/login"
 
-// loginPage sends those who may change things to the URL where somebody has to log in: programs on the machine itself and holders of a
-// token. The status page has it only while the box belongs to nobody.
+// loginPage sends those who may change things to the URL where somebody has to log in: programs on the machine itself, holders of a
+// token, and whom [appliance.Host.Admit] knows. The status page has it only while the box belongs to nobody.
 func (p *plane) loginPage() http.Handler {
 	writers := gateway.Configured(p.h.Config)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -18,8 +19,17 @@ func (p *plane) loginPage() http.Handler {
 		w.Header().Set("Cache-Control", "no-store")
 		who, err := writers(r)
 		if err != nil || !who.May(gateway.Name) {
-			fail(w, http.StatusForbidden, "The URL of a login is for programs on the machine itself, and for holders of a token (gateway.tokens in its configuration; \"Authorization: Bearer SECRET\").")
-			return
+			var ok, answered bool
+			if scheme, _, _ := strings.Cut(r.Header.Get("Authorization"), " "); !strings.EqualFold(scheme, "Bearer") { // that was the credential
+				who.Name, ok, answered = p.h.Admit(w, r)
+			}
+			if !ok && !answered {
+				fail(w, http.StatusForbidden, "The URL of a login is for programs on the machine itself, for holders of a token (gateway.tokens in its configuration; "+
+					"\"Authorization: Bearer SECRET\"), and on the appliance for whoever knows its password (that in gokr-pw.txt on the boot partition, user gokrazy).")
+			}
+			if !ok {
+				return
+			}
 		}
 		url := p.now.login()
 		if url == "" {

@@ -168,7 +168,8 @@ func (s *state) problems() (lines []string) {
 
 // hiddenLogin says how the owner logs in.
 const hiddenLogin = "The admin plane waits for its owner to log in to the tailnet again, or to extend the key of the box at the control server. The URL is not for everybody on the LAN: the log has it, " +
-	loginPath + " leads programs on the machine itself and holders of a token (gateway.tokens) there, and a new auth key (tailnet.authKeyFile) makes it needless."
+	loginPath + " leads programs on the machine itself, holders of a token (gateway.tokens) and, on the appliance, whoever knows its password there, and a new auth key (tailnet.authKeyFile; " +
+	"on the appliance tailnet.key on the boot partition) makes it needless."
 
 func sentence(s string) string { return strings.TrimSuffix(s, ".") + "." }
 
