@@ -29,6 +29,10 @@ const maxKey = 4 << 10
 // usedFile, in the plane's directory, has the SHA-256 of the auth key that the box has joined with last.
 const usedFile = "used-key"
 
+// triedFile, in the plane's directory, has the SHA-256 of the auth key that a login is under way with: an administrator may have to approve
+// of the box, and a restart come before that.
+const triedFile = "tried-key"
+
 // keys finds auth keys and keeps them out of logs. A key is used once: when the node key expires later, the key of the first
 // login is of no use, and to try it would drop the connection by which the control server says that the node key was extended.
 type keys struct {
@@ -52,6 +56,30 @@ func (k *keys) find() (key, from string, err error) {
 func (k *keys) wasUsed(key string) bool {
 	b, err := os.ReadFile(filepath.Join(k.state, stateDir, usedFile))
 	return err == nil && strings.TrimSpace(string(b)) == sumOf(key)
+}
+
+// trying notes that a login begins with a key, or, with none, that no such login is under way.
+func (k *keys) trying(key string) error {
+	path := filepath.Join(k.state, stateDir, triedFile)
+	if key != "" {
+		return durable.Write(path, []byte(sumOf(key)+"\n"), 0o600)
+	}
+	if err := durable.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// underWay gives the key that a login was begun with, perhaps before a restart, if it is still the owner's wish; "" if there is none.
+func (k *keys) underWay() string {
+	b, err := os.ReadFile(filepath.Join(k.state, stateDir, triedFile))
+	if err != nil {
+		return ""
+	}
+	if key, _, err := k.find(); err == nil && key != "" && strings.TrimSpace(string(b)) == sumOf(key) {
+		return key
+	}
+	return ""
 }
 
 func sumOf(key string) string {
@@ -90,6 +118,9 @@ func (k *keys) look() (key, from string, err error) {
 // whoever gets hold of the card could use it.
 func (k *keys) used(key string) error {
 	if err := durable.Write(filepath.Join(k.state, stateDir, usedFile), []byte(sumOf(key)+"\n"), 0o600); err != nil {
+		return err
+	}
+	if err := k.trying(""); err != nil {
 		return err
 	}
 	path := filepath.Join(k.state, keyFile)

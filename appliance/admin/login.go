@@ -23,6 +23,8 @@ const (
 	lookEvery = 5 * time.Second
 	// soon is for how long before the node key expires the owner is told.
 	soon = 14 * 24 * time.Hour
+	// staleTime is how long after a login has begun what is heard of a refusal may be about the one before.
+	staleTime = time.Second
 	// leaveTime is what it may take to tell a control server that we leave.
 	leaveTime = 5 * time.Second
 )
@@ -33,12 +35,13 @@ type login struct {
 	client *local.Client
 	secure func(domains []string) error // starts TLS
 
-	tried   string // the auth key that the login under way is made with; "" if somebody has to visit a URL
-	why     string // what the control server had against us last
-	failed  string // a key that the control server does not take
-	asking  bool   // a login is under way
-	url     string // that was said
-	said    bool   // that it is connected
+	tried   string    // the auth key that the login under way is made with; "" if somebody has to visit a URL
+	why     string    // what the control server had against us last
+	failed  string    // a key that the control server does not take
+	asking  bool      // a login is under way
+	begun   time.Time // it was begun here then
+	url     string    // that was said
+	said    bool      // that it is connected
 	secured bool
 }
 
@@ -103,7 +106,8 @@ func (l *login) refused(why string) {
 		l.why = why
 		l.p.log.Warn("the control server of the tailnet refuses", "err", why)
 	}
-	if l.asking && l.tried != "" {
+	// One that comes at once may be of the login before; the control client asks again after a key was refused.
+	if l.asking && l.tried != "" && time.Since(l.begun) > staleTime {
 		l.failed = l.tried
 	}
 }
@@ -133,16 +137,26 @@ func (l *login) needsLogin(ctx context.Context, st *ipnstate.Status) error {
 	if key == l.failed {
 		key = ""
 	}
+	if key == "" {
+		if err := l.p.keys.trying(""); err != nil {
+			return err // else who logs it in now might count as brought by the key
+		}
+	}
 	if !l.asking || key != l.tried {
 		// A control client takes or forgets a key only when it begins anew. One that has none goes on listening meanwhile, so
 		// that it notices when the administrator extends a node key that has expired.
 		anew := key != "" || l.tried != ""
-		l.asking, l.tried, l.url = true, key, ""
+		l.asking, l.tried, l.begun, l.url = true, key, time.Now(), ""
 		how := "with the auth key of " + from
 		if key == "" {
 			how = "at a URL that the control server is asked for"
 		}
 		l.p.log.Info("the tailnet needs a login", "how", how)
+		if key != "" {
+			if err := l.p.keys.trying(key); err != nil {
+				l.p.log.Warn("that a login with the auth key begins cannot be noted", "err", err)
+			}
+		}
 		if anew {
 			if err := l.client.Start(ctx, ipn.Options{AuthKey: key}); err != nil {
 				return err
@@ -165,7 +179,11 @@ func (l *login) connected(ctx context.Context, st *ipnstate.Status) error {
 		return nil
 	}
 	here := pinOf(l.p.control, st)
-	ok, was, err := here.check(l.p.dir, l.tried != "")
+	by := l.tried
+	if by == "" {
+		by = l.p.keys.underWay()
+	}
+	ok, was, err := here.check(l.p.dir, by != "")
 	if err != nil {
 		return err
 	}
@@ -178,9 +196,9 @@ func (l *login) connected(ctx context.Context, st *ipnstate.Status) error {
 		}
 	}
 	l.asking, l.failed, l.why = false, "", ""
-	if key := l.tried; key != "" {
+	if by != "" {
 		l.tried = ""
-		if err := l.p.keys.used(key); err != nil {
+		if err := l.p.keys.used(by); err != nil {
 			l.p.log.Warn("that the auth key was used cannot be noted", "err", err)
 		}
 		// The control client has the key for as long as it lives, and would try it again at every login, in vain and instead of
