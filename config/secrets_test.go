@@ -59,7 +59,7 @@ func TestEveryKeyIsLookedAtForSecrets(t *testing.T) {
 	_, secrets := withSecrets(t)
 	harmless := map[string]string{
 		"names.key": "a public key", "update.key": "a public key", "token.rotation": "a duration",
-		"gateway.sign": "names of tokens", "gateway.read": "on or off", "gateway.put": "who", "tailnet.mode": "on or off", "tailnet.authKeyFile": "the name of a file",
+		"gateway.sign": "names of tokens", "gateway.read": "on or off", "gateway.put": "who", "tailnet.mode": "on or off", "tailnet.controlURL": "a URL, and a word about auth keys", "tailnet.authKeyFile": "the name of a file",
 		"nodeIDSeed": "the node ID that it gives is public", "tailnet.viewers": "names", "tailnet.updaters": "names",
 		"xdp.hotAfter": "a number", "log.format": "key=value", "recursion.allow": "prefixes, and a word about write tokens",
 	}

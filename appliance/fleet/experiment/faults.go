@@ -55,13 +55,17 @@ func (e *experiment) faults(ctx context.Context) error {
 		}
 		e.progress.step("liars joining", i+1, share)
 	}
-	before := int64(0)
-	err := fleet.Poll(ctx, time.Second, func() (bool, error) { // until nobody new asks whether they are there
-		c.meet(e.boxes) // again: of senders who have proved nothing, a node looks at few at a time
+	// Until nobody new asks whether they are there. Of senders who have proved nothing, a node looks at few at a time, and at one again
+	// after three seconds.
+	before, quiet := int64(0), 0
+	err := fleet.Poll(ctx, time.Second, func() (bool, error) {
+		c.meet(e.boxes)
 		now := c.met.Load()
-		quiet := now > 0 && now-before < int64(share)
+		if quiet++; now == 0 || now-before >= int64(share) {
+			quiet = 0
+		}
 		before = now
-		return quiet, nil
+		return quiet >= 5, nil
 	})
 	if err != nil {
 		return err
