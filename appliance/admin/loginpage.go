@@ -2,7 +2,6 @@ package admin
 
 import (
 	"net/http"
-	"strings"
 
 	"kdht/appliance/gateway"
 )
@@ -10,33 +9,27 @@ import (
 // loginPath leads to where somebody has to log in.
 const loginPath = "/tailnet/login"
 
-// loginPage sends those who may change things to the URL where somebody has to log in: programs on the machine itself, holders of a
-// token, and whom [appliance.Host.Admit] knows. The status page has it only while the box belongs to nobody.
+// loginPage sends those who may change things ([gateway.Owner]) to the URL where somebody has to log in. The status page has it only while
+// the box belongs to nobody.
 func (p *plane) loginPage() http.Handler {
-	writers := gateway.Configured(p.h.Config)
+	owner := gateway.Owner(p.h)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Cache-Control", "no-store")
-		who, err := writers(r)
-		if err != nil || !who.May(gateway.Name) {
-			var ok, answered bool
-			if scheme, _, _ := strings.Cut(r.Header.Get("Authorization"), " "); !strings.EqualFold(scheme, "Bearer") { // that was the credential
-				who.Name, ok, answered = p.h.Admit(w, r)
-			}
-			if !ok && !answered {
-				fail(w, http.StatusForbidden, "The URL of a login is for programs on the machine itself, for holders of a token (gateway.tokens in its configuration; "+
-					"\"Authorization: Bearer SECRET\"), and on the appliance for whoever knows its password (that in gokr-pw.txt on the boot partition, user gokrazy).")
-			}
-			if !ok {
-				return
-			}
+		who, ok, answered := owner(w, r)
+		if !ok && !answered {
+			fail(w, http.StatusForbidden, "The URL of a login is for programs on the machine itself, for holders of a token (gateway.tokens in its configuration; "+
+				"\"Authorization: Bearer SECRET\"), and on the appliance for whoever knows its password (that in gokr-pw.txt on the boot partition, user gokrazy).")
+		}
+		if !ok {
+			return
 		}
 		url := p.now.login()
 		if url == "" {
 			fail(w, http.StatusNotFound, "There is no login that waits for somebody.")
 			return
 		}
-		p.log.Info("somebody is sent to the login of the tailnet", "who", who.Name, "from", r.RemoteAddr)
+		p.log.Info("somebody is sent to the login of the tailnet", "who", who, "from", r.RemoteAddr)
 		w.Header().Set("Location", url)
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.WriteHeader(http.StatusSeeOther)

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -32,24 +31,18 @@ type Options struct {
 // Extension adds bundles to a node, at /bundle beside the status page.
 func Extension(o Options) appliance.Extension {
 	return func(h *appliance.Host) error {
-		writers := gateway.Configured(h.Config)
+		owner := gateway.Owner(h, o.May...)
 		one := make(chan struct{}, 1)
 		h.Handle("GET /bundle", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			header := w.Header()
 			header.Set("X-Content-Type-Options", "nosniff")
 			header.Set("Cache-Control", "no-store")
-			who, err := writers(r)
-			if err != nil || !who.May(gateway.Name) && !slices.ContainsFunc(o.May, func(f func(*http.Request) bool) bool { return f(r) }) {
-				var ok, answered bool
-				if scheme, _, _ := strings.Cut(r.Header.Get("Authorization"), " "); !strings.EqualFold(scheme, "Bearer") { // that was the credential
-					who.Name, ok, answered = h.Admit(w, r)
-				}
-				if !ok && !answered {
-					http.Error(w, refusal, http.StatusForbidden)
-				}
-				if !ok {
-					return
-				}
+			who, ok, answered := owner(w, r)
+			if !ok && !answered {
+				http.Error(w, refusal, http.StatusForbidden)
+			}
+			if !ok {
+				return
 			}
 			select {
 			case one <- struct{}{}:
@@ -59,7 +52,7 @@ func Extension(o Options) appliance.Extension {
 				http.Error(w, "Somebody else is getting one just now. Try again in a moment.", http.StatusConflict)
 				return
 			}
-			o.serve(w, r, h, who.Name)
+			o.serve(w, r, h, who)
 		}))
 		return nil
 	}
