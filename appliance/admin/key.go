@@ -64,10 +64,10 @@ func (k *keys) trying(key string) error {
 	if key != "" {
 		return durable.Write(path, []byte(sumOf(key)+"\n"), 0o600)
 	}
-	if err := durable.Remove(path); !errors.Is(err, fs.ErrNotExist) {
-		return err
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) { // nearly always; this is called every few seconds
+		return nil
 	}
-	return nil
+	return durable.Remove(path)
 }
 
 // underWay gives the key that a login was begun with, perhaps before a restart, if it is still the owner's wish; "" if there is none.
@@ -124,21 +124,11 @@ func (k *keys) used(key string) error {
 		return err
 	}
 	path := filepath.Join(k.state, keyFile)
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	err := durable.Overwrite(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err != nil {
-		return err
-	}
-	fi, err := f.Stat()
-	if err == nil {
-		_, err = f.Write(make([]byte, fi.Size()))
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close(), os.Remove(path))
+	return errors.Join(err, durable.Remove(path)) // better there no more than there as it was
 }
 
 // readKey reads an auth key from a file. What is wrong with it is said without it.

@@ -44,7 +44,15 @@ func SyncParent(path string) (err error) {
 
 // Scrub removes a file whose content must not stay on the medium: it is overwritten in place first. On flash storage
 // the controller may keep what was overwritten, which nothing here can change.
-func Scrub(path string) (err error) {
+func Scrub(path string) error {
+	if err := Overwrite(path); err != nil {
+		return err
+	}
+	return Remove(path)
+}
+
+// Overwrite makes a file consist of zeros.
+func Overwrite(path string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
 		return err
@@ -56,10 +64,7 @@ func Scrub(path string) (err error) {
 	if err == nil {
 		err = f.Sync()
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return Remove(path)
+	return errors.Join(err, f.Close())
 }
 
 // Remove removes a file durably.
