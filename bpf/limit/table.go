@@ -73,19 +73,26 @@ func (s *Set) find(h Hash, now, most uint64) *uint64 {
 	return &s[best]
 }
 
+// look returns the place of a source, how far it is ahead of its interval, and whether it is known to be exempt.
+func (s *Set) look(p Params, h Hash, now uint64) (way *uint64, ahead uint64, exempt bool) {
+	most := p.Window + skew
+	way = s.find(h, now, most)
+	word := *way
+	if h.differs(word) {
+		word = now
+	}
+	ahead = aheadOf(word, now, most)
+	return way, ahead, word&flag != 0 && ahead > 0
+}
+
 // Take takes a token of a source in its set. It reports whether there was one, or the source is known or found to be exempt.
 func (s *Set) Take(p Params, h Hash, t Time, isExempt func() bool) (ok, exempt bool) {
 	if p.Interval == 0 {
 		return true, false
 	}
-	now, most := t.ticks(), p.Window+skew
-	way := s.find(h, now, most)
-	word := *way
-	if h.differs(word) {
-		word = now
-	}
-	ahead := aheadOf(word, now, most)
-	if word&flag != 0 && ahead > 0 {
+	now := t.ticks()
+	way, ahead, exempt := s.look(p, h, now)
+	if exempt {
 		return true, true
 	}
 	ahead += p.Interval
@@ -109,14 +116,9 @@ func (s *Set) Charge(p Params, h Hash, by int, t Time) bool {
 	if p.Interval == 0 || by <= FreeGrowth {
 		return true
 	}
-	now, most := t.ticks(), p.Window+skew
-	way := s.find(h, now, most)
-	word := *way
-	if h.differs(word) {
-		word = now
-	}
-	ahead := aheadOf(word, now, most)
-	if word&flag != 0 && ahead > 0 {
+	now := t.ticks()
+	way, ahead, exempt := s.look(p, h, now)
+	if exempt {
 		return true
 	}
 	if ahead += p.Interval * uint64(by-FreeGrowth) / FreeGrowth; ahead > p.Window {
