@@ -103,7 +103,7 @@ func cause(err error) error {
 	return err
 }
 
-// exchange sends a query, again whenever patience is over, until there is an answer, or an error says that there will be none.
+// exchange sends a query, again whenever patience is over and once for a node that asks for a proof of the address, until there is an answer, or an error says that there will be none.
 func exchange(ctx context.Context, to netip.AddrPort, query, tid []byte, patience time.Duration) (*viaAnswer, error) {
 	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
 	if err != nil {
@@ -115,6 +115,7 @@ func exchange(ctx context.Context, to netip.AddrPort, query, tid []byte, patienc
 	begun := time.Now()
 	answer := &viaAnswer{from: to}
 	in := make([]byte, 4096)
+	proven := false
 	for ctx.Err() == nil {
 		if _, err := conn.Write(query); err != nil {
 			return nil, err
@@ -128,13 +129,36 @@ func exchange(ctx context.Context, to netip.AddrPort, query, tid []byte, patienc
 			if err != nil {
 				return nil, err
 			}
-			if krpc.Decode(in[:n], &answer.Message) == nil && answer.Type != krpc.TypeQuery && string(answer.TID) == string(tid) {
+			switch {
+			case krpc.Decode(in[:n], &answer.Message) != nil:
+			case answer.Type == krpc.TypeQuery && answer.Method == krpc.MethodPing && !proven:
+				proven = true
+				if err := prove(conn, &answer.Message, query); err != nil {
+					return nil, err
+				}
+			case answer.Type != krpc.TypeQuery && string(answer.TID) == string(tid):
 				answer.took = time.Since(begun)
 				return answer, nil
 			}
 		}
 	}
 	return nil, ctx.Err()
+}
+
+// prove answers the ping that a node sends in place of an answer while it is flooded from addresses that may be forged, and asks again.
+func prove(conn net.Conn, ping *krpc.Message, query []byte) error {
+	pong := krpc.Message{Type: krpc.TypeResponse, TID: ping.TID, Version: []byte(krpc.Version), HasID: true}
+	_, _ = rand.Read(pong.ID[:]) // never fails
+	b, err := pong.Append(nil)
+	if err != nil {
+		return err
+	}
+	for _, b := range [][]byte{b, query} {
+		if _, err := conn.Write(b); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // refusal is the error of an answer that is one.

@@ -284,3 +284,54 @@ func TestViaSendsAgain(t *testing.T) {
 		t.Errorf("%v, %v", seen, err)
 	}
 }
+
+// A node that is flooded from forged addresses asks for a proof of this one, and has it at once; the query is sent again, once.
+func TestViaProvesItsAddress(t *testing.T) {
+	node, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seen []krpc.Message
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		b := make([]byte, 4096)
+		for {
+			n, from, err := node.ReadFrom(b)
+			var m krpc.Message
+			if err != nil || krpc.Decode(b[:n], &m) != nil {
+				return
+			}
+			m.TID = []byte(string(m.TID)) // of b
+			seen = append(seen, m)
+			switch answer := response(&m); {
+			case len(seen) == 1:
+				for range 3 {
+					ping, _ := (&krpc.Message{Type: krpc.TypeQuery, Method: krpc.MethodPing, TID: []byte("cookie\x00!"), HasID: true}).Append(nil)
+					_, _ = node.WriteTo(ping, from)
+				}
+			case m.Type == krpc.TypeQuery:
+				out, _ := answer.Append(nil)
+				_, _ = node.WriteTo(out, from)
+				return
+			}
+		}
+	}()
+	q := krpc.Message{Type: krpc.TypeQuery, Method: krpc.MethodPing, TID: []byte("tid!"), HasID: true, Recursive: true, ReadOnly: true}
+	b, err := q.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	_, err = exchange(ctx, netip.MustParseAddrPort(node.LocalAddr().String()), b, q.TID, time.Hour)
+	_ = node.Close()
+	<-done
+	var got []string
+	for _, m := range seen {
+		got = append(got, fmt.Sprintf("%c %q", m.Type, m.TID))
+	}
+	if want := `[q "tid!" r "cookie\x00!" q "tid!"]`; err != nil || fmt.Sprint(got) != want {
+		t.Errorf("%v, %v", got, err)
+	}
+}
