@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -166,35 +167,101 @@ func closer(target id, n int) []byte {
 	return out
 }
 
-// TestForgedClients has sources ask for recursion whose prefix is allowed to and exempt from limits, but who never proved to be there: what the
-// program cannot do for them is passed up as far as user space takes what may be forged, of which a part is for them, and then asked for a proof.
+// TestForgedClients has sources ask that are exempt from limits, or clients, but never proved to be there: whatever of it is for user space is passed
+// up as far as that takes what may be forged, of which they have a part of their own, and then asked for a proof, or dropped.
 func TestForgedClients(t *testing.T) {
 	r := rand.New(rand.NewPCG(63, 1))
 	p := recursive(t, snapshot(r, 30, 30), true)
 	t.Cleanup(func() { must(t, p.SetLimits(limit.Config{})) })
-	must(t, p.SetLimits(limit.Config{Rate: 100, Burst: 1000, Unproven: 1000, Queries: 1, Exempt: []netip.Prefix{netip.MustParsePrefix("198.18.0.0/15"), netip.MustParsePrefix("2001:db8::/32")}}))
+	exempt := []netip.Prefix{netip.MustParsePrefix("198.18.0.0/15"), netip.MustParsePrefix("2001:db8::/32")}
+	held := randomID(r)
+	must(t, p.Hold(held))
 	must(t, p.Prove(asker4.Addr()))
 	must(t, p.Prove(asker6.Addr()))
-	for _, e := range []struct{ to, forged, proven netip.AddrPort }{
-		{node4, netip.MustParseAddrPort("198.18.60.1:1024"), asker4},
-		{node6, netip.AddrPortFrom(hostOf6(0x60, 1), 1024), asker6},
+	for _, c := range []struct {
+		name    string
+		exempt  []netip.Prefix
+		clients bool
+	}{{"exempt clients", exempt, true}, {"clients", nil, true}, {"exempt", exempt, false}} {
+		for _, e := range []struct{ to, forged, proven netip.AddrPort }{
+			{node4, netip.MustParseAddrPort("198.18.60.1:1024"), asker4},
+			{node6, netip.AddrPortFrom(hostOf6(0x60, 1), 1024), asker6},
+		} {
+			t.Run(fmt.Sprint(c.name, ", ", e.to.Addr()), func(t *testing.T) {
+				must(t, p.SetLimits(limit.Config{Rate: 100, Burst: 1000, Unproven: 1000, Queries: 1, Exempt: c.exempt}))
+				must(t, p.SetBudgets(0))
+				query := func(from netip.AddrPort, method string, aim id) []byte {
+					return queryTo(e.to, from, rdQuery(method, fmt.Sprint(serial.Add(1)), aim)).frame(t)
+				}
+				passed := map[string]string{ // the end of a query, and why it goes up
+					"1:q4:vote1:t2:aa1:y1:qe":                                    "other_method",
+					"1:q17:sample_infohashes1:t2:aa1:y1:qe":                      "other_method",
+					"1:q3:put2:rdi1e1:t2:aa1:y1:qe":                              "other_method",
+					"1:q13:announce_peer2:rdi1e1:t2:aa1:y1:qe":                   "other_method",
+					"1:q3:get2:rdi01e1:t2:aa1:y1:qe":                             "not_canonical",
+					"1:q3:get2:rdi1e1:t2:aa1:y1:q1:z" + strings.Repeat("i1e", 9): "malformed",
+					"1:q3:get2:rdi1e1:t2:aa1:v500:" + strings.Repeat("x", 500) + "1:y1:qe": "too_long",
+				}
+				frames := map[string][]byte{}
+				for end, why := range passed {
+					frames[why+" "+end] = queryTo(e.to, e.forged, []byte("d1:ad2:id20:"+anID+"6:target20:"+aTarget+"e"+end)).frame(t)
+				}
+				frames["held"] = query(e.forged, "get", held)
+				proven := map[string][]byte{"held": query(e.proven, "get", held)}
+				if c.clients {
+					must(t, p.SetClients([]netip.Prefix{netip.MustParsePrefix("198.18.0.0/15"), netip.MustParsePrefix("2001:db8::/32")}))
+					for begun := uint64(1); begun > 0; { // until all queries are spent
+						before := counts(t, p)["recursion_begun"]
+						run(t, p, query(e.forged, "get", randomID(r)))
+						begun = counts(t, p)["recursion_begun"] - before
+					}
+					frames["recursion_paced"], proven["recursion_paced"] = query(e.forged, "get", randomID(r)), query(e.proven, "get", randomID(r))
+					tagged := queryTo(e.to, e.forged, rdQuery("get", fmt.Sprint(serial.Add(1)), randomID(r)))
+					tagged.vlans = []uint16{7}
+					frames["no_route"] = tagged.frame(t)
+				} else {
+					must(t, p.SetClients(nil))
+				}
+				short := queryTo(e.to, e.forged, []byte("d1:y1:qe")).frame(t)
+				while := func(what string) {
+					for why, frame := range frames {
+						reason, _, _ := strings.Cut(why, " ")
+						expect(t, p, reason, what, frame)
+					}
+					expect(t, p, "too_short", what, short)
+				}
+				while("while the budget lasts")
+				must(t, p.SpendUnproven())
+				while("in a flood of others")
+				must(t, p.SpendTrusted())
+				for why, frame := range frames {
+					expect(t, p, "challenged", "then "+why, frame)
+				}
+				expect(t, p, "overloaded", "then", short)
+				for reason, frame := range proven {
+					expect(t, p, reason, "who has proved where he is", frame)
+				}
+			})
+		}
+	}
+}
+
+// TestForgedClientsWithoutNeighbour has such sources ask for recursion where the next node's link address is not known.
+func TestForgedClientsWithoutNeighbour(t *testing.T) {
+	r := rand.New(rand.NewPCG(64, 1))
+	p := recursive(t, snapshot(r, 30, 30), true)
+	t.Cleanup(func() { must(t, p.SetLimits(limit.Config{})) })
+	must(t, p.SetLimits(limit.Config{Unproven: 1000}))
+	must(t, p.SetNeighbours(nil))
+	for _, e := range []struct{ to, forged netip.AddrPort }{
+		{node4, netip.MustParseAddrPort("198.18.61.1:1024")}, {node6, netip.AddrPortFrom(hostOf6(0x61, 1), 1024)},
 	} {
-		query := func(from netip.AddrPort, method string) []byte {
-			return queryTo(e.to, from, rdQuery(method, fmt.Sprint(serial.Add(1)), randomID(r))).frame(t)
+		query := func() []byte {
+			return queryTo(e.to, e.forged, rdQuery("get", fmt.Sprint(serial.Add(1)), randomID(r))).frame(t)
 		}
 		must(t, p.SetBudgets(0))
-		for begun := uint64(1); begun > 0; { // until all queries are spent
-			before := counts(t, p)["recursion_begun"]
-			run(t, p, query(e.forged, "get"))
-			begun = counts(t, p)["recursion_begun"] - before
-		}
-		expect(t, p, "recursion_paced", "while the budget lasts", query(e.forged, "get"))
-		must(t, p.SpendUnproven())
-		expect(t, p, "recursion_paced", "in a flood of other datagrams", query(e.forged, "get"))
-		must(t, p.SpendClients())
-		expect(t, p, "challenged", "then", query(e.forged, "get"))
-		expect(t, p, "recursion_paced", "who has proved where he is", query(e.proven, "get"))
-		vote := []byte("d1:ad2:id20:" + anID + "6:target20:" + aTarget + "e1:q4:vote1:t2:aa1:y1:qe")
-		expect(t, p, "other_method", "another query of an exempt source", queryTo(e.to, e.forged, vote).frame(t))
+		expect(t, p, "no_neighbour", "while the budget lasts", query())
+		must(t, p.SpendTrusted())
+		expect(t, p, "challenged", "then", query())
 	}
 }

@@ -152,16 +152,16 @@ func (p *Program) Growth() (limit.Budget, error) {
 
 // SetBudgets sets what is used up of all budgets but that of queries for clients, of which nothing is.
 func (p *Program) SetBudgets(b limit.Budget) error {
-	return p.objs.Budgets.Put(uint32(0), &kdhtBudget{Growth: uint64(b), Unproven: uint64(b), Clients: uint64(b)})
+	return p.objs.Budgets.Put(uint32(0), &kdhtBudget{Growth: uint64(b), Unproven: uint64(b), Trusted: uint64(b)})
 }
 
-// SpendUnproven uses up what unproven sources may pass up, and SpendClients what those may that ask for recursion.
+// SpendUnproven uses up what unproven sources may pass up, and SpendTrusted what those may that are exempt or clients.
 func (p *Program) SpendUnproven() error {
 	return p.spend(func(b *kdhtBudget) { b.Unproven = 1 << 62 })
 }
 
-func (p *Program) SpendClients() error {
-	return p.spend(func(b *kdhtBudget) { b.Clients = 1 << 62 })
+func (p *Program) SpendTrusted() error {
+	return p.spend(func(b *kdhtBudget) { b.Trusted = 1 << 62 })
 }
 
 func (p *Program) spend(f func(*kdhtBudget)) error {

@@ -43,7 +43,7 @@ func TestProvenGrowth(t *testing.T) {
 					}
 				case answered:
 					grown += by
-					if !set.Charge(params, h, by, now) {
+					if !set.Charge(params, h, by, now, func() bool { return false }) {
 						t.Fatalf("answered with %d bytes more, user space would not", by)
 					}
 				default:

@@ -37,7 +37,7 @@ type kdhtBudget struct {
 	PadUnproven [7]uint64
 	Queries     uint64
 	PadQueries  [7]uint64
-	Clients     uint64
+	Trusted     uint64
 }
 
 type kdhtEndpoint struct {

@@ -297,7 +297,7 @@ func TestGrowth(t *testing.T) {
 }
 
 // TestUnproven uses up what user space takes from unproven sources: what is long enough is challenged, the rest is dropped. Sources that
-// are proven, or were asked by us, or exempt, get through.
+// are proven, or were asked by us, get through, and exempt ones have a budget of their own.
 func TestUnproven(t *testing.T) {
 	c := limit.Config{Unproven: 1000, Exempt: oneEach.Exempt}
 	p, _ := limited(t, c)
@@ -315,7 +315,10 @@ func TestUnproven(t *testing.T) {
 		expect(t, p, "challenged", "long enough", queryTo(e.to, e.from, []byte(vote)).frame(t))
 		expect(t, p, "overloaded", "too short", queryTo(e.to, e.from, []byte("d1:y1:qe")).frame(t))
 		expect(t, p, "overloaded", "a reply that nobody waits for", queryTo(e.to, e.from, []byte(reply)).frame(t))
+		must(t, p.SetBudgets(0))
+		must(t, p.SpendUnproven())
 		expect(t, p, "other_method", "exempt", queryTo(e.to, e.exempt, []byte(vote)).frame(t))
+		must(t, p.SetBudgets(usedUp))
 		must(t, p.Expect(e.asked.Addr()))
 		expect(t, p, "not_query", "a reply that we wait for", queryTo(e.to, e.asked, []byte(reply)).frame(t))
 		must(t, p.Prove(e.proven.Addr()))

@@ -197,11 +197,11 @@ var keys = []*key{
 	entry("limits.unprovenDatagrams", whole{0, 10_000_000, "datagrams per second"}, `2000`,
 		func(c *Config) *int { return &c.Limits.UnprovenDatagrams },
 		"What the kernel half passes up to user space from such senders, all together. What exceeds it is asked for a sign or dropped. "+
-			"Queries for recursion among them have as much again, of their own, also those from limits.exempt: such addresses can be forged, too. 0 is no limit."),
+			"Those of limits.exempt and recursion.allow have as much again, of their own: such addresses can be forged, too. 0 is no limit."),
 	entry("limits.exempt", list[netip.Prefix]{elem: prefix{}, what: "prefixes", example: `["192.168.0.0/16", "fd00::/8"]`, none: "none", max: 1024},
 		defaultAllow,
 		func(c *Config) *[]netip.Prefix { return &c.Limits.Exempt },
-		"Sources that may ask for any amount, but for recursion that user space has to carry out while they have not shown where they are (limits.unprovenDatagrams): by default this machine, private and link-local networks, and tailnets over IPv6. 100.64.0.0/10, where tailnets have their IPv4 addresses and "+
+		"Sources that may ask for any amount, but of what user space has to answer only once they have shown where they are (limits.unprovenDatagrams): by default this machine, private and link-local networks, and tailnets over IPv6. 100.64.0.0/10, where tailnets have their IPv4 addresses and "+
 			"providers their customers behind NAT, is not among them; a box that only a tailnet reaches may add it. [] is none."),
 
 	entry("gateway.read", choice[Read]{ReadAuto, ReadOn, ReadOff}, `"auto"`,

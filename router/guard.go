@@ -59,7 +59,7 @@ func (g *guard) mayGrow(a netip.Addr, by int, now time.Time) bool {
 	case g.sources == nil:
 		ok = true
 	default:
-		ok = g.sources[h.Set()].Charge(g.params, h, by, t)
+		ok = g.sources[h.Set()].Charge(g.params, h, by, t, func() bool { return g.config.IsExempt(a) })
 	}
 	g.mu.Unlock()
 	return ok || g.config.IsExempt(a)

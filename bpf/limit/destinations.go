@@ -51,8 +51,7 @@ func NewDestinations(p Pace, seed uint64, table *Table) *Destinations {
 func hashOfDestination(seed uint64, a netip.Addr) Hash {
 	b := a.As16()
 	high, low := binary.LittleEndian.Uint64(b[:8]), binary.LittleEndian.Uint64(b[8:])
-	h := (low ^ seed) * 0x9e3779b97f4a7c15
-	h = (h ^ h>>32 ^ high) * 0xd6e8feb86659fd93
+	h := hashWords(seed, low, high)
 	return Hash((h ^ h>>32) * 0x9e3779b97f4a7c15)
 }
 

@@ -33,8 +33,13 @@ func HashOf(seed uint64, a netip.Addr) Hash {
 	if a.Unmap().Is4() {
 		key = binary.LittleEndian.Uint64(b[8:])
 	}
-	h := (key ^ seed) * 0x9e3779b97f4a7c15
-	return Hash((h ^ h>>32) * 0xd6e8feb86659fd93)
+	return Hash(hashWords(seed, key, 0))
+}
+
+// hashWords is a hash of two words under a key, whose upper half is good.
+func hashWords(seed, first, second uint64) uint64 {
+	h := (first ^ seed) * 0x9e3779b97f4a7c15
+	return (h ^ h>>32 ^ second) * 0xd6e8feb86659fd93
 }
 
 // Set is the number of the source's set.
@@ -90,12 +95,17 @@ func (s *Set) Take(p Params, h Hash, t Time, isExempt func() bool) (ok, exempt b
 	if p.Interval == 0 {
 		return true, false
 	}
+	return s.charge(p, h, p.Interval, t, isExempt)
+}
+
+// charge takes so many ticks of a source.
+func (s *Set) charge(p Params, h Hash, cost uint64, t Time, isExempt func() bool) (ok, exempt bool) {
 	now := t.ticks()
 	way, ahead, exempt := s.look(p, h, now)
 	if exempt {
 		return true, true
 	}
-	ahead += p.Interval
+	ahead += cost
 	if ahead <= p.Window {
 		*way = h.tag() | (now+ahead)&timeMask
 		return true, false
@@ -111,21 +121,13 @@ func (s *Set) Take(p Params, h Hash, t Time, isExempt func() bool) (ok, exempt b
 const FreeGrowth = 256
 
 // Charge takes more tokens of a source that proved its address for a reply that is by so many bytes longer than its query. It
-// reports whether there were as many, or the source is known to be exempt.
-func (s *Set) Charge(p Params, h Hash, by int, t Time) bool {
+// reports whether there were as many, or the source is known or found to be exempt.
+func (s *Set) Charge(p Params, h Hash, by int, t Time, isExempt func() bool) bool {
 	if p.Interval == 0 || by <= FreeGrowth {
 		return true
 	}
-	now := t.ticks()
-	way, ahead, exempt := s.look(p, h, now)
-	if exempt {
-		return true
-	}
-	if ahead += p.Interval * uint64(by-FreeGrowth) / FreeGrowth; ahead > p.Window {
-		return false
-	}
-	*way = h.tag() | (now+ahead)&timeMask
-	return true
+	ok, _ := s.charge(p, h, p.Interval*uint64(by-FreeGrowth)/FreeGrowth, t, isExempt)
+	return ok
 }
 
 // proofTime is how long a proof is good, in ticks: 30 min.

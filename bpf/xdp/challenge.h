@@ -2,8 +2,8 @@
  * What sources get that never proved to be where they say they are, so that nobody can make this node send to
  * a victim more than he sends himself, or keep user space busy from forged addresses.
  *
- * Two budgets are for all of them together: of the bytes by which replies are longer than their queries, and
- * of the datagrams that go up to user space. While they last, all is as usual. Then a ping is answered
+ * Budgets are for all of them together: of the bytes by which replies are longer than their queries, and of
+ * the datagrams that go up to user space. While they last, all is as usual. Then a ping is answered
  * without the asker's address, which makes the reply as long as the shortest query. Whoever asks for more is
  * sent a ping himself, shorter than his query, whose transaction ID is a cookie: a keyed hash of his address
  * and the time, so that nothing has to be remembered. A reply with the cookie proves the address, and the
@@ -81,8 +81,7 @@ __attribute__((noinline)) int expect_reply(u64 key)
 
 	if (!rules || !s || !rules->unproven_cost)
 		return 0;
-	u64 hash = (key ^ rules->seed) * 0x9e3779b97f4a7c15ULL;
-	hash = (hash ^ hash >> 32) * 0xd6e8feb86659fd93ULL;
+	u64 hash = hash_words(rules->seed, key, 0);
 	u32 slot = SET_OF(hash);
 	struct ways *set = map_lookup(&proofs, &slot);
 	if (!set)
@@ -98,32 +97,10 @@ __attribute__((noinline)) int expect_reply(u64 key)
 enum { FREE_GROWTH_SHIFT = 8, FREE_GROWTH = 1 << FREE_GROWTH_SHIFT };
 
 /*
- * Takes more tokens of a source that proved its address for a reply that is much longer than its query: it
- * may be forged all the same, by somebody who knows that this node is known here. Says 0 when there are none.
+ * Whether the source may have a reply that is so many bytes longer than its query. One that proved its
+ * address may be forged all the same, by somebody who knows that this node is known here: a reply that is
+ * much longer takes more of its tokens.
  */
-__attribute__((noinline)) int charge_growth(const struct scratch *s, const struct settings *live, u32 by)
-{
-	if (!s || !live)
-		return 0;
-	u32 slot = SET_OF(s->hash);
-	struct ways *set = map_lookup(&sources, &slot);
-	if (!set)
-		return 0;
-	u64 hash = s->hash, now = ticks(s), window = live->window;
-	u64 *way = find_way(set, hash, now, window + SKEW), word = *way;
-	if ((word ^ hash) & TAG_MASK)
-		word = now;
-	u64 ahead = ahead_of(word, now, window + SKEW);
-	if (word & FLAG && ahead)
-		return 1;
-	ahead += live->interval * (by - FREE_GROWTH) >> FREE_GROWTH_SHIFT;
-	if (ahead > window)
-		return 0;
-	*way = (hash & TAG_MASK) | ((now + ahead) & TIME_MASK);
-	return 1;
-}
-
-/* Whether the source may have a reply that is so many bytes longer than its query. */
 __attribute__((noinline)) int may_grow(struct scratch *s, const struct settings *live, u32 by)
 {
 	u32 zero = 0;
@@ -134,30 +111,32 @@ __attribute__((noinline)) int may_grow(struct scratch *s, const struct settings 
 	if (s->exempt || (s->credible && (!live->interval || by <= FREE_GROWTH)))
 		return 1;
 	if (s->credible)
-		return charge_growth(s, live, by) || is_exempt(s);
+		return charge(s, live, live->interval * (by - FREE_GROWTH) >> FREE_GROWTH_SHIFT);
 	struct budget *all = map_lookup(&budgets, &zero);
 	return (all && spend(&all->growth, s->time, by * live->growth_cost >> 10, ONE_SECOND)) ||
 	       is_exempt(s);
 }
 
 /*
- * Whether user space takes a datagram of the source. One that asks for recursion, which costs more than
- * anything else, may be forged though its prefix is exempt.
+ * Whether user space takes a datagram of the source. Exempt ones and clients may be forged as well, but have
+ * a budget of their own: a flood from elsewhere does not keep them from being answered.
  */
-__attribute__((noinline)) int may_pass(struct scratch *s, const struct settings *live, u32 recursive)
+__attribute__((noinline)) int may_pass(struct scratch *s, const struct settings *live)
 {
 	u32 zero = 0;
 
 	if (!s || !live)
 		return 0;
-	if (!live->unproven_cost || (s->exempt && !recursive) || is_known(s, 1))
+	if (!live->unproven_cost || is_known(s, 1))
 		return 1;
 	struct budget *all = map_lookup(&budgets, &zero);
+	if (!all)
+		return 0;
 	/* Filled at the beginning of each round, for the same reason as with sightings. */
 	u64 round = s->time >> ROUND_SHIFT << ROUND_SHIFT;
-	if (recursive) /* of its own: a flood from elsewhere does not keep clients from being answered */
-		return all && spend(&all->clients, round, live->unproven_cost, ONE_SECOND);
-	return (all && spend(&all->unproven, round, live->unproven_cost, ONE_SECOND)) || is_exempt(s);
+	if (s->exempt || is_exempt(s) || is_client(s))
+		return spend(&all->trusted, round, live->unproven_cost, ONE_SECOND);
+	return spend(&all->unproven, round, live->unproven_cost, ONE_SECOND);
 }
 
 /* The cookie of the source in a period: 56 bits of SipHash-2-4 over address, port and period, and 8 of the
@@ -262,15 +241,13 @@ INLINE u32 challenge(struct xdp_md *ctx)
 }
 
 /*
- * What becomes of a datagram that is for user space by now; s->packet is its own. Replies to queries that the
- * program has sent itself are not forged by just anybody.
+ * What becomes of a datagram that is for user space by now; s->packet is its own. Who answers a query that
+ * the program has sent itself is known (see expect_reply()), and is not forged by just anybody.
  */
 INLINE u32 pass_up(struct scratch *s, const struct settings *live, u32 reason)
 {
-	if ((reason >= REASON_TOO_SHORT && reason <= REASON_REPLY_TOO_LONG) ||
+	if ((reason >= REASON_TOO_SHORT && reason <= REASON_NO_NEIGHBOUR) ||
 	    reason == REASON_HOP_OTHER_SOURCE)
-		return may_pass(s, live, 0) ? reason : CONTINUE_CHALLENGE;
-	if (reason >= REASON_RECURSION_OFF && reason <= REASON_RECURSION_PACED)
-		return may_pass(s, live, 1) ? reason : CONTINUE_CHALLENGE;
+		return may_pass(s, live) ? reason : CONTINUE_CHALLENGE;
 	return reason;
 }

@@ -65,7 +65,7 @@ INLINE int answer(struct xdp_md *ctx, const struct settings *settings, struct sc
 	if (reason != GO_ON)
 		return reason;
 
-	if (UNLIKELY(s->query.flags & FLAG_RECURSIVE) && !is_client(s, pk))
+	if (UNLIKELY(s->query.flags & FLAG_RECURSIVE) && !is_client(s))
 		s->query.flags &= ~FLAG_RECURSIVE;
 	const struct snapshot *snap = published();
 	if (!snap)

@@ -21,6 +21,17 @@ enum { TICK_SHIFT = 10, TIME_BITS = 40, TAG_SHIFT = TIME_BITS + 1 };
 /* How much clocks may differ, in ticks: 1.1 s. The coarse one of a busy virtual machine misses its timer. */
 #define SKEW (1ULL << 20)
 
+/*
+ * A hash of two words under a key: that of an address, or of a source, which is one word. The upper half is
+ * good. bpf/limit does the same in user space.
+ */
+INLINE u64 hash_words(u64 seed, u64 first, u64 second)
+{
+	u64 hash = (first ^ seed) * 0x9e3779b97f4a7c15ULL;
+
+	return (hash ^ hash >> 32 ^ second) * 0xd6e8feb86659fd93ULL;
+}
+
 /* The set and the first place in it are below the tag. */
 #define SET_OF(hash) ((u32)((hash) >> 30) & (SETS - 1))
 #define WAY_OF(hash) ((u32)((hash) >> 27) & (WAYS - 1))
@@ -71,41 +82,68 @@ static __attribute__((noinline)) u64 *find_way(struct ways *set, u64 hash, u64 n
 }
 
 /* Whether the source has no limits by configuration. */
-static __attribute__((noinline)) int is_exempt(struct scratch *s)
+__attribute__((noinline)) int is_exempt(struct scratch *s)
 {
+	if (!s)
+		return 0;
 	s->source.bits = 128;
 	const u8 *yes = map_lookup(&exempt, &s->source);
 	return yes && *yes;
 }
 
-/* What take_token leaves: another source is in the first place, or the token is not there. */
-__attribute__((noinline)) int search_token(struct scratch *s, const struct settings *live)
+/* Whether recursion is done for the source. The key is that of a prefix in either map. */
+__attribute__((noinline)) int is_client(struct scratch *s)
 {
-	if (!s || !live)
-		return 1;
-	u64 hash = s->hash;
-	u32 slot = SET_OF(hash);
-	struct ways *set = map_lookup(&sources, &slot);
-	if (!set)
-		return 1;
-	u64 now = ticks(s), window = live->window;
-	u64 *way = find_way(set, hash, now, window + SKEW), word = *way;
+	if (!s)
+		return 0;
+	s->source.bits = 128;
+	const u32 *yes = map_lookup(&clients, &s->source);
+	return yes && *yes;
+}
+
+/*
+ * Moves the time at way, the place of the source, by cost. Says 0 when it has not as much. A source that is
+ * known to be exempt has, and is noted as such.
+ */
+INLINE int charge_way(struct scratch *s, const struct settings *live, u64 *way, u64 cost)
+{
+	u64 hash = s->hash, now = ticks(s), window = live->window, word = *way;
+
 	if ((word ^ hash) & TAG_MASK)
 		word = now;
 	u64 ahead = ahead_of(word, now, window + SKEW);
-	if (word & FLAG && ahead) {
+	if (UNLIKELY(word & FLAG && ahead)) {
 		s->exempt = 1;
 		return 1;
 	}
-	ahead += live->interval;
-	if (ahead <= window) {
-		*way = (hash & TAG_MASK) | ((now + ahead) & TIME_MASK);
+	ahead += cost;
+	if (UNLIKELY(ahead > window))
+		return 0;
+	*way = (hash & TAG_MASK) | ((now + ahead) & TIME_MASK);
+	return 1;
+}
+
+/*
+ * Takes so many ticks of the source, wherever in its set it is. Says 0 when it has not as many, and is not
+ * exempt.
+ */
+__attribute__((noinline)) int charge(struct scratch *s, const struct settings *live, u64 cost)
+{
+	if (!s || !live)
 		return 1;
-	}
+	u32 slot = SET_OF(s->hash);
+	struct ways *set = map_lookup(&sources, &slot);
+	if (!set)
+		return 1;
+	u64 *way = find_way(set, s->hash, ticks(s), live->window + SKEW);
+	OPAQUE(s); /* what it has is read again, rather than kept on the stack */
+	OPAQUE(live);
+	if (charge_way(s, live, way, cost))
+		return 1;
 	/* The outcome of the search is good for the length of the window. */
 	s->exempt = is_exempt(s);
 	if (s->exempt)
-		*way = (hash & TAG_MASK) | FLAG | ((now + window) & TIME_MASK);
+		*way = (s->hash & TAG_MASK) | FLAG | ((ticks(s) + live->window) & TIME_MASK);
 	return s->exempt;
 }
 
@@ -115,8 +153,7 @@ __attribute__((noinline)) int search_token(struct scratch *s, const struct setti
  */
 INLINE int take_token(struct scratch *s, const struct settings *live, u64 key)
 {
-	u64 hash = (key ^ live->seed) * 0x9e3779b97f4a7c15ULL;
-	hash = (hash ^ hash >> 32) * 0xd6e8feb86659fd93ULL;
+	u64 hash = hash_words(live->seed, key, 0);
 
 	s->hash = hash;
 	s->exempt = 0;
@@ -126,18 +163,8 @@ INLINE int take_token(struct scratch *s, const struct settings *live, u64 key)
 	struct ways *set = map_lookup(&sources, &slot);
 	if (!set)
 		return 1;
-	u64 now = ticks(s), window = live->window;
-	u64 *way = &set->way[WAY_OF(hash)], word = *way;
-	if (UNLIKELY((word ^ hash) & TAG_MASK))
-		return search_token(s, live);
-	u64 ahead = ahead_of(word, now, window + SKEW);
-	if (UNLIKELY(word & FLAG && ahead)) {
-		s->exempt = 1;
+	u64 *way = &set->way[WAY_OF(hash)];
+	if (LIKELY(!((*way ^ hash) & TAG_MASK)) && LIKELY(charge_way(s, live, way, live->interval)))
 		return 1;
-	}
-	ahead += live->interval;
-	if (UNLIKELY(ahead > window))
-		return search_token(s, live);
-	*way = (hash & TAG_MASK) | ((now + ahead) & TIME_MASK);
-	return 1;
+	return charge(s, live, live->interval);
 }

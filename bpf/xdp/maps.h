@@ -301,7 +301,7 @@ struct budget {
 	u64 pad_unproven[7];
 	u64 queries; /* of ours for clients */
 	u64 pad_queries[7];
-	u64 clients; /* of recursive queries for user space, from who may be forged */
+	u64 trusted; /* of datagrams for user space from exempt sources and clients, who may be forged, too */
 };
 
 struct {

@@ -59,8 +59,7 @@ __attribute__((noinline)) int has_turn(u64 high, u64 low, u32 take)
 	u64 interval = rules->pace_interval, window = rules->pace_window;
 	if (!interval)
 		return 1;
-	u64 hash = (low ^ rules->seed) * 0x9e3779b97f4a7c15ULL;
-	hash = (hash ^ hash >> 32 ^ high) * 0xd6e8feb86659fd93ULL;
+	u64 hash = hash_words(rules->seed, low, high);
 	hash = (hash ^ hash >> 32) * 0x9e3779b97f4a7c15ULL;
 	u32 slot = SET_OF(hash), own = WAY_OF(hash), found = WAYS;
 	struct ways *set = map_lookup(&destinations, &slot);

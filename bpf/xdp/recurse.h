@@ -16,18 +16,6 @@
 /* A client's slot that is as old is free again, whatever became of its query. */
 #define JOIN_LIFE (20 * 1000000000ULL)
 
-/* Whether recursion is done for who asks. */
-INLINE int is_client(struct scratch *s, const struct packet *pk)
-{
-	s->route_key.prefix_len = 128;
-	s->route_key.addr[0] = pk->source[0];
-	s->route_key.addr[1] = pk->source[0] >> 32;
-	s->route_key.addr[2] = pk->source[1];
-	s->route_key.addr[3] = pk->source[1] >> 32;
-	const u32 *client = map_lookup(&clients, &s->route_key);
-	return client && *client;
-}
-
 /* The first len bytes of a word. */
 INLINE u64 first_bytes(u64 word, s32 len)
 {

@@ -49,11 +49,7 @@ INLINE u64 low_of(const struct scratch *s, u64 high, u64 low)
 /* What a recursion remembers of a host that it has asked: a hash that nobody can foresee. */
 INLINE u32 host_of(const struct scratch *s, u64 high, u64 low)
 {
-	low = low_of(s, high, low);
-	u64 hash = (high ^ s->seed) * 0x9e3779b97f4a7c15ULL;
-
-	hash = (hash ^ hash >> 32 ^ low) * 0xd6e8feb86659fd93ULL;
-	return hash >> 32;
+	return hash_words(s->seed, high, low_of(s, high, low)) >> 32;
 }
 
 /* Why the contact at s->next_endpoint is not to be asked, or GO_ON. */

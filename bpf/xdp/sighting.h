@@ -7,7 +7,7 @@
  */
 #pragma once
 
-#include "packet.h"
+#include "limit.h"
 #include "query.h"
 
 enum {
@@ -73,8 +73,7 @@ INLINE void note_sighting(struct xdp_md *ctx, const struct packet *pk, const str
 			  struct scratch *s)
 {
 	/* Addresses that share a slot share its pause: a bound for all reports together. */
-	u64 hash = (pk->source[0] ^ live->seed) * 0x9e3779b97f4a7c15ULL ^ pk->source[1];
-	hash = (hash ^ hash >> 32) * 0xd6e8feb86659fd93ULL;
+	u64 hash = hash_words(live->seed, pk->source[1], pk->source[0]);
 	u32 slot = hash >> 48;
 	u64 *seen_last = map_lookup(&seen, &slot);
 	u64 units = (u32)((s->time >> 30) + SIGHTING_EPOCH);
