@@ -10,8 +10,13 @@ import (
 	"kdht/appliance/update/manifest"
 )
 
-// stall is how long an upload may stand still.
-const stall = time.Minute
+const (
+	// stall is how long an upload may stand still.
+	stall = time.Minute
+	// arrival is how long the answer has to reach who asked for a restart. In a tailnet it is the program that sends it again when it is
+	// lost, and not the kernel; without it, gok takes the update for failed.
+	arrival = time.Second
+)
 
 // Handler serves the update interface. Paths, methods and answers are gokrazy's; /update/manifest, /update/status,
 // /update/check, /update/apply and /update/rollback are ours.
@@ -141,7 +146,8 @@ func (m *Manager) depart(off bool, words string) http.HandlerFunc {
 		m.note(r, done)
 		_, _ = fmt.Fprintf(w, "%s...\n", words)
 		_ = http.NewResponseController(w).Flush()
-		go m.Depart(off, who(r)) // the server waits for this request before it stops
+		by := who(r)
+		time.AfterFunc(arrival, func() { m.Depart(off, by) }) // the server waits for this request before it stops
 	}
 }
 
