@@ -3,16 +3,7 @@ package admin_test
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/json"
-	"encoding/pem"
 	"fmt"
-	"math/big"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -28,34 +19,30 @@ import (
 
 	"kdht/appliance"
 	"kdht/appliance/admin"
+	"kdht/appliance/admin/headscaletest"
 	"kdht/bpf/netns"
 	"kdht/bpf/testenv"
 )
-
-// Headscale is built from the module in the folder headscale, which pins it and is no dependency of the program.
 
 const headscaleAddr = "10.99.0.1" // of everything, in a namespace of its own
 
 // TestHeadscale runs a real control server, a box and its peers in a network namespace: viewer, operator, updater and stranger
 // each may do what they should, an expired key recovers, and a control server that goes away takes nothing with it.
 func TestHeadscale(t *testing.T) {
-	if dir := os.Getenv("KDHT_HEADSCALE_DIR"); dir != "" { // the test runs itself in the namespace
-		testHeadscale(t, dir)
+	if program := os.Getenv("KDHT_HEADSCALE_PROGRAM"); program != "" { // the test runs itself in the namespace
+		testHeadscale(t, program)
 		return
 	}
 	if os.Getenv("KDHT_HEADSCALE") != "1" {
 		t.Skip("it builds Headscale, which takes minutes: make test-headscale")
 	}
 	testenv.NeedNetNS(t)
-	dir := t.TempDir()
 	began := time.Now()
-	build := exec.Command("go", "build", "-C", "headscale", "-o", filepath.Join(dir, "headscale"), "github.com/juanfont/headscale/cmd/headscale")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	program, err := headscaletest.Build(t.Context())
+	if err != nil {
+		t.Fatal(err)
 	}
 	t.Logf("Headscale was built in %s", time.Since(began).Round(time.Second))
-	certificate(t, dir)
 
 	// A node that has no route to anywhere takes the network for down.
 	here, there := netns.New(t, "tailnet"), netns.New(t, "nowhere")
@@ -65,7 +52,7 @@ func TestHeadscale(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(os.Args[0], "-test.run=^TestHeadscale$", "-test.v", "-test.timeout=5m")
-	cmd.Env = append(os.Environ(), "KDHT_HEADSCALE_DIR="+dir, "SSL_CERT_FILE="+filepath.Join(dir, "cert.pem"))
+	cmd.Env = append(os.Environ(), "KDHT_HEADSCALE_PROGRAM="+program)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := here.Start(cmd); err != nil {
@@ -80,64 +67,6 @@ func TestHeadscale(t *testing.T) {
 	t.Log(out.String())
 }
 
-// certificate makes a certificate for the control server that signs itself.
-func certificate(t *testing.T, dir string) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "headscale"}, IPAddresses: []net.IP{net.ParseIP(headscaleAddr)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, block := range map[string]*pem.Block{"cert.pem": {Type: "CERTIFICATE", Bytes: der}, "key.pem": {Type: "PRIVATE KEY", Bytes: secret}} {
-		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-const headscaleConfig = `
-server_url: https://ADDR:8443
-listen_addr: ADDR:8443
-metrics_listen_addr: 127.0.0.1:9090
-grpc_listen_addr: 127.0.0.1:50443
-tls_cert_path: DIR/cert.pem
-tls_key_path: DIR/key.pem
-noise: { private_key_path: DIR/noise.key }
-prefixes: { v4: 100.64.0.0/10, v6: "fd7a:115c:a1e0::/48", allocation: sequential }
-derp:
-  server:
-    enabled: true
-    region_id: 999
-    region_code: test
-    region_name: test
-    verify_clients: false
-    stun_listen_addr: 0.0.0.0:3478
-    private_key_path: DIR/derp.key
-    automatically_add_embedded_derp_region: true
-    ipv4: ADDR
-  urls: []
-  paths: []
-  auto_update_enabled: false
-disable_check_updates: true
-database: { type: sqlite, sqlite: { path: DIR/db.sqlite, write_ahead_log: true } }
-policy: { mode: file, path: DIR/policy.hujson }
-dns: { magic_dns: true, base_domain: tail.example, override_local_dns: false, nameservers: { global: [] } }
-unix_socket: DIR/headscale.sock
-unix_socket_permission: "0700"
-log: { level: warn }
-`
-
 const headscalePolicy = `{
 	"tagOwners": {"tag:deploy": ["operator@"]},
 	"grants": [
@@ -149,101 +78,41 @@ const headscalePolicy = `{
 }
 `
 
-// headscale is a running control server.
-type headscale struct {
-	t    *testing.T
-	dir  string
-	stop func()
-}
-
-func startHeadscale(t *testing.T, dir string) *headscale {
-	h := &headscale{t: t, dir: dir}
-	for name, text := range map[string]string{"config.yaml": headscaleConfig, "policy.hujson": headscalePolicy} {
-		text = strings.NewReplacer("DIR", dir, "ADDR", headscaleAddr).Replace(text)
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	log := &logs{}
-	cmd := exec.Command(filepath.Join(dir, "headscale"), "-c", filepath.Join(dir, "config.yaml"), "serve")
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	stopped := false
-	h.stop = func() {
-		if !stopped {
-			stopped = true
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
-		}
-	}
-	t.Cleanup(func() {
-		h.stop()
-		if t.Failed() {
-			t.Log(log)
-		}
-	})
-	eventually(t, func() bool {
-		return exec.Command(cmd.Path, "-c", filepath.Join(dir, "config.yaml"), "users", "list").Run() == nil
-	},
-		func() string { return "Headscale does not run" })
-	return h
-}
-
-// run runs a command of Headscale and returns the last line of what it prints.
-func (h *headscale) run(args ...string) string {
-	h.t.Helper()
-	out, err := exec.Command(filepath.Join(h.dir, "headscale"), append([]string{"-c", filepath.Join(h.dir, "config.yaml")}, args...)...).Output()
-	if err != nil {
-		h.t.Fatalf("headscale %v: %v %s", args, err, out)
-	}
-	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-	return strings.TrimSpace(lines[len(lines)-1])
-}
-
-// key makes an auth key that can be used once.
-func (h *headscale) key(args ...string) string {
-	h.t.Helper()
-	return h.run(append([]string{"preauthkeys", "create", "-e", "1h"}, args...)...)
-}
-
 // join has a peer join.
-func (h *headscale) join(name, key string) *peer {
-	h.t.Helper()
-	s := &tsnet.Server{Dir: h.t.TempDir(), ControlURL: "https://" + headscaleAddr + ":8443", Hostname: name, Store: new(mem.Store), Ephemeral: true, AuthKey: key, UserLogf: logger.Discard}
-	h.t.Cleanup(func() { _ = s.Close() })
+func join(t *testing.T, h *headscaletest.Server, name, key string) *peer {
+	t.Helper()
+	s := &tsnet.Server{Dir: t.TempDir(), ControlURL: h.URL, Hostname: name, Store: new(mem.Store), Ephemeral: true, AuthKey: key, UserLogf: logger.Discard}
+	t.Cleanup(func() { _ = s.Close() })
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	st, err := s.Up(ctx)
 	if err != nil {
-		h.t.Fatalf("%s: %v", name, err)
+		t.Fatalf("%s: %v", name, err)
 	}
-	return &peer{t: h.t, name: name, server: s, addrs: st.TailscaleIPs, http: s.HTTPClient()}
+	return &peer{t: t, name: name, server: s, addrs: st.TailscaleIPs, http: s.HTTPClient()}
 }
 
-func testHeadscale(t *testing.T, dir string) {
-	h := startHeadscale(t, dir)
-	for _, user := range []string{"operator", "viewer", "stranger", "listed", "box"} { // 1 to 5
-		h.run("users", "create", user)
-	}
+func testHeadscale(t *testing.T, program string) {
+	dir := t.TempDir()
+	h := headscaletest.Start(t, program, headscaletest.Options{Dir: dir, Addr: netip.MustParseAddr(headscaleAddr), Policy: headscalePolicy})
+	h.Users("operator", "viewer", "stranger", "listed", "box") // 1 to 5
 	keyFile := filepath.Join(dir, "tailnet.key")
-	first := h.key("-u", "5")
+	first := h.Key("-u", "5")
 	if err := os.WriteFile(keyFile, []byte(first+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	cfg := configure(t)
 	history, check := fileOf(t, &cfg, `{
 	"network": "private", "discovery": "off", "bootstrap": "none",
-	"tailnet": { "controlURL": "https://`+headscaleAddr+`:8443", "hostname": "box", "authKeyFile": "`+keyFile+`", "viewers": ["listed"] },
+	"tailnet": { "controlURL": "`+h.URL+`", "hostname": "box", "authKeyFile": "`+keyFile+`", "viewers": ["listed"] },
 }
 `)
 	o := options{admin: admin.Options{History: history, Check: check}, config: &cfg, more: []appliance.Extension{updates}}
 	b := start(t, o)
 	at := b.state("connected")
-	operator, viewer := h.join("operator", h.key("-u", "1")), h.join("viewer", h.key("-u", "2"))
-	stranger, listed := h.join("stranger", h.key("-u", "3")), h.join("listed", h.key("-u", "4"))
-	updater := h.join("updater", h.key("--tags", "tag:deploy"))
+	operator, viewer := join(t, h, "operator", h.Key("-u", "1")), join(t, h, "viewer", h.Key("-u", "2"))
+	stranger, listed := join(t, h, "stranger", h.Key("-u", "3")), join(t, h, "listed", h.Key("-u", "4"))
+	updater := join(t, h, "updater", h.Key("--tags", "tag:deploy"))
 	everybody := map[*peer]string{operator: "viewer, operator", viewer: "viewer", stranger: "nobody", listed: "viewer", updater: "viewer, updater"}
 	for p := range everybody {
 		p.box = at.Addrs[0]
@@ -285,22 +154,9 @@ func testHeadscale(t *testing.T, dir string) {
 
 	// The node key expires, and the auth key was used: the administrator extends it, or somebody has to log in or put a new key into
 	// the file.
-	var nodes []struct {
-		ID   uint64 `json:"id"`
-		Name string `json:"name"`
-	}
-	list, err := exec.Command(filepath.Join(dir, "headscale"), "-c", filepath.Join(dir, "config.yaml"), "nodes", "list", "-o", "json").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(list, &nodes); err != nil {
-		t.Fatalf("%v: %s", err, list)
-	}
 	expire := func(more ...string) {
-		for _, n := range nodes {
-			if n.Name == "box" {
-				h.run(append([]string{"nodes", "expire", "-i", fmt.Sprint(n.ID)}, more...)...)
-			}
+		for _, n := range h.Nodes("box") {
+			h.Run(append([]string{"nodes", "expire", "-i", fmt.Sprint(n.ID)}, more...)...)
 		}
 	}
 	expire()
@@ -309,7 +165,7 @@ func testHeadscale(t *testing.T, dir string) {
 	b.state("connected")
 	expire()
 	b.state("needs login")
-	second := h.key("-u", "5")
+	second := h.Key("-u", "5")
 	if err := os.WriteFile(keyFile, []byte(second+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -324,7 +180,7 @@ func testHeadscale(t *testing.T, dir string) {
 	b.state("needs login")
 	register := func(user, before string) (url string) {
 		url = b.loginURL(before)
-		h.run("auth", "register", "--auth-id", url[strings.LastIndexByte(url, '/')+1:], "--user", user)
+		h.Run("auth", "register", "--auth-id", url[strings.LastIndexByte(url, '/')+1:], "--user", user)
 		return url
 	}
 	foreign := register("stranger", "")
@@ -375,7 +231,7 @@ func testHeadscale(t *testing.T, dir string) {
 	}
 
 	// Without the control server the DHT goes on, and so does the plane with the peers that it knows.
-	h.stop()
+	h.Stop()
 	operator.must(200, "GET", "/status", "")
 	operator.must(201, "PUT", "/v1/items", "another value")
 	b.ready()
