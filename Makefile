@@ -56,7 +56,7 @@ test-headscale: setup ## the admin plane against a real control server, Headscal
 	@KDHT_HEADSCALE=1 KDHT_REQUIRE=$(REQUIRE) go test -count=1 -timeout 20m -run '^TestHeadscale$$' -v ./appliance/admin $(ARGS)
 
 .PHONY: test-image
-test-image: setup ## boot the images in virtual machines and test them (root; logs of failures in bin/logs)
+test-image: setup ## boot the images in virtual machines and test them (root; minutes more the first time, for Headscale; logs of failures in bin/logs)
 	@KDHT_IMAGE=1 KDHT_LOGS=$(CURDIR)/bin/logs KDHT_REQUIRE=$(REQUIRE) \
 		go test -count=1 -timeout 40m -parallel 3 -v ./image/boot $(ARGS)
 

@@ -31,12 +31,15 @@ func Password(host string) (string, error) {
 }
 
 // Update builds an instance and updates a box with it, through `gok update` as it is: host is a name or an address, with a
-// port if that is not 80. The output of gok goes to w.
+// port if that is not 80; without a password none is sent, which boxes want in their tailnet. The output of gok goes to w.
 func Update(ctx context.Context, src Source, name, host, password string, o Options, w io.Writer) error {
 	if o.Version == "" {
 		o.Version = src.Version
 	}
-	to := url.URL{Scheme: "http", User: url.UserPassword("gokrazy", password), Host: host, Path: "/"}
+	to := url.URL{Scheme: "http", Host: host, Path: "/"}
+	if password != "" {
+		to.User = url.UserPassword("gokrazy", password)
+	}
 	log := filepath.Join(src.Dir, "bin", "update-"+name+".log")
 	if err := os.MkdirAll(filepath.Dir(log), 0o755); err != nil {
 		return err
