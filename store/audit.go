@@ -10,17 +10,21 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// bucketAudit and bucketPuts: serial(8) → entry of the audit log as JSON, ending in its CRC-32C. They are made with the first entry,
-// and no part of the schema: a version that does not know them leaves them alone. What was put into the DHT is kept apart from what was
-// done to the box, so that a program that writes all day long has nobody forget who changed the configuration.
-var bucketAudit, bucketPuts = []byte("audit"), []byte("audit-puts")
+// bucketAudit, bucketPuts and bucketFailed: serial(8) → entry of the audit log as JSON, ending in its CRC-32C. They are made with the first
+// entry, and no part of the schema: a version that does not know them leaves them alone. What was put into the DHT, and what was only
+// tried, are kept apart from what was done to the box, so that neither a program that writes all day long nor somebody who may nothing has
+// anybody forget who changed the configuration.
+var bucketAudit, bucketPuts, bucketFailed = []byte("audit"), []byte("audit-puts"), []byte("audit-failed")
+
+// auditBuckets are all of them.
+var auditBuckets = [][]byte{bucketAudit, bucketPuts, bucketFailed}
 
 const (
-	// MaxChanges is how many changes of the box the audit log keeps, and MaxPuts how many entries of what was put into the DHT; the
-	// oldest ones are forgotten.
-	MaxChanges, MaxPuts = 500, 500
+	// MaxChanges is how many changes of the box the audit log keeps, MaxPuts how many entries of what was put into the DHT, and MaxFailed of
+	// what was tried in vain; the oldest ones are forgotten.
+	MaxChanges, MaxPuts, MaxFailed = 500, 500, 200
 	// MaxAudit is how many entries that makes.
-	MaxAudit = MaxChanges + MaxPuts
+	MaxAudit = MaxChanges + MaxPuts + MaxFailed
 	// maxAuditText bounds each text of an entry, in bytes.
 	maxAuditText = 1 << 10
 )
@@ -33,6 +37,19 @@ type Audit struct {
 	Outcome string    `json:"outcome"`
 	// Put says that something was put into the DHT, and nothing of the box was changed.
 	Put bool `json:"put,omitempty"`
+	// Failed says that nothing was changed, because it was refused or did not work.
+	Failed bool `json:"failed,omitempty"`
+}
+
+// bucket is where the entry is kept, and with how many.
+func (a Audit) bucket() (name []byte, most uint64) {
+	switch {
+	case a.Failed:
+		return bucketFailed, MaxFailed
+	case a.Put:
+		return bucketPuts, MaxPuts
+	}
+	return bucketAudit, MaxChanges
 }
 
 // AddAudit appends to the audit log and returns once that is durable. Texts of more than 1 KiB are cut off.
@@ -43,7 +60,7 @@ func (s *Store) AddAudit(a Audit) error {
 	}
 	return s.submit(func(b *batch) error {
 		b.dirty = true
-		b.fail(appendAudit(b.tx, a.Put, v))
+		b.fail(appendAudit(b.tx, a, v))
 		return nil
 	}, false)
 }
@@ -77,12 +94,9 @@ func clipped(s string) string {
 	return s[:n] + "…"
 }
 
-// appendAudit appends an encoded entry, and forgets those that are too many.
-func appendAudit(tx *bbolt.Tx, put bool, v []byte) error {
-	bucket, most := bucketAudit, uint64(MaxChanges)
-	if put {
-		bucket, most = bucketPuts, MaxPuts
-	}
+// appendAudit appends an entry, encoded as v, and forgets those that are too many.
+func appendAudit(tx *bbolt.Tx, a Audit, v []byte) error {
+	bucket, most := a.bucket()
 	b, err := tx.CreateBucketIfNotExists(bucket)
 	if err != nil {
 		return err
@@ -105,15 +119,23 @@ func appendAudit(tx *bbolt.Tx, put bool, v []byte) error {
 	}
 }
 
-// lastAudit gives the last n entries of both kinds, the newest first.
+// lastAudit gives the last n entries of all kinds, the newest first, each kind in its own order, whatever the clock did meanwhile.
 func lastAudit(tx *bbolt.Tx, n int) (all []Audit) {
-	changes, puts := lastOf(tx.Bucket(bucketAudit), n), lastOf(tx.Bucket(bucketPuts), n)
-	for len(all) < n && len(changes)+len(puts) > 0 { // each in its own order, whatever the clock did meanwhile
-		from := &changes
-		if len(changes) == 0 || len(puts) > 0 && puts[0].Time.After(changes[0].Time) {
-			from = &puts
+	var kinds [][]Audit
+	for _, name := range auditBuckets {
+		kinds = append(kinds, lastOf(tx.Bucket(name), n))
+	}
+	for len(all) < n {
+		var next *[]Audit
+		for i := range kinds {
+			if k := &kinds[i]; len(*k) > 0 && (next == nil || (*k)[0].Time.After((*next)[0].Time)) {
+				next = k
+			}
 		}
-		all, *from = append(all, (*from)[0]), (*from)[1:]
+		if next == nil {
+			break
+		}
+		all, *next = append(all, (*next)[0]), (*next)[1:]
 	}
 	return all
 }

@@ -44,8 +44,8 @@ func TestAudit(t *testing.T) {
 	}
 }
 
-// TestPutsDisplaceNoChanges makes sure that whoever puts all day long has no change of the box be forgotten, that both are told in
-// their order, and that a restore keeps both.
+// TestPutsDisplaceNoChanges makes sure that whoever puts, or tries something in vain, all day long has no change of the box be forgotten,
+// that all are told in their order, and that a restore keeps all.
 func TestPutsDisplaceNoChanges(t *testing.T) {
 	path := tempPath(t)
 	s := open(t, path, fast(store.Options{}))
@@ -55,6 +55,9 @@ func TestPutsDisplaceNoChanges(t *testing.T) {
 	}
 	must(t, s.AddAudit(entry(0, "restart", false)))
 	parallel(store.MaxPuts+20, func(n int) { must(t, s.AddAudit(entry(1+n, "put", true))) })
+	failed := entry(2, "fail", false)
+	failed.Outcome, failed.Failed = "refused", true
+	parallel(store.MaxFailed+20, func(int) { must(t, s.AddAudit(failed)) })
 	must(t, s.AddAudit(entry(10_000, "last put", true)))
 	must(t, s.AddAudit(entry(20_000, "last change", false)))
 	must(t, s.AddAudit(entry(30_000, "put after it", true)))
@@ -62,7 +65,7 @@ func TestPutsDisplaceNoChanges(t *testing.T) {
 		t.Helper()
 		all, err := s.Audit(store.MaxAudit)
 		must(t, err)
-		if want := store.MaxPuts + len(first) - 1; len(all) != want {
+		if want := store.MaxPuts + store.MaxFailed + len(first) - 1; len(all) != want {
 			t.Errorf("%d entries, want %d", len(all), want)
 		}
 		for i, what := range first {

@@ -114,7 +114,7 @@ func (s *Store) KeepOwn(path string, entry Audit, identity bool) error {
 	defer closeBolt(db)
 	return guarded(func() error {
 		return db.Update(func(tx *bbolt.Tx) error {
-			for _, name := range [][]byte{bucketAudit, bucketPuts} {
+			for _, name := range auditBuckets {
 				if tx.Bucket(name) == nil {
 					continue
 				}
@@ -134,7 +134,7 @@ func (s *Store) KeepOwn(path string, entry Audit, identity bool) error {
 			for _, a := range append(log, entry) {
 				v, err := a.encode()
 				if err == nil {
-					err = appendAudit(tx, a.Put, v)
+					err = appendAudit(tx, a, v)
 				}
 				if err != nil {
 					return err

@@ -5,10 +5,10 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
+	"kdht/appliance/audit"
 	"kdht/config"
 	"kdht/store"
 )
@@ -30,20 +30,7 @@ type ledger struct {
 	now   func() time.Time
 
 	mu      sync.Mutex
-	callers map[string]*account // by name; all that come when there are too many share that of ""
-}
-
-// account is what one caller has written.
-type account struct {
-	noted  map[string]*written // by caller and what
-	others int                 // writings that found no room since the last entry
-	full   time.Time           // of the entry that there is no more room; zero if there was none
-}
-
-// written is something that a caller has written.
-type written struct {
-	at    time.Time // of its entry
-	again int       // how often since then
+	callers map[string]*audit.Seldom // by name; all that come when there are too many share that of ""
 }
 
 // note notes that a request was carried out. Its entry is durable when it returns.
@@ -73,45 +60,23 @@ func (l *ledger) note(who Caller, r *http.Request) {
 func (l *ledger) admit(caller, what string, now time.Time) (outcome string, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	a, key := l.account(caller, now), caller+"\n"+what
-	w := a.noted[key]
-	if w != nil && now.Sub(w.at) < ledgerEvery {
-		w.again++
-		return "", false
+	more, ok, full := l.account(caller, now).Admit(caller+"\n"+what, now)
+	switch {
+	case ok:
+		return "done" + more, true
+	case full:
+		return fmt.Sprintf("more than %d different within an hour: others have no entry", maxLedger), false
 	}
-	if w == nil && len(a.noted) >= maxLedger {
-		a.forget(now)
-		if len(a.noted) >= maxLedger {
-			a.others++
-			if !a.full.IsZero() && now.Sub(a.full) < ledgerEvery {
-				return "", false
-			}
-			a.full = now
-			return fmt.Sprintf("more than %d different within an hour: others have no entry", maxLedger), false
-		}
-	}
-	var words []string
-	if w != nil && w.again > 0 {
-		words = append(words, fmt.Sprintf("%d times more since the entry before", w.again))
-	}
-	if a.others > 0 {
-		words = append(words, fmt.Sprintf("%d other writes have no entry", a.others))
-	}
-	a.noted[key], a.others = &written{at: now}, 0
-	outcome = "done"
-	if words != nil {
-		outcome += " (" + strings.Join(words, ", ") + ")"
-	}
-	return outcome, true
+	return "", false
 }
 
 // account is that of a caller.
-func (l *ledger) account(caller string, now time.Time) *account {
+func (l *ledger) account(caller string, now time.Time) *audit.Seldom {
 	if a := l.callers[caller]; a != nil {
 		return a
 	}
 	if len(l.callers) >= maxCallers {
-		maps.DeleteFunc(l.callers, func(_ string, a *account) bool { a.forget(now); return len(a.noted) == 0 })
+		maps.DeleteFunc(l.callers, func(_ string, a *audit.Seldom) bool { return a.Forget(now) })
 		if len(l.callers) >= maxCallers {
 			caller = ""
 			if a := l.callers[caller]; a != nil {
@@ -120,14 +85,9 @@ func (l *ledger) account(caller string, now time.Time) *account {
 		}
 	}
 	if l.callers == nil {
-		l.callers = make(map[string]*account)
+		l.callers = make(map[string]*audit.Seldom)
 	}
-	a := &account{noted: make(map[string]*written)}
+	a := &audit.Seldom{Every: ledgerEvery, Most: maxLedger}
 	l.callers[caller] = a
 	return a
-}
-
-// forget makes room where there were entries more than an hour ago.
-func (a *account) forget(now time.Time) {
-	maps.DeleteFunc(a.noted, func(_ string, w *written) bool { return now.Sub(w.at) >= ledgerEvery })
 }

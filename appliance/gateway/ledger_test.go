@@ -43,17 +43,22 @@ func TestWritesAreInTheAuditLog(t *testing.T) {
 	l.self("PUT", "/v1/items/"+about.Box+"/s?keep=true", "x").ok(t, http.StatusCreated, nil)
 	l.self("DELETE", "/v1/items/"+about.Box+"/s", "").ok(t, http.StatusNoContent, nil)
 	l.self("DELETE", "/v1/names/foo", "").ok(t, http.StatusNoContent, nil)
+	relayed := "/" + zKey(seedKey(3))
+	signed := payload(seedKey(3), time.Now().UnixMicro(), packet(t, 60, "x"))
+	l.neighbour("PUT", relayed, signed).ok(t, http.StatusNoContent, nil) // as any pkarr client
+	l.self("PUT", relayed, signed).ok(t, http.StatusNoContent, nil)
 	want := []string{
 		"loopback write: PUT /v1/names/foo done",
 		"backup from 10.44.0.2 write: PUT /v1/names/foo done",
 		"loopback write: PUT /v1/items/" + about.Box + "/s done",
 		"loopback write: DELETE /v1/items/" + about.Box + "/s done",
 		"loopback write: DELETE /v1/names/foo done",
+		"loopback write: PUT " + relayed + " done",
 	}
 	if got := written(t, l.box); !slices.Equal(got, want) {
 		t.Errorf("the audit log has\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	if changes := l.box.Host.Report().Changes; len(changes) != 5 || changes[3].Who != "backup from 10.44.0.2" {
+	if changes := l.box.Host.Report().Changes; len(changes) != 6 || changes[4].Who != "backup from 10.44.0.2" {
 		t.Errorf("the status has %+v", changes)
 	}
 }
@@ -94,7 +99,7 @@ func TestAuditLogOfABusyProgram(t *testing.T) {
 	if len(got) != 2+99+1+1+1 || got[0] != "loopback write: PUT /v1/names/foo done" || got[1] != "loopback write: PUT /v1/names/foo done (2 times more since the entry before)" ||
 		got[101] != "loopback write more than 100 different within an hour: others have no entry" ||
 		got[102] != "backup from 127.0.0.1 write: PUT /v1/names/n119 done" ||
-		got[last] != "loopback write: PUT /v1/names/foo done (21 other writes have no entry)" {
+		got[last] != "loopback write: PUT /v1/names/foo done (21 others have no entry)" {
 		t.Errorf("%d entries: %q", len(got), got)
 	}
 }

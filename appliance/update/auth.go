@@ -86,8 +86,8 @@ func (m *Manager) admit(w http.ResponseWriter, r *http.Request) bool {
 	}
 	user, got, sent := r.BasicAuth()
 	ok, wait := false, time.Duration(0)
+	from, _ := netip.ParseAddrPort(r.RemoteAddr)
 	if sent { // a browser asks without first
-		from, _ := netip.ParseAddrPort(r.RemoteAddr)
 		ok, wait = m.guesses.try(from.Addr(), time.Now(), func() bool {
 			a, b := sha256.Sum256([]byte(got)), sha256.Sum256([]byte(want))
 			return subtle.ConstantTimeCompare(a[:], b[:]) == 1 && user == "gokrazy"
@@ -102,6 +102,9 @@ func (m *Manager) admit(w http.ResponseWriter, r *http.Request) bool {
 		w.Header().Set("Retry-After", strconv.Itoa(seconds))
 		http.Error(w, fmt.Sprintf("too many wrong passwords from your address: try again in %d s", seconds), http.StatusTooManyRequests)
 	default:
+		if sent {
+			m.failures.Note("password "+guesserOf(from.Addr()).String(), entry(r, "password", "refused: wrong user or password"))
+		}
 		w.Header().Set("WWW-Authenticate", `Basic realm="gokrazy"`)
 		http.Error(w, "wrong user or password: the user is gokrazy, the password that of the box", http.StatusUnauthorized)
 	}
@@ -129,10 +132,21 @@ func (m *Manager) note(r *http.Request, outcome string) {
 	if _, ok := Authorized(r.Context()); ok {
 		return
 	}
-	a := store.Audit{Time: time.Now().UTC(), Who: who(r), What: "update: " + r.Method + " " + r.URL.Path, Outcome: outcome}
-	if err := m.o.History.AddAudit(a); err != nil {
+	if err := m.o.History.AddAudit(entry(r, "update", outcome)); err != nil {
 		m.o.Log.Error("the audit log cannot be written", "err", err)
 	}
+}
+
+// failed answers a request of somebody who may change the box with what kept it from changing anything, and notes that, once a day.
+func (m *Manager) failed(w http.ResponseWriter, r *http.Request, err error) {
+	if _, ok := Authorized(r.Context()); !ok {
+		m.failures.Note(remote(r)+" "+r.Method+" "+r.URL.Path, entry(r, "update", "failed: "+err.Error()))
+	}
+	fail(w, err)
+}
+
+func entry(r *http.Request, what, outcome string) store.Audit {
+	return store.Audit{Time: time.Now().UTC(), Who: who(r), What: what + ": " + r.Method + " " + r.URL.Path, Outcome: outcome}
 }
 
 // who names a client for the history.

@@ -38,7 +38,7 @@ var (
 // statusOf gives the HTTP status for an error.
 func statusOf(err error) int {
 	switch {
-	case errors.Is(err, ErrTrial), errors.Is(err, ErrBusy), errors.Is(err, ErrSession), errors.Is(err, ErrOther), errors.Is(err, ErrNothing), errors.Is(err, ErrNoRollback):
+	case errors.Is(err, ErrTrial), errors.Is(err, ErrBusy), errors.Is(err, ErrSession), errors.Is(err, ErrOther), errors.Is(err, ErrNothing), errors.Is(err, ErrNoRollback), errors.Is(err, ErrNoURL):
 		return http.StatusConflict
 	case errors.Is(err, ErrUnsigned), errors.Is(err, ErrDowngrade), errors.Is(err, ErrFloor), errors.Is(err, manifest.ErrUnsigned), errors.Is(err, manifest.ErrSignature):
 		return http.StatusForbidden

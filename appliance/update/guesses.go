@@ -43,14 +43,12 @@ func (g *guesser) until() time.Time {
 // try looks at a password, or gives the time to wait before it would. Of several at once it looks at one.
 func (a *guesses) try(from netip.Addr, now time.Time, right func() bool) (ok bool, wait time.Duration) {
 	from = from.Unmap().WithZone("")
-	bits := from.BitLen()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	known := now.Before(a.known[from])
-	if from.Is6() && !known {
-		bits = 64
+	key, known := guesserOf(from), now.Before(a.known[from])
+	if known {
+		key = netip.PrefixFrom(from, from.BitLen())
 	}
-	key, _ := from.Prefix(bits) // of no address it is none, which is a key, too
 	g := a.guessers[key]
 	if g != nil && now.Sub(g.last) > forgiveness {
 		g = nil
@@ -75,6 +73,17 @@ func (a *guesses) try(from netip.Addr, now time.Time, right func() bool) (ok boo
 	}
 	g.wrong, g.last = g.wrong+1, now
 	return false, 0
+}
+
+// guesserOf is by what a guesser is known.
+func guesserOf(from netip.Addr) netip.Prefix {
+	from = from.Unmap().WithZone("")
+	bits := from.BitLen()
+	if from.Is6() {
+		bits = 64
+	}
+	key, _ := from.Prefix(bits) // of no address it is none, which is a key, too
+	return key
 }
 
 // room says whether there is room for another guesser.

@@ -5,9 +5,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"kdht/store"
 )
 
 // guess asks for the status as somebody from an address, with a password, and gives the status of the answer.
@@ -64,6 +67,20 @@ func TestGuessing(t *testing.T) {
 	expect("a stranger while thousands guess", "10.2.0.1:1", "wrong", http.StatusTooManyRequests)
 	expect("the owner while thousands guess", "[2001:db8::1]:3", password, http.StatusOK)
 	expect("and the other one", "10.0.0.2:3", password, http.StatusOK)
+
+	// Of so many the audit log has few, and forgets nothing for them.
+	log, err := b.store.Audit(store.MaxAudit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range log {
+		if !a.Failed || !strings.HasPrefix(a.Outcome, "refused: wrong user or password") && !strings.HasPrefix(a.Outcome, "more than 100 different within a day") {
+			t.Errorf("%+v", a)
+		}
+	}
+	if first := log[len(log)-1]; len(log) != 101 || first.Who != "gokrazy client from 10.0.0.1" || first.What != "password: GET /update/status" {
+		t.Errorf("%d entries, the first is %+v", len(log), first)
+	}
 
 	// The delay grows, and ends.
 	var waits []int

@@ -68,7 +68,7 @@ func (m *Manager) upload(take func(r io.Reader, length int64, by client) (sums, 
 		_ = rc.SetWriteDeadline(time.Time{}) // a server that cannot has none
 		s, err := take(patient{r.Body, rc}, r.ContentLength, clientOf(r))
 		if err != nil {
-			fail(w, err)
+			m.failed(w, r, err)
 			return
 		}
 		m.note(r, done)
@@ -100,7 +100,7 @@ func (m *Manager) action(do func(by client) error) http.HandlerFunc {
 		rc := http.NewResponseController(w)
 		_ = rc.SetWriteDeadline(time.Now().Add(10 * time.Minute))
 		if err := do(clientOf(r)); err != nil {
-			fail(w, err)
+			m.failed(w, r, err)
 			return
 		}
 		m.note(r, done)
@@ -119,10 +119,10 @@ func (m *Manager) unsigned(next http.Handler) http.HandlerFunc {
 		m.mu.Unlock()
 		switch {
 		case tried: // what proves well must be what was uploaded
-			fail(w, ErrTrial)
+			m.failed(w, r, ErrTrial)
 			return
 		case m.key != nil:
-			fail(w, ErrUnsigned)
+			m.failed(w, r, ErrUnsigned)
 			return
 		}
 		m.note(r, begun) // it may change anything from its first byte on
@@ -140,7 +140,7 @@ func (m *Manager) depart(off bool, words string) http.HandlerFunc {
 			return
 		}
 		if err := m.close(); err != nil {
-			fail(w, err)
+			m.failed(w, r, err)
 			return
 		}
 		m.note(r, done)
@@ -157,12 +157,14 @@ func (m *Manager) putManifest(w http.ResponseWriter, r *http.Request) {
 	}
 	doc, err := io.ReadAll(io.LimitReader(r.Body, manifest.MaxSize+1))
 	if err != nil {
-		fail(w, fmt.Errorf("%w: %w", ErrTruncated, err))
+		m.failed(w, r, fmt.Errorf("%w: %w", ErrTruncated, err))
 		return
 	}
 	if err := m.Announce(doc, r.URL.Query().Get("downgrade"), clientOf(r)); err != nil {
-		fail(w, err)
+		m.failed(w, r, err)
+		return
 	}
+	m.note(r, done)
 }
 
 func (m *Manager) getStatus(w http.ResponseWriter, _ *http.Request) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"kdht/appliance"
+	"kdht/appliance/audit"
 	"kdht/appliance/status"
 	"kdht/appliance/update/bootdisk"
 	"kdht/appliance/update/manifest"
@@ -64,7 +65,8 @@ type Manager struct {
 	key     ed25519.PublicKey
 	stamp   stamp
 
-	guesses guesses // at the password
+	guesses  guesses // at the password
+	failures *audit.Failures
 
 	mu       sync.Mutex
 	busy     string // what is under way
@@ -104,7 +106,7 @@ type Progress struct {
 
 // New makes a Manager, tidies up after a trial or a power cut, and writes to the history what became of a trial.
 func New(o Options) (*Manager, error) {
-	m := &Manager{o: o, dir: o.State, slots: slots{Slots: make(map[bootdisk.Slot]*slotRecord)}}
+	m := &Manager{o: o, dir: o.State, slots: slots{Slots: make(map[bootdisk.Slot]*slotRecord)}, failures: audit.NewFailures(o.History, o.Log)}
 	var err error
 	if o.Config.Update.Key != "" {
 		if m.key, err = manifest.PublicKey(o.Config.Update.Key); err != nil {

@@ -191,15 +191,15 @@ func (m *Manager) postApply(w http.ResponseWriter, r *http.Request) {
 	m.mu.Unlock()
 	switch {
 	case m.noDisk != nil:
-		fail(w, m.noDisk)
+		m.failed(w, r, m.noDisk)
 	case tried:
-		fail(w, ErrTrial)
+		m.failed(w, r, ErrTrial)
 	case busy != "":
-		fail(w, fmt.Errorf("%w (%s)", ErrBusy, busy))
+		m.failed(w, r, fmt.Errorf("%w (%s)", ErrBusy, busy))
 	case taken != nil:
-		fail(w, taken)
+		m.failed(w, r, taken)
 	case m.o.Config.Update.URL == "":
-		http.Error(w, ErrNoURL.Error(), http.StatusConflict)
+		m.failed(w, r, ErrNoURL)
 	default:
 		m.note(r, begun)
 		downgrade := r.URL.Query().Get("downgrade")

@@ -107,6 +107,9 @@ func TestSigned(t *testing.T) {
 	if code, text := b.request(http.MethodPut, "update/manifest", bytes.NewReader(good)); code != http.StatusOK {
 		t.Fatalf("%d %s", code, text)
 	}
+	if log, err := b.store.Audit(1); err != nil || len(log) != 1 || log[0].What != "update: PUT /update/manifest" || log[0].Outcome != "done" {
+		t.Errorf("the audit log has %+v, %v", log, err)
+	}
 	if err := b.gok(root, testdisk.File(t, "v2.fat"), testdisk.File(t, "v2.mbr")); err != nil {
 		t.Fatal(err)
 	}
