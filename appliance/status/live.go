@@ -4,6 +4,7 @@ import (
 	stdbytes "bytes"
 	"encoding/json"
 	"log/slog"
+	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -17,18 +18,48 @@ type renderer struct {
 	past   *history.Recorder
 	charts charts
 	log    *slog.Logger
-	places chan struct{} // holds one for each who follows
+	seats  seats
 
 	mu    sync.Mutex
 	parts []part
 	at    time.Time // of parts
 }
 
-// maxFollowers bounds those who follow the page. Others get a page that does not change.
-const maxFollowers = 32
+// maxFollowers bounds those who follow the page, and maxPerClient those at one address, which may be several browsers behind one router, or
+// one with many tabs. Others get a page that does not change.
+const maxFollowers, maxPerClient = 32, 8
+
+// seats are taken by those who follow. The zero value is empty.
+type seats struct {
+	mu    sync.Mutex
+	all   int
+	taken map[string]int // by address
+}
+
+// take takes one, if there is one left for a client.
+func (s *seats) take(client string) (leave func(), ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.all >= maxFollowers || s.taken[client] >= maxPerClient {
+		return nil, false
+	}
+	if s.taken == nil {
+		s.taken = make(map[string]int)
+	}
+	s.all++
+	s.taken[client]++
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.all--
+		if s.taken[client]--; s.taken[client] == 0 {
+			delete(s.taken, client)
+		}
+	}, true
+}
 
 func newRenderer(report func() Report, past *history.Recorder, log *slog.Logger) *renderer {
-	return &renderer{report: report, past: past, charts: charts{log: log}, log: log, places: make(chan struct{}, maxFollowers)}
+	return &renderer{report: report, past: past, charts: charts{log: log}, log: log}
 }
 
 // view takes stock.
@@ -80,14 +111,17 @@ const writeTime = 10 * time.Second
 // live sends the parts of the page that have changed, at each step of the history, as server-sent events: "part", with the ID
 // of an element and its HTML as JSON.
 func (x *renderer) live(w http.ResponseWriter, r *http.Request) {
-	select {
-	case x.places <- struct{}{}:
-		defer func() { <-x.places }()
-	default:
+	client, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		client = r.RemoteAddr
+	}
+	leave, ok := x.seats.take(client)
+	if !ok {
 		w.Header().Set("Retry-After", "60")
-		http.Error(w, "too many follow this page already", http.StatusServiceUnavailable)
+		http.Error(w, "too many follow this page already, or too many from your address", http.StatusServiceUnavailable)
 		return
 	}
+	defer leave()
 	c := http.NewResponseController(w)
 	_ = c.SetReadDeadline(time.Time{}) // the server's is for requests; where there is none, there is none
 	w.Header().Set("Content-Type", "text/event-stream")

@@ -3,6 +3,7 @@ package status_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -86,12 +87,14 @@ func startLive(t *testing.T) (l *live, stop func()) {
 	return l, func() { cancel(); synctest.Wait() }
 }
 
-// follow follows the page until ctx ends.
-func (l *live) follow(ctx context.Context) (s *stream, ended chan struct{}) {
+// follow follows the page until ctx ends, as one of several clients.
+func (l *live) follow(ctx context.Context, client int) (s *stream, ended chan struct{}) {
 	s, ended = &stream{ResponseRecorder: httptest.NewRecorder()}, make(chan struct{})
+	r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/live", nil)
+	r.RemoteAddr = fmt.Sprintf("192.0.2.%d:40000", client)
 	go func() {
 		defer close(ended)
-		l.ServeHTTP(s, httptest.NewRequestWithContext(ctx, http.MethodGet, "/live", nil))
+		l.ServeHTTP(s, r)
 	}()
 	synctest.Wait()
 	return s, ended
@@ -101,7 +104,7 @@ func (l *live) follow(ctx context.Context) (s *stream, ended chan struct{}) {
 func TestLiveSendsWhatHasChanged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, stop := startLive(t)
-		s, ended := l.follow(t.Context())
+		s, ended := l.follow(t.Context(), 0)
 		if s.Header().Get("Content-Type") != "text/event-stream" || s.Header().Get("Content-Security-Policy") == "" {
 			t.Errorf("headers %v", s.Header())
 		}
@@ -138,21 +141,28 @@ func TestLiveSendsWhatHasChanged(t *testing.T) {
 	})
 }
 
-// However many follow, the page is made once for all; there is an end to how many may.
+// However many follow, the page is made once for all; there is an end to how many may, and one client does not take the places of others.
 func TestManyFollow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, stop := startLive(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		var all []chan struct{}
-		for range 32 {
-			_, ended := l.follow(ctx)
+		refused := func(client int, what string) {
+			t.Helper()
+			s, ended := l.follow(t.Context(), client)
+			<-ended
+			if s.Code != http.StatusServiceUnavailable || s.Header().Get("Retry-After") == "" {
+				t.Errorf("%s: %d", what, s.Code)
+			}
+		}
+		for n := range 32 {
+			_, ended := l.follow(ctx, n/8)
 			all = append(all, ended)
+			if n == 7 {
+				refused(0, "one more of a client than may")
+			}
 		}
-		s, ended := l.follow(t.Context())
-		<-ended
-		if s.Code != http.StatusServiceUnavailable || s.Header().Get("Retry-After") == "" {
-			t.Errorf("one more than may: %d", s.Code)
-		}
+		refused(9, "one more than may")
 		l.mu.Lock()
 		l.calls = 0
 		l.mu.Unlock()
@@ -165,7 +175,7 @@ func TestManyFollow(t *testing.T) {
 		for _, e := range all {
 			<-e
 		}
-		s, _ = l.follow(t.Context()) // there is room again
+		s, _ := l.follow(t.Context(), 0) // there is room again
 		if len(s.take(t)) == 0 {
 			t.Errorf("nothing comes after others have gone: %d", s.Code)
 		}
