@@ -37,6 +37,17 @@ func Parse(name string, data []byte) (Config, error) {
 	return b.Config()
 }
 
+// Values returns what a file's content gives, with defaults for the rest, of which each is checked by itself: flags may make whole what
+// does not go together. The error is of type [Errors].
+func Values(name string, data []byte) (Config, error) {
+	b := New()
+	if err := b.Parse(name, data); err != nil {
+		return Config{}, err
+	}
+	cfg, _, err := b.values() // without a place for the state it has none
+	return cfg, err
+}
+
 // File reads a configuration file. The error is of type [Errors].
 func (b *Builder) File(path string) error {
 	data, err := readFile(path)
@@ -109,8 +120,17 @@ func (b *Builder) Origin(name string) string { return b.origin[name] }
 // Config gives the configuration: what was set, defaults for the rest, all of it checked together. The error is of
 // type [Errors].
 func (b *Builder) Config() (Config, error) {
-	cfg := b.cfg
-	var errs Errors
+	cfg, errs, err := b.values()
+	if err != nil {
+		return Config{}, err
+	}
+	errs = append(errs, b.together(&cfg)...)
+	return cfg, errs.orNil()
+}
+
+// values are what was set and defaults for the rest, and which of these there are none of.
+func (b *Builder) values() (cfg Config, errs Errors, err error) {
+	cfg = b.cfg
 	for _, k := range keys {
 		if _, set := b.origin[k.name]; set {
 			continue
@@ -127,15 +147,14 @@ func (b *Builder) Config() (Config, error) {
 		default:
 			v, err := hujson.Parse([]byte(k.def))
 			if err != nil {
-				return Config{}, fmt.Errorf("default of %s: %w", k.name, err)
+				return Config{}, nil, fmt.Errorf("default of %s: %w", k.name, err)
 			}
 			if f := k.decode(&cfg, v); f != nil {
-				return Config{}, fmt.Errorf("default of %s: %s", k.name, f.msg)
+				return Config{}, nil, fmt.Errorf("default of %s: %s", k.name, f.msg)
 			}
 		}
 	}
-	errs = append(errs, b.together(&cfg)...)
-	return cfg, errs.orNil()
+	return cfg, errs, nil
 }
 
 // together checks what concerns several keys.

@@ -55,7 +55,7 @@ func again(t *testing.T, o options) *box {
 		t.Fatal(err)
 	}
 	o.config = &cfg
-	if o.admin.Said, err = o.admin.History.Start(); err != nil {
+	if _, err = o.admin.History.Start(); err != nil {
 		t.Fatal(err)
 	}
 	return start(t, o)
@@ -109,7 +109,7 @@ func TestChangeOfConfiguration(t *testing.T) {
 
 	// Without the plane the operator would never come back. The deadline is shorter than any that can be asked for.
 	off := strings.Replace(strings.Replace(next, `"mode": "on"`, `"mode": "off"`, 1), "(kept)", "tskey-auth-secret", 1)
-	if _, err := o.admin.History.Begin([]byte(off), "", "user-2", 3*time.Second, change.Before{Ready: true, Tailnet: true}, time.Now()); err != nil {
+	if _, err := o.admin.History.Begin([]byte(off), "", "user-2", 3*time.Second, change.Before{Tailnet: true}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	b.stop()
@@ -175,7 +175,7 @@ func TestReservedKeys(t *testing.T) {
 	if got := p.must(422, "PUT", "/admin/config", off).body; !strings.Contains(got, "without=tailnet") {
 		t.Errorf("mode off: %s", got)
 	}
-	p.must(202, "PUT", "/admin/config?without=tailnet&within=30s", off)
+	p.must(202, "PUT", "/admin/config?without=tailnet&within=90s", off)
 	if err := b.ended(); !isRestart(err) {
 		t.Fatalf("Serve = %v, want ErrRestart", err)
 	}
@@ -183,6 +183,40 @@ func TestReservedKeys(t *testing.T) {
 	eventually(t, func() bool { return o.admin.History.Trial() == nil }, func() string { return "the change was not kept" })
 	if v := o.admin.History.Versions(); v[0].Outcome != "in force" || b.host.Report().Tailnet != nil {
 		t.Errorf("%+v, tailnet %+v", v[0], b.host.Report().Tailnet)
+	}
+}
+
+// TestFileThatStandsWithFlags has an operator change a file that is right only together with the flags of the program: nothing but what he
+// changes counts, and what a flag hides counts as well. The auth key stays what it is.
+func TestFileThatStandsWithFlags(t *testing.T) {
+	n := newTailnet(t, nil)
+	cfg := configure(t)
+	h, check := fileOf(t, &cfg, `{ "network": "private", "discovery": "off", "bootstrap": "none", "store": { "maxBytesPerSource": "1GiB" },
+		"tailnet": { "mode": "on", "controlURL": "`+n.url+`", "hostname": "box", "authKey": "tskey-auth-secret", "operators": ["user-2@fake-control.example.net"] } }`,
+		"store.maxBytes", "2GiB", "tailnet.updaters", "tag:deploy", "update.trial", "10m")
+	b := start(t, options{admin: admin.Options{History: h, Check: check}, config: &cfg})
+	b.state("connected")
+	p := n.peer("operator")
+	p.box = b.host.Report().Tailnet.Addrs[0]
+	p.rolesAre("viewer, operator")
+	first := p.must(200, "GET", "/admin/config/file", "").body
+	if strings.Contains(first, "tskey") || !strings.Contains(first, `"authKey": "(kept)"`) {
+		t.Fatalf("the file is shown as\n%s", first)
+	}
+	for key, next := range map[string]string{
+		"tailnet.updaters": strings.Replace(first, `"mode": "on"`, `"mode": "on", "updaters": ["user-2@fake-control.example.net"]`, 1),
+		"update.trial":     strings.Replace(first, `"store":`, `"update": { "trial": "30s" }, "store":`, 1),
+	} {
+		if got := p.must(403, "PUT", "/admin/config", next).body; !strings.HasPrefix(got, key+": to change this takes") {
+			t.Errorf("%s, which a flag hides: %s", key, got)
+		}
+	}
+	p.must(202, "PUT", "/admin/config", strings.Replace(first, `"1GiB"`, `"1500MiB"`, 1))
+	if err := b.ended(); !isRestart(err) {
+		t.Fatalf("Serve = %v, want ErrRestart", err)
+	}
+	if text, err := h.Text(); err != nil || !strings.Contains(string(text), `"authKey": "tskey-auth-secret"`) || !strings.Contains(string(text), "1500MiB") {
+		t.Errorf("the file has\n%s", text)
 	}
 }
 

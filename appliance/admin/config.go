@@ -19,9 +19,10 @@ const (
 	// kept stands in what is served for the auth key, which nobody gets to read, and in what is put for the one that is there.
 	kept = "(kept)"
 
-	// within is how long a changed configuration has to prove well, unless the caller says otherwise.
+	// within is how long a changed configuration has to prove well, unless the caller says otherwise. What takes its time by nature, an
+	// address, the network, the tailnet, counts as failed after a minute (package health), and is known before the least of these ends.
 	within    = 3 * time.Minute
-	withinMin = 30 * time.Second
+	withinMin = 90 * time.Second
 	withinMax = time.Hour
 )
 
@@ -91,6 +92,11 @@ func (g *gate) putConfig(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	without, unknown := g.without(r)
+	if unknown != "" {
+		fail(w, http.StatusBadRequest, unknown)
+		return
+	}
 	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxConfig))
 	var tooLarge *http.MaxBytesError
 	switch {
@@ -114,7 +120,7 @@ func (g *gate) putConfig(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusUnprocessableEntity, "state: the directory cannot be changed over the tailnet: the box would begin with an empty one, and not be in the tailnet.")
 		return
 	}
-	if keys := g.reserved(text); len(keys) > 0 && !caller(r).May(Updater) {
+	if keys := g.reserved(text, &next); len(keys) > 0 && !caller(r).May(Updater) {
 		fail(w, http.StatusForbidden, fmt.Sprintf("%s: to change this takes the role updater beside operator, or operators could make themselves updaters. You are %s, with the roles %s.",
 			strings.Join(keys, ", "), caller(r).Name, caller(r).Roles))
 		return
@@ -123,18 +129,11 @@ func (g *gate) putConfig(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusUnprocessableEntity, "tailnet.operators: with this you would be no operator any more, and could not take it back. Have it name you, or somebody else change it.")
 		return
 	}
-	before := g.p.before()
-	if next.XDP.Mode == config.XDPOff {
-		before.Kernel = false // that is meant
+	if !wanted(next.Tailnet, next.State) && !slices.Contains(without, tailnetCheck) {
+		fail(w, http.StatusUnprocessableEntity, "tailnet.mode: with this the box leaves the tailnet, and nobody can take it back from here. If that is meant, say so: PUT /admin/config?without=tailnet")
+		return
 	}
-	if !wanted(next.Tailnet, next.State) {
-		if r.URL.Query().Get("without") != "tailnet" {
-			fail(w, http.StatusUnprocessableEntity, "tailnet.mode: with this the box leaves the tailnet, and nobody can take it back from here. If that is meant, say so: PUT /admin/config?without=tailnet")
-			return
-		}
-		before.Tailnet = false
-	}
-	h := g.p.o.History
+	h, before := g.p.o.History, g.p.before(next, without)
 	now, err := h.Text()
 	if err == nil && string(now) == string(text) {
 		_, _ = io.WriteString(w, "That is the configuration already; nothing was changed.\n")
@@ -156,28 +155,45 @@ func (g *gate) putConfig(w http.ResponseWriter, r *http.Request) {
 	noted(w)
 	w.WriteHeader(http.StatusAccepted)
 	_, _ = fmt.Fprintf(w, "Version %d is on trial: the program starts anew with it, and goes back to the one before unless it proves well within %s.\n", v.ID, limit)
+	if mustCome(before) {
+		_, _ = io.WriteString(w, "As it changes how the box is reached, that takes somebody who comes by the tailnet afterwards and may change it again: GET /admin will do.\n")
+	}
 	g.leave(w, nil)
+}
+
+// without are the checks of the health that a change may cost: ?without=NAME,NAME. Those that there are not it says.
+func (g *gate) without(r *http.Request) (names []string, unknown string) {
+	var all []string
+	for _, c := range g.p.h.Report().Health.Checks {
+		all = append(all, c.Name)
+	}
+	for _, s := range r.URL.Query()["without"] {
+		for name := range strings.SplitSeq(s, ",") {
+			if !slices.Contains(all, name) {
+				return nil, fmt.Sprintf("without is what of the health the change may cost: %s.", strings.Join(all, ", "))
+			}
+			names = append(names, name)
+		}
+	}
+	return names, ""
 }
 
 // reserved names those of the keys that a new text changes which an operator may not change by himself: he could make himself an
 // updater, by a list, by the policy of another tailnet, or by tags that the policy of this one gives more to, or have the box take
 // releases that others have signed.
-func (g *gate) reserved(text []byte) (names []string) {
-	next, err := config.Parse("", text)
-	if err != nil {
-		next = config.Config{} // it was checked with the flags on top, and may stand only with them
-	}
-	now := g.p.h.Config
+//
+// What counts is what the file says, old and new, whether or not it stands without the flags: those are nothing that he changes, and what
+// they hide today is in force once they are gone. Where the old file is none, it is what the program runs with, and would run with.
+func (g *gate) reserved(text []byte, next *config.Config) (names []string) {
+	now := &g.p.h.Config
 	if old, err := g.p.o.History.Text(); err == nil {
-		c, err := config.Default()
-		if old != nil {
-			c, err = config.Parse("", old)
-		}
-		if err == nil {
-			now = c
+		was, errOld := config.Values("", old)
+		will, errNew := config.Values("", text)
+		if errOld == nil && errNew == nil {
+			now, next = &was, &will
 		}
 	}
-	for _, name := range config.Differences(&now, &next) {
+	for _, name := range config.Differences(now, next) {
 		if strings.HasPrefix(name, "update.") || slices.Contains(reservedKeys, name) {
 			names = append(names, name)
 		}
@@ -206,7 +222,7 @@ func (g *gate) withKey(text []byte) ([]byte, error) {
 	}
 	const probe = "tskey-kept"
 	probed := []byte(strings.Replace(string(text), kept, probe, 1))
-	c, err := config.Parse("", probed)
+	c, err := config.Values("", probed)
 	if err != nil {
 		return probed, nil //nolint:nilerr // who checks it next says where
 	}
@@ -219,13 +235,13 @@ func (g *gate) withKey(text []byte) ([]byte, error) {
 // withoutKey takes the auth key out of a configuration file.
 func (g *gate) withoutKey(text []byte) []byte {
 	s := string(text)
-	c, err := config.Parse("", text)
+	c, err := config.Values("", text)
 	if err != nil { // who knows where it has a key
 		return []byte("// The file is not shown, because it does not parse: " + strings.ReplaceAll(g.p.keys.redact(err.Error()), "\n", " ") + "\n")
 	}
 	if c.Tailnet.AuthKey != "" {
 		s = strings.ReplaceAll(s, c.Tailnet.AuthKey, kept)
-		if c, err := config.Parse("", []byte(strings.ReplaceAll(s, kept, "tskey-kept"))); err != nil || c.Tailnet.AuthKey != "tskey-kept" {
+		if c, err := config.Values("", []byte(strings.ReplaceAll(s, kept, "tskey-kept"))); err != nil || c.Tailnet.AuthKey != "tskey-kept" {
 			return []byte("// The file is not shown: its auth key is written in a way that cannot be hidden.\n") // with escapes
 		}
 	}

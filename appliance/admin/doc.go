@@ -4,7 +4,7 @@
 // What a caller may do follows from who he is in the tailnet, which is asked (WhoIs) for every request: [Role]s by the
 // capability [Capability] that the tailnet's policy grants, or, for a peer to whom it grants none, by the lists of the
 // configuration. Whoever has no role gets nothing. Every change, and everything that gives secrets away, goes to the audit log in the store
-// (store.Audit); writes of items and names through the gateway do not: they are data, and programs write many.
+// (store.Audit); what is tried in vain does so seldom (package audit), and so does what is written through the gateway, which notes that by itself.
 //
 //	plane.go      the node's life: it starts, listens, watches, and begins anew after a failure
 //	login.go      logins: by key, interactively, again after the node key expired
@@ -15,7 +15,7 @@
 //	gate.go       what stands before every request: name, origin, role, audit
 //	routes.go     the table of what needs which role
 //	config.go, backup.go, restore.go, logs.go, profile.go, restart.go: what is served beside the status page
-//	trial.go      a changed configuration has to prove well (package change)
+//	trial.go      a changed configuration has to prove well (package change); judge.go whether it does
 //
 // The node needs nothing of this: the plane is one task that never fails, keeps its state in the directory tailnet of the
 // state directory, and is off unless it is configured.

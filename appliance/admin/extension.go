@@ -3,6 +3,8 @@ package admin
 import (
 	"time"
 
+	"tailscale.com/tsnet"
+
 	"kdht/appliance"
 	"kdht/appliance/admin/change"
 	"kdht/appliance/health"
@@ -17,10 +19,10 @@ type Options struct {
 	// Check reads the text of a configuration file as the program would at its start, with the flags on top. The error is of
 	// type [config.Errors].
 	Check func(text []byte) (config.Config, error)
-	// Said is what is to be said of a change that was taken back before anything was served; "" if nothing.
-	Said string
 	// Appliance says that the machine is ours to restart.
 	Appliance bool
+
+	node func(*tsnet.Server) // called with each node that has started in the tailnet, for tests; nil: nothing is
 }
 
 // Extension adds the admin plane to a node, if the configuration wants it.
@@ -28,14 +30,13 @@ func Extension(o Options) appliance.Extension {
 	return func(h *appliance.Host) error {
 		p := newPlane(h, o)
 		p.gate = newGate(p)
-		if o.Said != "" {
-			h.Log.Error("configuration", "problem", o.Said)
-			h.Problems(func() []string { return []string{o.Said} })
-		}
 		if o.History != nil {
-			t := &trial{p: p, ready: make(chan struct{})}
-			close(t.ready)
-			h.Task(t)
+			if said := o.History.Said(); said != "" {
+				h.Log.Error("configuration", "problem", said)
+				h.Problems(func() []string { return []string{said} })
+			}
+			p.trial = newTrial(p)
+			h.Task(p.trial)
 		}
 		if err := tidy(h.Config.State); err != nil {
 			h.Log.Warn("what a restore has left cannot be removed", "err", err)

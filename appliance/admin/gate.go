@@ -5,18 +5,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"net/http"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tailscale.com/client/tailscale/apitype"
 	"tailscale.com/tailcfg"
 
 	"kdht/appliance"
+	"kdht/appliance/audit"
 	"kdht/appliance/update"
 	"kdht/store"
 )
@@ -29,10 +30,6 @@ const (
 	whoTime = 5 * time.Second
 	// quiet is how often the log says that a stranger asked.
 	quiet = 10 * time.Second
-	// refusalEvery is how often the audit log has that the same was refused to the same caller, and maxRefusals how many
-	// refusals it has in that time.
-	refusalEvery = 24 * time.Hour
-	maxRefusals  = 100
 )
 
 // gate stands before everything that is served in the tailnet.
@@ -40,12 +37,14 @@ type gate struct {
 	p      *plane
 	table  []route
 	origin *http.CrossOriginProtection
-	busy   sync.Map // paths that one caller at a time may ask for
+	busy   sync.Map    // paths that one caller at a time may ask for
+	came   atomic.Bool // somebody has asked who may change the configuration
 
 	mu       sync.Mutex
 	follow   map[tailcfg.StableNodeID]int // how many follow the log, by node
 	stranger time.Time                    // when the log had one last
-	refused  map[string]time.Time         // what was refused to whom, and noted
+
+	failures *audit.Failures
 }
 
 // maxFollowers is how many callers may follow the log at a time, and maxPerFollower how many of them from one node.
@@ -55,7 +54,7 @@ const (
 )
 
 func newGate(p *plane) *gate {
-	g := &gate{p: p, origin: http.NewCrossOriginProtection(), follow: make(map[tailcfg.StableNodeID]int), refused: make(map[string]time.Time)}
+	g := &gate{p: p, origin: http.NewCrossOriginProtection(), follow: make(map[tailcfg.StableNodeID]int), failures: audit.NewFailures(p.h.Store, p.h.Log)}
 	g.table = g.routes()
 	return g
 }
@@ -125,6 +124,9 @@ func (g *gate) admit(w http.ResponseWriter, r *http.Request, who whois) (Identit
 			caller.Name, Capability))
 		return Identity{}, false
 	}
+	if caller.May(Operator) {
+		g.came.Store(true)
+	}
 	return caller, true
 }
 
@@ -154,8 +156,8 @@ func (g *gate) sayStranger(who Identity, r *http.Request) {
 // serve serves a request, if its caller may, and notes it.
 func (g *gate) serve(w http.ResponseWriter, r *http.Request, t route, who Identity) {
 	if !who.May(t.need) {
-		if t.what != "" && g.refuses(who.Name+" "+t.what) {
-			g.note(who, what(t, r), "refused")
+		if t.what != "" {
+			g.failed(who, t.what, what(t, r), "refused")
 		}
 		fail(w, http.StatusForbidden, fmt.Sprintf("You are %s, with the roles %s; this takes %s.", who.Name, who.Roles, strings.Join(t.need.Names(), " or ")))
 		return
@@ -172,31 +174,25 @@ func (g *gate) serve(w http.ResponseWriter, r *http.Request, t route, who Identi
 	}
 	rec := &recorder{ResponseWriter: w, status: http.StatusOK}
 	t.handle(rec, r)
-	if !rec.noted {
-		g.note(who, what(t, r), outcome(rec.status))
+	switch outcome := outcome(rec.status); {
+	case rec.noted:
+	case rec.status >= http.StatusBadRequest:
+		g.failed(who, t.what+" "+outcome, what(t, r), outcome)
+	default:
+		g.note(who, what(t, r), outcome)
 	}
 }
 
-// refuses reports whether a refusal is to be noted: of one caller and one thing once a day, or whoever may nothing could have the
-// audit log forget all else.
-func (g *gate) refuses(what string) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	now := time.Now()
-	maps.DeleteFunc(g.refused, func(_ string, at time.Time) bool { return now.Sub(at) >= refusalEvery })
-	if _, noted := g.refused[what]; noted || len(g.refused) >= maxRefusals {
-		return false
-	}
-	g.refused[what] = now
-	return true
+// failed notes what somebody has tried in vain, of one thing once a day.
+func (g *gate) failed(who Identity, key, what, outcome string) {
+	g.p.log.Info("admin", "who", who.Name, "what", what, "outcome", outcome)
+	g.failures.Note(who.Name+" "+key, entry(who, what, outcome))
 }
 
 // noteForeign notes that somebody has logged the box in to where it does not belong.
 func (g *gate) noteForeign(by, tailnet string) {
 	what := "log the box in to the tailnet " + tailnet
-	if g.refuses(by + " " + what) {
-		g.note(Identity{Name: by}, what, "refused: it does not belong there")
-	}
+	g.failed(Identity{Name: by}, what, what, "refused: it does not belong there")
 }
 
 // what names what somebody did.

@@ -367,6 +367,9 @@ func TestLostControlURL(t *testing.T) {
 	if n := n.control.NumNodes(); n != 1 {
 		t.Errorf("%d nodes, want the one", n)
 	}
+	if said := strings.Join(b.host.Report().Problems, "\n"); !strings.Contains(said, "no tailnet.controlURL, and the admin plane stays with the control server where it has joined, "+n.url) {
+		t.Errorf("that it stays is not said: %s", said)
+	}
 }
 
 // TestPullFromTailnet reads a release from another node of the tailnet, by its name and by its address, which no other way leads to.
@@ -402,6 +405,13 @@ func TestPullFromTailnet(t *testing.T) {
 			t.Errorf("%s: %q", host, text)
 		}
 		s.Close()
+	}
+	// While the box is not in the tailnet, as after a start, its names are asked of nobody else, and the rest is reached as ever.
+	b.stop()
+	n.control.HTTPTestServer.CloseClientConnections()
+	b = start(t, options{values: []string{"state", b.cfg.State, "tailnet.mode", "on", "tailnet.controlURL", "http://127.0.0.1:1", "tailnet.hostname", "box"}})
+	if _, err := b.host.Dial(t.Context(), "tcp", "releases."+domain+":8000"); err == nil || !strings.Contains(err.Error(), "the box is not in the tailnet that has releases."+domain) {
+		t.Errorf("a name of the tailnet: %v", err)
 	}
 	// The machine's own network is what it was.
 	c, err := b.host.Dial(t.Context(), "tcp", strings.TrimPrefix(n.url, "http://"))

@@ -24,6 +24,7 @@ type pin struct {
 	Tailnet    string `json:"tailnet"`
 	Owner      string `json:"owner"` // its tags, or the number of its user
 	NodeKey    string `json:"nodeKey"`
+	Domain     string `json:"domain,omitempty"` // of the names in the tailnet
 }
 
 // pinOf is the pin of the node that we are now.
@@ -32,7 +33,7 @@ func pinOf(controlURL string, st *ipnstate.Status) pin {
 	if st.Self.Tags != nil && st.Self.Tags.Len() > 0 {
 		owner = strings.Join(slices.Sorted(slices.Values(st.Self.Tags.AsSlice())), " ")
 	}
-	return pin{ControlURL: controlURL, Tailnet: st.CurrentTailnet.Name, Owner: owner, NodeKey: st.Self.PublicKey.String()}
+	return pin{ControlURL: controlURL, Tailnet: st.CurrentTailnet.Name, Owner: owner, NodeKey: st.Self.PublicKey.String(), Domain: domainOf(st.Self.DNSName)}
 }
 
 // where is the tailnet and whose the node is there, for people.

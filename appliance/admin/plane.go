@@ -34,7 +34,7 @@ const (
 	maxHeader      = 16 << 10 // bytes
 	stopPatience   = 2 * time.Second
 	nodeTime       = time.Second // to find out whose a connection is
-	// closeTime is more than the 5 s that tsnet gives what it shuts down itself: a node that only takes its time is not stuck.
+	// closeTime is more than the 5 s that tsnet gives what it shuts down itself: a node that only takes its time does not count as stuck.
 	closeTime = 10 * time.Second
 )
 
@@ -55,9 +55,11 @@ type plane struct {
 	dir  string
 	keys *keys
 
-	control string // URL of the control server of this session
+	control string          // URL of the control server of this session
+	left    <-chan struct{} // closed when the node of the last session has ended; nil once that is so
 
 	gate    *gate
+	trial   *trial // nil: no configuration can be changed
 	now     state
 	tailnet atomic.Pointer[tsnet.Server] // nil while there is none
 	ready   chan struct{}
@@ -73,6 +75,9 @@ func newPlane(h *appliance.Host, o Options) *plane {
 	}
 	close(p.ready) // nobody waits for it
 	p.now.set("starting", "")
+	if home, had, err := readPin(p.dir); err == nil && had {
+		p.now.domain = home.Domain
+	}
 	return p
 }
 
@@ -85,9 +90,11 @@ func (p *plane) Run(ctx context.Context) error {
 	for {
 		began, said := time.Now(), "it ended by itself"
 		err := p.session(ctx)
-		stuck := errors.Is(err, errStuck)
+		if !p.await(ctx) {
+			return nil
+		}
 		if errors.Is(err, errForeign) {
-			if err = goHome(p.dir); err == nil && !stuck {
+			if err = goHome(p.dir); err == nil {
 				select {
 				case <-ctx.Done():
 					return nil
@@ -104,11 +111,6 @@ func (p *plane) Run(ctx context.Context) error {
 			return nil
 		default:
 		}
-		if stuck { // two nodes with one key would drive each other out
-			p.log.Error("the node in the tailnet does not end: the program starts anew", "err", said)
-			p.h.Restart(nil)
-			return nil
-		}
 		if time.Since(began) > pauseMax {
 			pause = pauseMin
 		}
@@ -123,22 +125,58 @@ func (p *plane) Run(ctx context.Context) error {
 	}
 }
 
-// errStuck says that a node has not ended, and what it has left may still be at work.
-var errStuck = errors.New("the node in the tailnet does not end")
+// await waits until the node of the last session has ended; false if ctx has before. Nothing else waits for it, whatever becomes of it: the DHT
+// goes on. There is no other node meanwhile: two with one key would drive each other out.
+func (p *plane) await(ctx context.Context) bool {
+	if p.left == nil {
+		return true
+	}
+	select {
+	case <-p.left:
+		p.left = nil
+		return true
+	case <-ctx.Done():
+		return false
+	default:
+	}
+	p.log.Error("the node in the tailnet does not end, and is left to itself; there is no admin plane until it has ended, or the program was started anew")
+	why := "the node of before does not end, and there is no other until it has; if that lasts, start the program anew. The DHT is none the worse for it"
+	if e := p.now.error(); e != "" {
+		why = sentence(e) + " Then " + why
+	}
+	p.now.set("starting", why)
+	select {
+	case <-p.left:
+		p.log.Info("the node in the tailnet has ended at last")
+		p.left = nil
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
 
-// end ends a node. Where it has to reset some hundred connections, as those of a crowd, tailscale.com v1.102.5 waits for ever: nobody
-// reads the packets any more that it writes (netstack.Impl.Close).
-func end(server *tsnet.Server) error {
+// end ends a node, and waits for that some time.
+func (p *plane) end(server *tsnet.Server) {
 	ended := make(chan struct{})
+	p.left = ended
+	hush(server)
 	go func() {
+		defer close(ended)
 		_ = server.Close() // there is nothing to be done about it
-		close(ended)
 	}()
 	select {
 	case <-ended:
-		return nil
+		p.left = nil
 	case <-time.After(closeTime):
-		return errStuck
+	}
+}
+
+// hush takes its addresses away from a node that is to end, so that it writes no packet any more. When it ends it resets all its connections, in a
+// queue of 512 packets that nobody reads by then (netstack.Impl.Close of tailscale.com v1.102.5): with more of them, as when a crowd comes and goes,
+// it would wait for ever.
+func hush(server *tsnet.Server) {
+	if stack, ok := server.Sys().Netstack.GetOK(); ok {
+		stack.UpdateNetstackIPs(nil)
 	}
 }
 
@@ -163,13 +201,16 @@ func (p *plane) session(ctx context.Context) (err error) {
 		}
 	}
 	p.control = p.h.Config.Tailnet.ControlURL
+	stay := ""
 	if had && p.control == "" && p.h.Config.Tailnet.Mode != config.TailnetOn {
 		// It is on only because it has joined, and stays where that was: that the configuration was lost is not the wish to belong to
 		// whoever is the first to log it in at Tailscale's.
-		if unused, _, err := p.keys.find(); err == nil && unused == "" {
-			p.control = home.ControlURL
+		if unused, _, err := p.keys.find(); err == nil && unused == "" && home.ControlURL != "" {
+			p.control, stay = home.ControlURL, home.ControlURL
+			p.log.Warn("the configuration names no control server, and the box stays with the one where it has joined", "controlURL", p.control)
 		}
 	}
+	p.now.stays(stay)
 	envknob.SetNoLogsNoSupport() // nobody's log goes to anybody
 	server := &tsnet.Server{
 		Dir: p.dir, Hostname: p.hostname(), AuthKey: key, ControlURL: p.control, AdvertiseTags: p.h.Config.Tailnet.Tags,
@@ -178,9 +219,12 @@ func (p *plane) session(ctx context.Context) (err error) {
 	if err := startWith(server); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, end(server)) }()
+	defer p.end(server)
 	p.tailnet.Store(server)
 	defer p.tailnet.Store(nil)
+	if p.o.node != nil {
+		p.o.node(server)
+	}
 	client, err := server.LocalClient()
 	if err != nil {
 		return err

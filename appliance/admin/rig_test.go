@@ -44,7 +44,11 @@ const patience = 60 * time.Second
 
 func TestMain(m *testing.M) {
 	netns.SetEnabled(false) // its sockets would avoid the loopback interface
-	os.Exit(m.Run())
+	code := m.Run()
+	if built != "" {
+		_ = os.RemoveAll(built)
+	}
+	os.Exit(code)
 }
 
 // tailnet is a control server in this process, with a relay on the loopback interface.
@@ -358,8 +362,8 @@ func (p *peer) rolesAre(want string) {
 	}, func() string { return fmt.Sprintf("%s has the roles %q, want %q", p.name, got, want) })
 }
 
-// fileOf writes a configuration file that gives a box a place in a tailnet, and its history.
-func fileOf(t *testing.T, cfg *config.Config, text string) (*change.History, func([]byte) (config.Config, error)) {
+// fileOf writes a configuration file that gives a box a place in a tailnet, and its history. flags are keys and values on top of it.
+func fileOf(t *testing.T, cfg *config.Config, text string, flags ...string) (*change.History, func([]byte) (config.Config, error)) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "kdht.hujson")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -372,6 +376,11 @@ func fileOf(t *testing.T, cfg *config.Config, text string) (*change.History, fun
 		}
 		if err := errors.Join(c.Set("--state", "state", cfg.State), c.Set("--http", "http", "off"), c.Set("--xdp", "xdp.mode", "off")); err != nil {
 			return config.Config{}, err
+		}
+		for i := 0; i < len(flags); i += 2 {
+			if err := c.Set("--set", flags[i], flags[i+1]); err != nil {
+				return config.Config{}, err
+			}
 		}
 		next, err := c.Config()
 		next.Listen = cfg.Listen

@@ -20,6 +20,8 @@ type state struct {
 	url    string
 	hide   bool // url is not for everybody
 	place  place
+	domain string // of the names in the tailnet, as far as it was ever known
+	stay   string // URL of the control server, of which the configuration says nothing; "" if it does, or it is Tailscale's
 	secure bool
 }
 
@@ -35,6 +37,13 @@ func (s *state) set(word, err string) {
 	defer s.mu.Unlock()
 	s.to(word)
 	s.err, s.url = err, ""
+}
+
+// stays says with which control server the box stays though the configuration names none; "" if that is not so.
+func (s *state) stays(controlURL string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stay = controlURL
 }
 
 func (s *state) trouble(err string) {
@@ -77,6 +86,9 @@ func (s *state) connected(at place) {
 	defer s.mu.Unlock()
 	s.to("connected")
 	s.err, s.url, s.place = "", "", at
+	if d := domainOf(at.name); d != "" {
+		s.domain = d
+	}
 }
 
 // certified says whether there is a certificate: where there is none yet, nobody is to be told to come by TLS.
@@ -140,6 +152,13 @@ func (s *state) report() *status.Tailnet {
 // problems is what the owner should know.
 func (s *state) problems() (lines []string) {
 	r := s.report()
+	s.mu.Lock()
+	stay := s.stay
+	s.mu.Unlock()
+	if stay != "" {
+		lines = append(lines, fmt.Sprintf("The configuration has no tailnet.controlURL, and the admin plane stays with the control server where it has joined, %s. "+
+			"Write that there; a new auth key, or \"mode\": \"on\", would have it move to Tailscale's.", stay))
+	}
 	switch {
 	case r.LoginURL != "":
 		lines = append(lines, "The admin plane waits for a login to the tailnet: "+r.LoginURL)
@@ -192,10 +211,8 @@ func (p *plane) section() status.Section {
 	if r.Expiry != nil {
 		fact("Key expires", r.Expiry.UTC().Format(time.DateTime+" MST"))
 	}
-	if p.o.History != nil {
-		if t := p.o.History.Trial(); t != nil {
-			fact("Configuration", fmt.Sprintf("version %d is on trial", t.Version))
-		}
+	if p.trial != nil {
+		fact("Configuration", p.trial.says())
 	}
 	return out
 }

@@ -3,14 +3,10 @@ package admin
 import (
 	"context"
 	"fmt"
-	"net/netip"
-	"slices"
-	"strings"
+	"sync/atomic"
 	"time"
 
 	"kdht/appliance/admin/change"
-	"kdht/appliance/status"
-	"kdht/config"
 )
 
 const (
@@ -18,97 +14,34 @@ const (
 	// must be well.
 	wellEvery = time.Second
 	wellTimes = 5
+	// outageMax is for how long a trial waits for a cable or an address that is gone for reasons of its own.
+	outageMax = time.Hour
 )
-
-// before is what the node does now.
-func (p *plane) before() change.Before {
-	r := p.h.Report()
-	lost := unserved(p.h.Config, r)
-	b := change.Before{Unserved: texts(lost), Missing: missing(lost, r), Ready: r.Ready, Kernel: r.XDP.Active, Tailnet: r.Tailnet != nil && r.Tailnet.State == "connected"}
-	for _, t := range r.Tasks {
-		if !t.Running {
-			b.Failing = append(b.Failing, t.Name)
-		}
-	}
-	return b
-}
-
-// unserved lists the addresses that a node should serve on and does not.
-func unserved(c config.Config, r status.Report) (all []netip.AddrPort) {
-	for _, want := range c.Listen {
-		served := false
-		for _, f := range r.Families {
-			served = served || slices.ContainsFunc(f.Listen, func(a netip.AddrPort) bool {
-				return a.Addr() == want.Addr() && (a.Port() == want.Port() || want.Port() == 0)
-			})
-		}
-		if !served {
-			all = append(all, want)
-		}
-	}
-	return all
-}
-
-// missing lists the families of addresses that are not served of which the node has no socket at all. It runs without one only if
-// the host does not have the family.
-func missing(lost []netip.AddrPort, r status.Report) (all []string) {
-	for _, a := range lost {
-		name := familyOf(a.Addr())
-		served := slices.ContainsFunc(r.Families, func(f status.Family) bool {
-			return slices.ContainsFunc(f.Listen, func(b netip.AddrPort) bool { return familyOf(b.Addr()) == name })
-		})
-		if !served && !slices.Contains(all, name) {
-			all = append(all, name)
-		}
-	}
-	return all
-}
-
-func familyOf(a netip.Addr) string {
-	if a.Unmap().Is4() {
-		return "IPv4"
-	}
-	return "IPv6"
-}
-
-func texts(addrs []netip.AddrPort) (all []string) {
-	for _, a := range addrs {
-		all = append(all, a.String())
-	}
-	return all
-}
-
-// unwell says what the node does not do any more that it did before, or should do now and does not; "" if it does all.
-func unwell(c config.Config, r status.Report, was change.Before) string {
-	var what []string
-	for _, a := range unserved(c, r) {
-		// What the host does not have, no change of a port brings.
-		if !slices.Contains(was.Unserved, a.String()) && !slices.Contains(was.Missing, familyOf(a.Addr())) {
-			what = append(what, a.String()+" is not served")
-		}
-	}
-	if was.Ready && !r.Ready {
-		what = append(what, "the node has no place in the network")
-	}
-	if was.Kernel && !r.XDP.Active {
-		what = append(what, "the kernel half is not active: "+r.XDP.Reason)
-	}
-	if was.Tailnet && (r.Tailnet == nil || r.Tailnet.State != "connected") {
-		what = append(what, "the admin plane is not in the tailnet")
-	}
-	for _, t := range r.Tasks {
-		if !t.Running && !slices.Contains(was.Failing, t.Name) {
-			what = append(what, t.Name+": "+t.Error)
-		}
-	}
-	return strings.Join(what, "; ")
-}
 
 // trial is the task that looks at a changed configuration. It runs whether or not the plane is on, since a change may have
 // switched that off.
 type trial struct {
 	p     *plane
 	ready chan struct{}
+	begun atomic.Bool
+	why   atomic.Pointer[string] // what a change on trial waits for
+}
+
+// newTrial makes the task. A change with which the program never comes as far as to run it is taken back as well.
+func newTrial(p *plane) *trial {
+	t := &trial{p: p, ready: make(chan struct{})}
+	close(t.ready)
+	if x := p.o.History.Trial(); x != nil {
+		time.AfterFunc(x.Within, func() {
+			if t.begun.Load() {
+				return
+			}
+			if err := t.back(*x, "the program does not come to run with it"); err != nil {
+				p.log.Error("a change of the configuration cannot be taken back", "err", err)
+			}
+		})
+	}
+	return t
 }
 
 func (t *trial) String() string         { return "trial of the configuration" }
@@ -117,6 +50,10 @@ func (t *trial) Ready() <-chan struct{} { return t.ready }
 // Run keeps the change once it has proved well, or takes it back and has the program start anew.
 func (t *trial) Run(ctx context.Context) error {
 	h := t.p.o.History
+	if said := h.Said(); said != "" && !t.begun.Load() { // nothing was served when it happened
+		t.p.gate.note(Identity{Name: "the program"}, "change the configuration", said)
+	}
+	t.begun.Store(true)
 	if x := h.Trial(); x != nil {
 		if err := t.watch(ctx, *x); err != nil {
 			return err
@@ -127,43 +64,73 @@ func (t *trial) Run(ctx context.Context) error {
 }
 
 func (t *trial) watch(ctx context.Context, x change.Trial) error {
-	h, log := t.p.o.History, t.p.log
-	who := Identity{Name: x.By}
-	what := fmt.Sprintf("change the configuration: version %d", x.Version)
-	deadline := time.NewTimer(x.Within)
-	defer deadline.Stop()
 	tick := time.NewTicker(wellEvery)
 	defer tick.Stop()
+	last := time.Now()
+	deadline, most := last.Add(x.Within), last.Add(outageMax)
 	for well := 0; ; {
+		var now time.Time
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			if unwell(t.p.h.Config, t.p.h.Report(), x.Before) != "" {
-				well = 0
-				continue
-			}
+			now = time.Now() // a tick may be old
+		}
+		r := t.p.h.Report()
+		why := outage(r, x.Before)
+		if why != "" && now.Before(most) {
+			deadline = deadline.Add(now.Sub(last)) // it shows nothing of the change, for better or worse
+		} else if why == "" {
+			why = unwell(t.p.h.Config, r, x.Before, t.p.gate.came.Load())
+		}
+		last = now
+		t.why.Store(&why)
+		switch {
+		case why == "":
 			if well++; well < wellTimes {
 				continue
 			}
-			if err := h.Keep(); err != nil {
+			if err := t.p.o.History.Keep(); err != nil {
 				return err
 			}
-			t.p.gate.note(who, what, "kept")
+			t.p.gate.note(Identity{Name: x.By}, t.what(x), "kept")
 			return nil
-		case <-deadline.C:
-			reason := unwell(t.p.h.Config, t.p.h.Report(), x.Before)
-			if reason == "" {
-				reason = "it was not well for long enough"
-			}
-			said, err := h.Back(reason)
-			if err != nil {
-				return err
-			}
-			log.Error("the program starts anew with the configuration of before", "why", said)
-			t.p.gate.note(who, what, "taken back: "+reason)
-			t.p.h.Restart(nil)
-			return nil
+		case now.Before(deadline):
+			well = 0
+		default:
+			return t.back(x, why)
 		}
 	}
+}
+
+// back takes a change back and has the program start anew.
+func (t *trial) back(x change.Trial, reason string) error {
+	said, err := t.p.o.History.Back(reason)
+	if err != nil || said == "" {
+		return err
+	}
+	t.p.log.Error("the program starts anew with the configuration of before", "why", said)
+	t.p.gate.note(Identity{Name: x.By}, t.what(x), "taken back: "+reason)
+	t.p.h.Restart(nil)
+	return nil
+}
+
+func (t *trial) what(x change.Trial) string {
+	return fmt.Sprintf("change the configuration: version %d", x.Version)
+}
+
+// says describes a change on trial, or that the last one was taken back; "" if there is nothing to be said.
+func (t *trial) says() string {
+	h := t.p.o.History
+	if x := h.Trial(); x != nil {
+		s := fmt.Sprintf("version %d is on trial", x.Version)
+		if why := t.why.Load(); why != nil && *why != "" {
+			s += ", and waits: " + *why
+		}
+		return s
+	}
+	if all := h.Versions(); len(all) > 0 && all[0].TakenBack() {
+		return fmt.Sprintf("version %d was %s", all[0].ID, all[0].Outcome)
+	}
+	return ""
 }

@@ -21,8 +21,8 @@ const (
 // States are all states, the best first.
 var States = []State{Good, Waiting, Degraded, Failed}
 
-// works says that what depends on it can work.
-func (s State) works() bool { return s == Good || s == Degraded }
+// Works says that what depends on it can work.
+func (s State) Works() bool { return s == Good || s == Degraded }
 
 // Names of the checks of every node.
 const (
@@ -52,6 +52,9 @@ type Check struct {
 	// Since is when it came to be in this state.
 	Since time.Time `json:"since"`
 }
+
+// Essential says that without it the node is no node of a DHT.
+func (c Check) Essential() bool { return slices.Contains(essential, c.Name) }
 
 // Tree is all checks, those that others depend on before them.
 type Tree struct {
@@ -90,7 +93,7 @@ func whole(checks []Check, good string) Tree {
 		c := &checks[i]
 		for _, name := range c.After {
 			p := at[name]
-			if p == nil || p.State.works() {
+			if p == nil || p.State.Works() {
 				continue
 			}
 			c.State, c.Because = Waiting, p.Name
@@ -102,10 +105,10 @@ func whole(checks []Check, good string) Tree {
 		}
 		at[c.Name] = c
 		t.State = worse(t.State, c.weight())
-		if c.State != Good && c.Because == "" && (c.State != Waiting || slices.Contains(essential, c.Name)) {
+		if c.State != Good && c.Because == "" && (c.State != Waiting || c.Essential()) {
 			troubles = append(troubles, c)
 		}
-		if slices.Contains(essential, c.Name) && !c.State.works() {
+		if c.Essential() && !c.State.Works() {
 			t.Ready = false
 		}
 	}
@@ -126,7 +129,7 @@ func whole(checks []Check, good string) Tree {
 // weight is what a check makes of the whole.
 func (c Check) weight() State {
 	switch {
-	case slices.Contains(essential, c.Name):
+	case c.Essential():
 		return c.State
 	case c.State == Waiting:
 		return Good

@@ -54,7 +54,7 @@ func (c *serveCmd) beAppliance(s *system) error {
 		return read(text)
 	})
 	s.again = nil // who started it does that, as after a crash
-	plane := admin.Extension(admin.Options{History: h, Said: said, Check: read, Appliance: true})
+	plane := admin.Extension(admin.Options{History: h, Check: read, Appliance: true})
 	return s.served(cfg, log, b.Serve(s.ctx, cfg, defaults, log, serve, append(extensions, update.Extension, plane)...))
 }
 

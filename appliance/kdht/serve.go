@@ -153,7 +153,7 @@ func (c *serveCmd) Run(s *system) error {
 	if err != nil {
 		log.Warn("changes of the configuration", "err", err)
 	}
-	plane := admin.Extension(admin.Options{History: h, Said: said, Check: func(text []byte) (config.Config, error) {
+	plane := admin.Extension(admin.Options{History: h, Check: func(text []byte) (config.Config, error) {
 		return c.read(c.Config, text)
 	}})
 	return s.served(cfg, log, trying(s.serve, h, c.config)(s.ctx, cfg, log, append(extensions, plane)...))

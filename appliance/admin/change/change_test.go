@@ -48,7 +48,7 @@ func (p place) want(text string) {
 
 func begin(t *testing.T, h *change.History, text string) change.Version {
 	t.Helper()
-	v, err := h.Begin([]byte(text), "", "alice", time.Minute, change.Before{Ready: true}, now)
+	v, err := h.Begin([]byte(text), "", "alice", time.Minute, change.Before{Tailnet: true}, now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func TestKept(t *testing.T) {
 		t.Errorf("a second change: %v", err)
 	}
 	h, said := start(t, p)
-	if tr := h.Trial(); said != "" || tr == nil || tr.Version != v.ID || !tr.Before.Ready || tr.Starts != 1 {
+	if tr := h.Trial(); said != "" || tr == nil || tr.Version != v.ID || !tr.Before.Tailnet || tr.Starts != 1 {
 		t.Fatalf("%q, %+v", said, tr)
 	}
 	if err := h.Keep(); err != nil {

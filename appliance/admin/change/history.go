@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -39,6 +40,9 @@ type Version struct {
 	Sum     string `json:"sum"` // SHA-256 of the text
 }
 
+// TakenBack reports whether the version did not prove well.
+func (v Version) TakenBack() bool { return strings.HasPrefix(v.Outcome, takenBack) }
+
 // History is a configuration file with its versions. All methods may be called by any goroutine; only one process may have it.
 type History struct {
 	dir, path string
@@ -46,7 +50,8 @@ type History struct {
 	mu       sync.Mutex
 	versions []Version
 	trial    *Trial
-	err      error // what was wrong when it was opened
+	said     string // what became of a change by itself; "" if nothing did
+	err      error  // what was wrong when it was opened
 }
 
 // Open gives the history of the file at path, in a directory that is made with the first change. One that is damaged is set aside,
@@ -74,6 +79,13 @@ func (h *History) read(name string, v any) error {
 		return fmt.Errorf("history of the configuration: %s: %w", name, err)
 	}
 	return nil
+}
+
+// Said is what [History.Start] or [History.Back] have done in this process, for the owner; "" if nothing.
+func (h *History) Said() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.said
 }
 
 // Path is the file.
@@ -162,7 +174,7 @@ func (h *History) set(id int, outcome string) {
 	}
 }
 
-const inForce, onTrial = "in force", "on trial"
+const inForce, onTrial, takenBack = "in force", "on trial", "taken back: "
 
 // save writes what is known of the versions. h.mu is held.
 func (h *History) save() error {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"kdht/appliance/durable"
@@ -18,14 +19,19 @@ const maxStarts = 2
 
 // Before is what the node did before a change, and must do again.
 type Before struct {
-	Ready   bool     `json:"ready"`   // it had its place in the network
-	Kernel  bool     `json:"kernel"`  // the kernel half was active
+	Worked  []string `json:"worked"`  // the checks of its health that were good or degraded, by name
+	Others  int      `json:"others"`  // how many other nodes answered
+	Kernel  bool     `json:"kernel"`  // the kernel half answered at some interface
 	Tailnet bool     `json:"tailnet"` // the admin plane was reached
 	Failing []string `json:"failing"` // tasks that did not run
 	// Unserved are addresses that it should have served on and did not.
 	Unserved []string `json:"unserved"`
 	// Missing are families, "IPv4" or "IPv6", that it should have served and had no socket of, since the host has none.
 	Missing []string `json:"missing,omitempty"`
+
+	// Changes are the keys of the configuration that the change gives other values, and Without the checks that it may cost.
+	Changes []string `json:"changes,omitempty"`
+	Without []string `json:"without,omitempty"`
 }
 
 // Trial is a change that has to prove well.
@@ -67,11 +73,11 @@ func (h *History) Begin(text []byte, ifMatch, by string, within time.Duration, b
 	}
 	t.Version = v.ID
 	if err := h.saveTrial(t); err != nil {
-		h.set(v.ID, "taken back: it could not be tried")
+		h.set(v.ID, takenBack+"it could not be tried")
 		return v, errors.Join(err, h.save())
 	}
 	if err := h.put(text); err != nil {
-		h.set(v.ID, "taken back: it could not be written")
+		h.set(v.ID, takenBack+"it could not be written")
 		return v, errors.Join(err, h.saveTrial(nil), h.save())
 	}
 	return v, nil
@@ -114,6 +120,7 @@ func (h *History) Trial() *Trial {
 func (h *History) Start() (said string, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	defer func() { h.said = said }()
 	if h.trial == nil {
 		return "", h.err
 	}
@@ -124,7 +131,7 @@ func (h *History) Start() (said string, err error) {
 	}
 	want, err := h.version(t.Version)
 	if err != nil || Sum(want) != Sum(text) {
-		h.set(t.Version, "taken back: the file was changed meanwhile, or the power failed")
+		h.set(t.Version, takenBack+"the file was changed meanwhile, or the power failed")
 		return "A change of the configuration is not in the file any more, and not on trial.", errors.Join(h.saveTrial(nil), h.save())
 	}
 	if t.Starts++; t.Starts > maxStarts {
@@ -165,7 +172,8 @@ func (h *History) back(reason string) (said string, err error) {
 		return "", err
 	}
 	version := h.trial.Version
-	h.set(version, "taken back: "+reason)
+	h.set(version, takenBack+reason)
 	h.set(h.trial.Previous, inForce)
-	return fmt.Sprintf("Version %d of the configuration was taken back: %s.", version, reason), errors.Join(h.save(), h.saveTrial(nil))
+	h.said = fmt.Sprintf("Version %d of the configuration was taken back: %s.", version, strings.TrimSuffix(reason, "."))
+	return h.said, errors.Join(h.save(), h.saveTrial(nil))
 }
