@@ -140,7 +140,7 @@ func TestQueryBudget(t *testing.T) {
 				if after["hop_paced"] == before["hop_paced"] || verdict != xdpPass {
 					t.Fatalf("hop %d: verdict %d", n, verdict)
 				}
-				if got, ok, err := p.TakeRecursion(tid, to); err != nil || !ok || len(got.Asked) != int(n) {
+				if got, ok, err := p.TakeRecursion(tid, to, nil); err != nil || !ok || len(got.Asked) != int(n) {
 					t.Errorf("not to be taken over: %+v, %v, %v", got, ok, err)
 				}
 				break

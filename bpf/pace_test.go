@@ -196,7 +196,7 @@ func TestPacedReferral(t *testing.T) {
 		}
 		tid := slices.Clone(hopTID(t, out))
 		expect(t, p, "hop_paced", "the only closer one was sent enough", referral(tid, next, best, at(50, 3)))
-		got, ok, err := p.TakeRecursion(tid, next.Addr)
+		got, ok, err := p.TakeRecursion(tid, next.Addr, nil)
 		must(t, err)
 		if !ok || !slices.Contains(got.Referral, best) {
 			t.Errorf("user space does not hear of the best: %+v", got)

@@ -236,7 +236,7 @@ func (w *pathsModel) carry(t testing.TB, r *rand.Rand, p *bpf.Program, seen map[
 // compare takes the recursion over by a path whose last node has answered, and compares all that is known of it.
 func (w *pathsModel) compare(t testing.TB, p *bpf.Program, m *recursionModel, last bpf.Node) {
 	t.Helper()
-	got, ok, err := p.TakeRecursion(m.state.Transaction[:], last.Addr)
+	got, ok, err := p.TakeRecursion(m.state.Transaction[:], last.Addr, nil)
 	if err != nil || !ok {
 		t.Fatalf("nothing to take over: %v", err)
 	}
@@ -324,7 +324,7 @@ func TestErrorEndsItsPathOnly(t *testing.T) {
 		tid := slices.Clone(hopTID(t, out))
 		drops(t, p, "hop_ended", replyOf(t, asked[2], response(tids[2], asked[2].ID, false, nil)))
 		expect(t, p, "hop_error", "the last path", replyOf(t, next, fmt.Appendf(nil, e, tid)))
-		got, ok, err := p.TakeRecursion(tid, next.Addr)
+		got, ok, err := p.TakeRecursion(tid, next.Addr, nil)
 		if err != nil || !ok || len(got.Others) != 2 {
 			t.Fatalf("%s: taken over %v %+v: %v", e, ok, got, err)
 		}
@@ -363,7 +363,7 @@ func TestSilenceEndsItsPathOnly(t *testing.T) {
 	drops(t, p, "hop_ended", nobody(asked[1], tids[1]))
 	overdue("one goes on", 0, 1)
 	expect(t, p, "hop_no_closer", "the last that has answered", nobody(asked[2], tids[2]))
-	got, ok, err := p.TakeRecursion(tids[2], asked[2].Addr)
+	got, ok, err := p.TakeRecursion(tids[2], asked[2].Addr, nil)
 	if err != nil || !ok || len(got.Others) != 2 {
 		t.Fatalf("taken over %v %+v: %v", ok, got, err)
 	}
@@ -393,6 +393,38 @@ func TestSilenceEndsItsPathOnly(t *testing.T) {
 	}
 }
 
+// TestAnsweredAtOnce answers the client with the first answer: it is called once, with what was known of that path, and then nobody waits
+// for the others.
+func TestAnsweredAtOnce(t *testing.T) {
+	r := rand.New(rand.NewPCG(55, 1))
+	s := snapshot(r, 30, 0)
+	p := launching(t, s, true)
+	for _, answered := range []bool{true, false} {
+		asked, tids := threePaths(t, p, s, randomID(r))
+		answer := func(i int) []byte {
+			return replyOf(t, asked[i], fmt.Appendf(nil, "d1:rd2:id20:%s1:v5:helloe1:t4:%s1:y1:re", asked[i].ID[:], tids[i]))
+		}
+		expect(t, p, "hop_answer", "the first", answer(0))
+		var early []bpf.Recursion
+		got, ok, err := p.TakeRecursion(tids[0], asked[0].Addr, func(r *bpf.Recursion) bool {
+			early = append(early, *r)
+			return answered
+		})
+		if err != nil || !ok || len(got.Others) != 2 {
+			t.Fatalf("taken over %v %+v: %v", ok, got, err)
+		}
+		got.Others = nil
+		if len(early) != 1 || fmt.Sprint(early[0]) != fmt.Sprint(got) {
+			t.Errorf("known at once %+v, in the end %+v", early, got)
+		}
+		want := map[bool]string{true: "hop_late", false: "hop_taken"}[answered]
+		expect(t, p, want, "another answer", answer(1))
+		expect(t, p, want, "the third", answer(2))
+		must(t, p.Dismiss([4]byte(tids[1])))
+		must(t, p.Dismiss([4]byte(tids[2])))
+	}
+}
+
 // TestLateAnswers answers on all paths of a recursion that user space has taken over with the first answer: what it waits for goes up, and
 // nothing else, whoever has used up what unproven sources may send it. A sender who is dropped is seen.
 func TestLateAnswers(t *testing.T) {
@@ -408,7 +440,7 @@ func TestLateAnswers(t *testing.T) {
 		return replyOf(t, asked[i], fmt.Appendf(nil, "d1:rd2:id20:%s5:token4:abcd1:v5:helloe1:t4:%s1:v4:LT\x02\x081:y1:re", asked[i].ID[:], tids[i]))
 	}
 	expect(t, p, "hop_answer", "the first", answer(0))
-	got, ok, err := p.TakeRecursion(tids[0], asked[0].Addr)
+	got, ok, err := p.TakeRecursion(tids[0], asked[0].Addr, nil)
 	if err != nil || !ok || len(got.Others) != 2 {
 		t.Fatalf("taken over %v %+v: %v", ok, got, err)
 	}

@@ -118,7 +118,10 @@ func (p *Program) AllowRecursion(d time.Duration, private bool) error {
 
 // TakeRecursion ends the recursion one of whose last queries has that transaction ID and went to that address, and returns
 // what was known of it; ok is false if there is none. Whoever gets it goes on with it: nobody else does.
-func (p *Program) TakeRecursion(tid []byte, from netip.AddrPort) (r Recursion, ok bool, err error) {
+//
+// Before the other paths are ended, which takes a while, answer is called with what is known without them, and reports whether
+// the client has its answer; then nobody waits for what is still to come on those. It must not call the program. Nil: it has not.
+func (p *Program) TakeRecursion(tid []byte, from netip.AddrPort, answer func(*Recursion) bool) (r Recursion, ok bool, err error) {
 	if !KernelTransaction(tid) {
 		return r, false, nil
 	}
@@ -141,19 +144,15 @@ func (p *Program) TakeRecursion(tid []byte, from netip.AddrPort) (r Recursion, o
 	if n := int(state.Hops); n == 0 || n > MaxHops || addrPort(state.Asked[n-1].Addr, state.Asked[n-1].Port) != netip.AddrPortFrom(from.Addr().Unmap(), from.Port()) {
 		return r, false, nil
 	}
-	return p.take(key, true)
+	return p.take(key, answer, false)
 }
 
-// take takes a recursion out of the maps by the transaction ID of one of its paths; answered says that an answer on that path is
-// at hand. p.taking is held.
-func (p *Program) take(key uint32, answered bool) (r Recursion, ok bool, err error) {
+// take takes a recursion out of the maps by the transaction ID of one of its paths, whose answer is to be awaited or is at hand.
+// p.taking is held.
+func (p *Program) take(key uint32, answer func(*Recursion) bool, await bool) (r Recursion, ok bool, err error) {
 	var state kdhtRecursion
-	ok, err = p.takePath(key, &state, !answered)
+	ok, err = p.takePath(key, &state, await)
 	if err != nil || !ok {
-		return r, false, err
-	}
-	others, err := p.takeOthers(&state)
-	if err != nil {
 		return r, false, err
 	}
 	now, err := monotonic()
@@ -162,6 +161,11 @@ func (p *Program) take(key uint32, answered bool) (r Recursion, ok bool, err err
 	}
 	r = decodeRecursion(&state, now)
 	r.Path = decodePath(key, &state, now)
+	answered := answer != nil && answer(&r)
+	others, err := p.takeOthers(&state, !answered)
+	if err != nil {
+		return r, answered, err
+	}
 	for transaction, state := range others {
 		r.Others = append(r.Others, decodePath(transaction, state, now))
 	}
@@ -209,7 +213,7 @@ func (p *Program) Dismiss(tid [4]byte) error {
 
 // takeOthers takes the other paths of a recursion, by transaction ID, has the program pass the client's query up, should it come
 // again, and makes room for others of the client.
-func (p *Program) takeOthers(state *kdhtRecursion) (map[uint32]*kdhtRecursion, error) {
+func (p *Program) takeOthers(state *kdhtRecursion, await bool) (map[uint32]*kdhtRecursion, error) {
 	key := joinKey(state)
 	var j kdhtJoin
 	others := map[uint32]*kdhtRecursion{}
@@ -229,7 +233,7 @@ func (p *Program) takeOthers(state *kdhtRecursion) (map[uint32]*kdhtRecursion, e
 			}
 			looked[i] = transaction
 			other := new(kdhtRecursion)
-			ok, err := p.takePath(transaction, other, true)
+			ok, err := p.takePath(transaction, other, await)
 			switch {
 			case err != nil:
 				return nil, err
@@ -315,7 +319,7 @@ func (p *Program) TakeOverdue(hop, whole time.Duration) (overdue []Recursion, ot
 				continue
 			}
 		}
-		r, ok, err := p.take(key, false)
+		r, ok, err := p.take(key, nil, true)
 		if err != nil {
 			return overdue, others, err
 		}

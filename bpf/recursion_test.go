@@ -349,10 +349,10 @@ func TestRecursionDifferential(t *testing.T) {
 				expect(t, p, reason, "the end", frame)
 				ended[reason]++
 				before[v6] = append(before[v6], m.state.Asked...)
-				if _, ok, err := p.TakeRecursion(tid, m.own); ok || err != nil {
+				if _, ok, err := p.TakeRecursion(tid, m.own, nil); ok || err != nil {
 					t.Fatalf("taken for another node: %v", err)
 				}
-				got, ok, err := p.TakeRecursion(tid, last.Addr)
+				got, ok, err := p.TakeRecursion(tid, last.Addr, nil)
 				if err != nil || !ok {
 					t.Fatalf("nothing to take over: %v", err)
 				}

@@ -78,7 +78,10 @@ type KernelRecursion interface {
 	// returns its state; false if there is none. The router calls it for each datagram that is no answer to a query of
 	// its own, with the ID as it was in the datagram: whoever forges one causes a call. The router fills in Reply and
 	// ReplyFrom. Who calls Resume by itself must have ended the recursion likewise, so that it is taken over once.
-	Take(tid []byte, from netip.AddrPort) (RecursionState, bool)
+	//
+	// Before it ends what else is under way for the recursion, which takes a while, it calls answer with what it knows at once. That
+	// reports whether the client has its answer. Then nothing is Unanswered in what is returned.
+	Take(tid []byte, from netip.AddrPort, answer func(*RecursionState) bool) (RecursionState, bool)
 	// Dismiss says that nobody waits any more for the answer to a query among the Unanswered of a recursion that was taken over, so
 	// that it need not come up. The router calls it once for each, whether it has come or not.
 	Dismiss(tid [4]byte)
@@ -102,21 +105,9 @@ func (n *Node) SetKernelRecursion(k KernelRecursion) {
 // The error is an [ErrNotResumable], and then nobody is answered: st is about another method, or about a family or port
 // that the node has no socket for.
 func (n *Node) Resume(st RecursionState) error {
-	j := &job{from: netip.AddrPortFrom(st.Client.Addr().Unmap(), st.Client.Port()), local: st.Local.Addr()}
-	if j.s = n.socketAt(st.Local, FamilyOf(j.from.Addr())); j.s == nil {
-		return fmt.Errorf("%w: %w", ErrNotResumable, ErrNoSocket)
-	}
-	j.m = krpc.Message{
-		Type: krpc.TypeQuery, Method: st.Method, TID: append([]byte{}, st.TID...), HasID: true, Recursive: true,
-		Want: st.Want, Seq: st.Seq, HasSeq: st.HasSeq,
-	}
-	switch st.Method {
-	case krpc.MethodGet, krpc.MethodFindNode:
-		j.m.Target, j.m.HasTarget = st.Target, true
-	case krpc.MethodGetPeers:
-		j.m.InfoHash, j.m.HasInfoHash = st.Target, true
-	default:
-		return fmt.Errorf("%w: method %v", ErrNotResumable, st.Method)
+	j, err := n.resumed(&st)
+	if err != nil {
+		return err
 	}
 	n.count(eventRecursionResumed)
 	known := &headStart{asked: slices.Clone(st.Asked), candidates: slices.Clone(st.Candidates)}
@@ -131,7 +122,7 @@ func (n *Node) Resume(st RecursionState) error {
 	}
 	rs := n.recursor
 	if known.reply != nil && st.Method == krpc.MethodGet && known.reply.V != nil {
-		if it := verified(st.Target, nil, known.reply); it != nil && !it.Mutable {
+		if it := verified(st.Target, nil, &known.reply.Message); it != nil && !it.Mutable {
 			rs.cache.add(it, n.localItem, now)
 		}
 	}
@@ -142,15 +133,7 @@ func (n *Node) Resume(st RecursionState) error {
 	}()
 	if st.Method == krpc.MethodGet {
 		if it := rs.cache.get(st.Target, now); it != nil {
-			n.count(eventRecursionFound)
-			n.hot.ask(st.Target, false, now)
-			rs.took.add(now.Sub(st.Started), known.followed())
-			var c composer
-			c.respond(n.view.Load(), &j.m, &st.Target, j.from)
-			c.addToken()
-			c.addItem(&j.m, it)
-			c.fit(make([]byte, 0, writeSize))
-			j.reply(n, &c.m)
+			n.answerFound(j, it, &st, now)
 			return nil
 		}
 	}
@@ -167,6 +150,40 @@ func (n *Node) Resume(st RecursionState) error {
 		j.answerPlainly(n)
 	}
 	return nil
+}
+
+// resumed returns the client's query of a recursion that the kernel half has begun.
+func (n *Node) resumed(st *RecursionState) (*job, error) {
+	j := &job{from: netip.AddrPortFrom(st.Client.Addr().Unmap(), st.Client.Port()), local: st.Local.Addr()}
+	if j.s = n.socketAt(st.Local, FamilyOf(j.from.Addr())); j.s == nil {
+		return nil, fmt.Errorf("%w: %w", ErrNotResumable, ErrNoSocket)
+	}
+	j.m = krpc.Message{
+		Type: krpc.TypeQuery, Method: st.Method, TID: append([]byte{}, st.TID...), HasID: true, Recursive: true,
+		Want: st.Want, Seq: st.Seq, HasSeq: st.HasSeq,
+	}
+	switch st.Method {
+	case krpc.MethodGet, krpc.MethodFindNode:
+		j.m.Target, j.m.HasTarget = st.Target, true
+	case krpc.MethodGetPeers:
+		j.m.InfoHash, j.m.HasInfoHash = st.Target, true
+	default:
+		return nil, fmt.Errorf("%w: method %v", ErrNotResumable, st.Method)
+	}
+	return j, nil
+}
+
+// answerFound answers the client of the kernel half's recursion with the item that was found.
+func (n *Node) answerFound(j *job, it *Item, st *RecursionState, now time.Time) {
+	var c composer
+	c.respond(n.view.Load(), &j.m, &st.Target, j.from)
+	c.addToken()
+	c.addItem(&j.m, it)
+	c.fit(make([]byte, 0, writeSize))
+	j.reply(n, &c.m)
+	n.count(eventRecursionFound)
+	n.hot.ask(st.Target, false, now)
+	n.recursor.took.add(now.Sub(st.Started), (&headStart{asked: st.Asked}).followed())
 }
 
 // answerPlainly answers a query as if it did not ask for recursion. One that stores something has no token, so it is refused.
@@ -201,14 +218,43 @@ func (n *Node) takeOver(m *krpc.Message, p *Packet) bool {
 	if k == nil {
 		return false
 	}
-	st, ok := (*k).Take(m.TID, p.Addr)
+	now, answered := time.Now(), false
+	st, ok := (*k).Take(m.TID, p.Addr, func(st *RecursionState) bool {
+		answered = n.answerAtOnce(st, m, now)
+		return answered
+	})
 	if !ok {
 		return false
 	}
 	st.Reply, st.ReplyFrom = p.Data, p.Addr
+	if answered {
+		(&headStart{}).heard(n, &st, now)
+		return true
+	}
 	if err := n.Resume(st); err != nil {
 		n.log.Warn("a recursion of the kernel half cannot be taken over", "client", st.Client, "error", err)
 	}
+	return true
+}
+
+// answerAtOnce answers the client if the reply to the kernel half has the item whose hash was asked for, which needs nothing else,
+// and reports whether it did.
+func (n *Node) answerAtOnce(st *RecursionState, m *krpc.Message, now time.Time) bool {
+	if st.Method != krpc.MethodGet || m.Type != krpc.TypeResponse || m.V == nil {
+		return false
+	}
+	it := verified(st.Target, nil, m)
+	if it == nil || it.Mutable {
+		return false
+	}
+	j, err := n.resumed(st)
+	if err != nil {
+		return false
+	}
+	n.answerFound(j, it, st, now)
+	n.count(eventRecursionResumed)
+	it.V = slices.Clone(it.V)
+	n.recursor.cache.add(it, n.localItem, now)
 	return true
 }
 

@@ -236,6 +236,8 @@ type kernelStub struct {
 	from  netip.AddrPort
 	state router.RecursionState
 	taken int
+	// answered counts the clients that had their answers before the rest of their recursions was ended.
+	answered int
 	// dismissed counts, by transaction ID.
 	dismissed map[string]int
 }
@@ -258,14 +260,19 @@ func (k *kernelStub) dismissals() map[string]int {
 	return was
 }
 
-func (k *kernelStub) Take(tid []byte, from netip.AddrPort) (router.RecursionState, bool) {
+func (k *kernelStub) Take(tid []byte, from netip.AddrPort, answer func(*router.RecursionState) bool) (router.RecursionState, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if string(tid) != k.tid || from != k.from || k.taken > 0 {
 		return router.RecursionState{}, false
 	}
 	k.taken++
-	return k.state, true
+	st := k.state
+	if own := k.state; answer(&own) {
+		st.Unanswered = nil
+		k.answered++
+	}
+	return st, true
 }
 
 // An answer to the kernel that comes after user space has taken over is no less welcome: the node that gave it need not answer
@@ -413,7 +420,7 @@ func TestReplyToTheKernelIsTakenOver(t *testing.T) {
 		if r, _ := c.receive(answerTime); r != nil {
 			t.Errorf("a second answer: %s", brief(r))
 		}
-		if counted(n, "taken over from the kernel") != 1 || k.taken != 1 {
+		if counted(n, "taken over from the kernel") != 1 || k.taken != 1 || k.answered != 1 {
 			t.Error("not counted once")
 		}
 		n.SetKernelRecursion(nil)

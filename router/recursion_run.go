@@ -69,7 +69,7 @@ func (rec *recursion) get() {
 		if r.V == nil {
 			return false
 		}
-		it := verified(target, salt, r)
+		it := verified(target, salt, &r.Message)
 		switch {
 		case it == nil:
 			n.count(eventRecursionForged)
@@ -105,7 +105,7 @@ func (rec *recursion) get() {
 
 // verified returns the item of a response to get if its hash is the target, or if it is signed by a key that, with the
 // salt, has that hash; else nil.
-func verified(target ID, salt []byte, r *reply) *Item {
+func verified(target ID, salt []byte, r *krpc.Message) *Item {
 	switch {
 	case krpc.CheckValue(r.V) != nil:
 		return nil

@@ -38,7 +38,7 @@ type Program interface {
 	AllowRecursion(d time.Duration, private bool) error
 	Recursions(ctx context.Context, f func()) error
 	Watch(on bool) error
-	TakeRecursion(tid []byte, from netip.AddrPort) (bpf.Recursion, bool, error)
+	TakeRecursion(tid []byte, from netip.AddrPort, answer func(*bpf.Recursion) bool) (bpf.Recursion, bool, error)
 	SetPatience(hop time.Duration) error
 	TakeOverdue(hop, whole time.Duration) ([]bpf.Recursion, int, error)
 	Dismiss(tid [4]byte) error

@@ -34,20 +34,28 @@ type recursions struct {
 }
 
 // Take implements router.KernelRecursion.
-func (r *recursions) Take(tid []byte, from netip.AddrPort) (router.RecursionState, bool) {
+func (r *recursions) Take(tid []byte, from netip.AddrPort, answer func(*router.RecursionState) bool) (router.RecursionState, bool) {
 	if !bpf.KernelTransaction(tid) {
 		return router.RecursionState{}, false
 	}
-	rec, ok, err := r.program.TakeRecursion(tid, from)
+	answered := false
+	rec, ok, err := r.program.TakeRecursion(tid, from, func(rec *bpf.Recursion) bool {
+		st := stateOf(rec)
+		answered = answer(&st)
+		return answered
+	})
 	if err != nil && !errors.Is(err, bpf.ErrClosed) {
 		r.h.c.Log.Error("a recursion of the kernel half is lost", "err", err)
 	}
-	if err != nil || !ok {
+	if !ok || err != nil && !answered {
 		return router.RecursionState{}, false
 	}
 	r.count(&rec, &r.stats.Replied)
 	st := stateOf(&rec)
 	st.RTT = rec.Sent
+	if answered {
+		st.Unanswered = nil // the program drops them
+	}
 	return st, true
 }
 

@@ -71,12 +71,17 @@ func (f *fake) Recursions(ctx context.Context, g func()) error {
 	}
 }
 
-func (f *fake) TakeRecursion(tid []byte, from netip.AddrPort) (bpf.Recursion, bool, error) {
+func (f *fake) TakeRecursion(tid []byte, from netip.AddrPort, answer func(*bpf.Recursion) bool) (bpf.Recursion, bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	key := string(tid) + from.String()
 	r, ok := f.rec.waiting[key]
 	delete(f.rec.waiting, key)
+	if ok {
+		own := r
+		own.Others = nil
+		answer(&own)
+	}
 	return r, ok, nil
 }
 
@@ -263,11 +268,11 @@ func TestRecursionsReplied(t *testing.T) {
 		f.rec.waiting["\x80bcd"+from.String()] = aRecursion()
 		for _, tid := range []string{"\x00bcd", "\x80bc", "\x80bcde"} {
 			f.rec.waiting[tid+from.String()] = aRecursion()
-			if _, ok := f.rec.taker.Take([]byte(tid), from); ok {
+			if _, ok := f.rec.taker.Take([]byte(tid), from, func(*router.RecursionState) bool { return false }); ok {
 				t.Errorf("%q is a transaction of the kernel half", tid)
 			}
 		}
-		st, ok := f.rec.taker.Take([]byte("\x80bcd"), from)
+		st, ok := f.rec.taker.Take([]byte("\x80bcd"), from, func(*router.RecursionState) bool { return false })
 		if !ok || st.RTT != 20*time.Millisecond {
 			t.Fatalf("taken: %v, RTT %v", ok, st.RTT)
 		}
@@ -275,7 +280,7 @@ func TestRecursionsReplied(t *testing.T) {
 		if got := unanswered(t, &st); !maps.Equal(got, map[byte]string{4: "198.18.1.6:6881"}) { // the other one has answered just now
 			t.Errorf("without answer: %v", got)
 		}
-		if _, ok := f.rec.taker.Take([]byte("\x80bcd"), from); ok {
+		if _, ok := f.rec.taker.Take([]byte("\x80bcd"), from, func(*router.RecursionState) bool { return false }); ok {
 			t.Error("taken twice")
 		}
 		f.rec.taker.Dismiss([4]byte{0x80, 1, 2, 4})
