@@ -123,7 +123,9 @@ func TestTailnet(t *testing.T) {
 	must(t, err)
 	s := viewer.runs(ctx, bootdisk.Slot3)
 	last := s.History[len(s.History)-1]
-	t.Logf("%.0f s: %+v", time.Since(began).Seconds(), last)
+	line, err := json.Marshal(last)
+	must(t, err)
+	t.Logf("%.0f s: %s", time.Since(began).Seconds(), line)
 	if s.Version != "v2" || last.Result != "committed" || last.By != "tag:deploy (deploy) over the tailnet" {
 		t.Errorf("after the update %+v", s)
 	}
