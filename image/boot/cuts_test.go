@@ -11,7 +11,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -156,7 +155,7 @@ func (u *updated) replay(ctx context.Context, t *testing.T, rec *vm.Recording, t
 			loss = vm.LoseSome(uint64(i))
 		}
 		must(t, rec.Cut(point, loss, path))
-		slot, err := u.intact(path, r)
+		slot, err := u.intact(t, path, r)
 		torn := errors.Is(err, errNotMounted)
 		if torn {
 			t.Logf("cut %d of %d, at command %d: %v", i, n, point, err)
@@ -190,7 +189,7 @@ func (u *updated) replay(ctx context.Context, t *testing.T, rec *vm.Recording, t
 
 // intact checks a disk: what a BIOS would boot from it is one of the two versions, as a whole, and the item is there. It
 // returns the slot.
-func (u *updated) intact(path string, r release) (bootdisk.Slot, error) {
+func (u *updated) intact(t *testing.T, path string, r release) (bootdisk.Slot, error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return 0, err
@@ -230,34 +229,41 @@ func (u *updated) intact(path string, r release) (bootdisk.Slot, error) {
 	if !bytes.Equal(root, r.root) {
 		return s.Slot, fmt.Errorf("the root file system of slot %d is damaged", s.Slot)
 	}
-	return s.Slot, u.permIntact(path)
+	return s.Slot, u.permIntact(t, path)
 }
 
-// errNotMounted says that the kernel of this machine does not mount /perm as it is.
-var errNotMounted = errors.New("/perm cannot be mounted")
-
 // permIntact mounts /perm, which replays its journal as the box would, checks it, and looks for the item.
-func (u *updated) permIntact(path string) error {
-	dir := filepath.Join(u.dir, "perm")
+//
+// Nobody else may get the mount: tests beside this one start processes with mount namespaces of their own, and a copy of the mount in one
+// of them keeps the file system in use after it was unmounted here. Its last user would then write it over the next cut.
+func (u *updated) permIntact(t *testing.T, path string) error {
+	dir, db := filepath.Join(u.dir, "perm"), filepath.Join(u.dir, "replay.db")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	mount := exec.Command("mount", "-t", "ext4", "-o", fmt.Sprintf("loop,offset=%d", pack.PermOffset), path, dir)
-	if out, err := mount.CombinedOutput(); err != nil {
-		return fmt.Errorf("%w: %w: %s", errNotMounted, err, out)
+	if err := mounted(t, path, pack.PermOffset, dir, func(dir string) error { return copyFile(db, filepath.Join(dir, "kdht", "kdht.db")) }); err != nil {
+		return err
 	}
-	err := u.holdsItem(filepath.Join(dir, "kdht", "kdht.db"))
-	out, errUmount := exec.Command("umount", dir).CombinedOutput()
-	if errUmount != nil {
-		errUmount = fmt.Errorf("%w: %s", errUmount, out)
-	}
-	return errors.Join(err, errUmount)
+	return u.holdsItem(db)
 }
 
+// copyFile makes dst a copy of src, which must be there.
+func copyFile(dst, src string) error {
+	b, err := os.ReadFile(src)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(dst, b, 0o600)
+}
+
+// holdsItem opens a store, which must be sound, and looks for the item.
 func (u *updated) holdsItem(path string) error {
 	s, err := store.Open(path, store.Options{})
 	if err != nil {
 		return err
+	}
+	if aside, why := s.SetAside(); aside != "" {
+		return errors.Join(fmt.Errorf("the store is set aside: %s", why), s.Close())
 	}
 	id, err := krpc.ParseID(u.item)
 	if err != nil {

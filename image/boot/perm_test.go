@@ -127,7 +127,7 @@ func (b *box) perm(f func(dir string) error) {
 	b.t.Helper()
 	dir := b.t.TempDir()
 	path := b.card().path
-	mounted(b.t, path, pack.PermOffset, dir, f)
+	must(b.t, mounted(b.t, path, pack.PermOffset, dir, f))
 	if out, err := exec.Command("e2fsck", "-fn", fmt.Sprintf("%s?offset=%d", path, int64(pack.PermOffset))).CombinedOutput(); err != nil {
 		b.t.Errorf("%v\n%s", err, out)
 	}
@@ -166,16 +166,22 @@ func (b *box) refuses(ctx context.Context) {
 	}
 }
 
-// mounted mounts the file system at an offset of a file for f alone.
-func mounted(t *testing.T, file string, offset int64, dir string, f func(dir string) error) {
+// errNotMounted says that the kernel of this machine does not mount a file system as it is.
+var errNotMounted = errors.New("cannot be mounted")
+
+// mounted mounts the file system at an offset of a file for f alone: f must not leave what uses it to other goroutines.
+func mounted(t *testing.T, file string, offset int64, dir string, f func(dir string) error) (err error) {
 	t.Helper()
-	disktest.OwnMounts(t, func() (err error) {
-		if out, err := exec.Command("mount", "-o", fmt.Sprintf("loop,offset=%d", offset), file, dir).CombinedOutput(); err != nil {
-			return fmt.Errorf("%w: %s", err, out)
+	disktest.OwnMounts(t, func() error {
+		out, errMount := exec.Command("mount", "-t", "ext4", "-o", fmt.Sprintf("loop,offset=%d", offset), file, dir).CombinedOutput()
+		if errMount != nil {
+			err = fmt.Errorf("%s %w: %w: %s", file, errNotMounted, errMount, out)
+			return nil
 		}
-		defer func() { err = errors.Join(err, unix.Unmount(dir, 0)) }()
-		return f(dir)
+		err = errors.Join(f(dir), unix.Unmount(dir, 0))
+		return nil
 	})
+	return err
 }
 
 // fill takes all the room that there is in a file system, for a file.
