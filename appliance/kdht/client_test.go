@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,17 +17,19 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"kdht/router"
+	"kdht/router/krpc"
 	"kdht/store"
 )
 
 // network runs a private DHT of n nodes on loopback addresses and returns the address of the first. It is ready when
-// every node knows enough others that lookups end at the same ones.
+// every node knows every other, so that all lookups of a target end at the same ones.
 func network(t *testing.T, n int) string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var bootstrap []string
 	var running []chan error
 	var nodes []*router.Node
+	var addrs []netip.AddrPort
 	t.Cleanup(func() {
 		cancel()
 		for _, done := range running {
@@ -44,7 +47,8 @@ func network(t *testing.T, n int) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		addr := conns[0].LocalAddr().String()
+		addr := conns[0].LocalAddr()
+		addrs = append(addrs, addr)
 		node, err := router.New(router.Config{Conns: conns, Store: db, Bootstrap: bootstrap, Private: true,
 			Recursion: router.Recursion{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/9")}}})
 		if err != nil {
@@ -66,23 +70,94 @@ func network(t *testing.T, n int) string {
 		}
 		nodes = append(nodes, node)
 		if bootstrap == nil {
-			bootstrap = []string{addr}
+			bootstrap = []string{addr.String()}
 		}
+	}
+	// A node that joined early may never hear of one that joined late, unless it is told.
+	for _, node := range nodes {
+		for _, addr := range addrs {
+			if addr == node.Stats().Families[0].Listen[0] {
+				continue
+			}
+			if _, err := node.Ping(ctx, addr); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	settle(t, nodes, addrs)
+	return bootstrap[0]
+}
+
+// settle waits until every node names the nodes that are closest to any other's ID: what it has learned shows in its answers with a delay.
+func settle(t *testing.T, nodes []*router.Node, addrs []netip.AddrPort) {
+	t.Helper()
+	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ids := make([]krpc.ID, len(nodes))
+	for i, node := range nodes {
+		ids[i] = node.ID(router.IPv4)
 	}
 	settled, tick := time.After(30*time.Second), time.NewTicker(20*time.Millisecond)
 	defer tick.Stop()
-	for len(nodes) > 0 {
-		if nodes[0].Stats().Families[0].Good >= min(n-1, 8) {
-			nodes = nodes[1:]
-			continue
-		}
-		select {
-		case <-tick.C: // admission takes a ping, of which there are so many per second
-		case <-settled:
-			t.Fatalf("a node knows only %+v", nodes[0].Stats().Families[0])
+	for i := range nodes {
+		for _, target := range ids {
+			want := slices.DeleteFunc(slices.Clone(ids), func(id krpc.ID) bool { return id == ids[i] })
+			byDistance(want, target)
+			want = want[:min(8, len(want))]
+			for !slices.Equal(named(t, conn, addrs[i], target), want) {
+				select {
+				case <-tick.C:
+				case <-settled:
+					t.Fatalf("node %d does not name those closest to %v, but %v; it knows %+v", i, target, named(t, conn, addrs[i], target), nodes[i].Stats().Families[0])
+				}
+			}
 		}
 	}
-	return bootstrap[0]
+}
+
+// named asks a node for the nodes closest to a target and returns their IDs in order of distance.
+func named(t *testing.T, conn *net.UDPConn, node netip.AddrPort, target krpc.ID) (ids []krpc.ID) {
+	t.Helper()
+	q := krpc.Message{Type: krpc.TypeQuery, Method: krpc.MethodFindNode, TID: target[:4], ID: krpc.ID{1}, HasID: true, ReadOnly: true, Target: target, HasTarget: true}
+	out, err := q.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.WriteToUDPAddrPort(out, node); err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.SetReadDeadline(time.Now().Add(time.Second)) // on an open socket it does not fail
+	in := make([]byte, 2048)
+	for {
+		n, from, err := conn.ReadFromUDPAddrPort(in)
+		if err != nil {
+			return nil
+		}
+		var m krpc.Message
+		if from != node || krpc.Decode(in[:n], &m) != nil || !bytes.Equal(m.TID, q.TID) {
+			continue
+		}
+		for id := range krpc.Nodes(m.Nodes) {
+			ids = append(ids, id)
+		}
+		byDistance(ids, target)
+		return ids
+	}
+}
+
+// byDistance sorts IDs by their XOR distance to a target.
+func byDistance(ids []krpc.ID, target krpc.ID) {
+	slices.SortFunc(ids, func(a, b krpc.ID) int {
+		for i := range target {
+			if x, y := a[i]^target[i], b[i]^target[i]; x != y {
+				return int(x) - int(y)
+			}
+		}
+		return 0
+	})
 }
 
 // client returns the arguments for a command in that network.
