@@ -47,6 +47,17 @@ func newAsker(h *fleet.Host, v6 bool) (*asker, error) {
 	return a, err
 }
 
+// newAskers makes a client for each family.
+func newAskers(h *fleet.Host) (a [2]*asker, err error) {
+	if a[0], err = newAsker(h, false); err != nil {
+		return a, err
+	}
+	if a[1], err = newAsker(h, true); err != nil {
+		a[0].close()
+	}
+	return a, err
+}
+
 func (a *asker) close() { _ = a.conn.Close() }
 
 // errSilent: no answer came.

@@ -35,12 +35,21 @@ func (e *experiment) latency(ctx context.Context) error {
 	if err := e.Network.Observe(e.trace.packet); err != nil {
 		return err
 	}
-	// What a member has itself it need not look for.
-	items := slices.DeleteFunc(slices.Clone(e.items), func(it *item) bool {
-		holders := e.holders(it.target)
-		return it.k != nil || holders[e.members.plain] || holders[e.members.own]
-	})
-	e.random.Shuffle(len(items), func(i, j int) { items[i], items[j] = items[j], items[i] })
+	// What a member has itself it need not look for. Such items come last: where there are few nodes, as good as all may have a member
+	// close by.
+	var items, held []*item
+	for _, i := range e.random.Perm(len(e.items)) {
+		it := e.items[i]
+		if it.k != nil {
+			continue
+		}
+		if holders := e.holders(it.target); holders[e.members.plain] || holders[e.members.own] {
+			held = append(held, it)
+		} else {
+			items = append(items, it)
+		}
+	}
+	items = append(items, held...)
 	for _, delay := range e.o.Delays {
 		if err := e.Network.SetLink(fleet.Link{Delay: delay}); err != nil {
 			return err

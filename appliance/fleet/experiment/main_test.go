@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -43,8 +42,8 @@ func TestExperiment(t *testing.T) {
 				t.Errorf("%s, links of %v: %s", name, delay, s.odd)
 			}
 			// The box may happen to hold it, but it is a link away itself.
-			if name == kernelFar && slices.Min(s.took) < 2*delay {
-				t.Errorf("%s, links of %v: found after %v", name, delay, slices.Min(s.took))
+			if took := quantile(s.took, 0); name == kernelFar && took < 2*delay {
+				t.Errorf("%s, links of %v: found after %v", name, delay, took)
 			}
 		}
 	}

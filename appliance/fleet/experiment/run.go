@@ -129,15 +129,13 @@ func (e *experiment) each(ctx context.Context, h *fleet.Host, what string, n, as
 	defer stop(nil)
 	var wg sync.WaitGroup
 	for range askers {
-		var a [2]*asker
-		for v6 := range a {
-			var err error
-			if a[v6], err = newAsker(h, v6 == 1); err != nil {
-				stop(err)
-				break
-			}
-			defer a[v6].close()
+		a, err := newAskers(h)
+		if err != nil {
+			stop(err)
+			break
 		}
+		defer a[0].close()
+		defer a[1].close()
 		wg.Go(func() {
 			for i := range work {
 				if err := f(a, i); err != nil {
