@@ -12,8 +12,108 @@ import (
 	"testing"
 	"time"
 
+	"tailscale.com/tsnet"
+
 	"kdht/appliance"
+	"kdht/appliance/health"
 )
+
+// crowded is more connections than the queue of a node's network stack has packets.
+const crowded = 600
+
+// crowd has a box hold connections to another node of the tailnet.
+func (p *peer) crowd(b *box) {
+	p.t.Helper()
+	l, err := p.server.Listen("tcp", ":9")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	go func() {
+		for {
+			if _, err := l.Accept(); err != nil { // what is accepted stays as long as the node
+				return
+			}
+		}
+	}()
+	dial := func() bool {
+		ctx, cancel := context.WithTimeout(p.t.Context(), 30*time.Second)
+		defer cancel()
+		_, err := b.host.Dial(ctx, "tcp", net.JoinHostPort(p.addrs[0].String(), "9"))
+		return err == nil
+	}
+	eventually(p.t, dial, func() string { return "the box does not know the peer" })
+	var wg sync.WaitGroup
+	var held atomic.Int32
+	for range 25 {
+		wg.Go(func() {
+			for range crowded / 25 {
+				if dial() {
+					held.Add(1)
+				}
+			}
+		})
+	}
+	if wg.Wait(); held.Load() < crowded {
+		p.t.Fatalf("the box holds %d connections, want %d", held.Load(), crowded)
+	}
+}
+
+// TestManyConnectionsEnd stops a box with so many connections in the tailnet that tsnet alone would wait for ever.
+func TestManyConnectionsEnd(t *testing.T) {
+	t.Parallel()
+	n := newTailnet(t, nil)
+	b := start(t, options{values: []string{"tailnet.mode", "on", "tailnet.controlURL", n.url, "tailnet.hostname", "box"}})
+	b.state("connected")
+	p := n.peer("other")
+	p.crowd(b)
+	leave(p.server) // nobody answers
+	stopping := time.Now()
+	b.stop()
+	if d := time.Since(stopping); d > 8*time.Second { // tsnet gives itself 5
+		t.Errorf("the box took %s to stop", d)
+	}
+}
+
+// TestNodeThatDoesNotEnd has the node in the tailnet get stuck: the DHT goes on in the same process, the box says what is wrong, and stops
+// when it is told to.
+func TestNodeThatDoesNotEnd(t *testing.T) {
+	t.Parallel()
+	n := newTailnet(t, nil)
+	nodes := make(chan *tsnet.Server, 10)
+	o := options{values: []string{"tailnet.mode", "on", "tailnet.controlURL", n.url, "tailnet.hostname", "box"}}
+	o.admin.OnNode(func(s *tsnet.Server) { nodes <- s })
+	o.admin.Loud()
+	b := start(t, o)
+	b.state("connected")
+	n.peer("other").crowd(b)
+	stuck := make(chan error, 1)
+	node := <-nodes
+	go func() { stuck <- node.Close() }() // its listeners are closed, and the plane wants to begin anew
+	eventually(t, func() bool { return strings.Contains(b.host.Report().Tailnet.Error, "the node of before does not end") }, func() string {
+		return fmt.Sprintf("%+v", b.host.Report().Tailnet)
+	})
+	select {
+	case <-stuck:
+		t.Skip("tsnet ends, however many connections there are: hush is not needed any more")
+	case <-nodes:
+		t.Error("there is another node while the first has not ended")
+	default:
+	}
+	b.ready() // as it was, or has been all the time
+	if r := b.host.Report(); !strings.Contains(r.Health.Check("tailnet").Sentence, "does not end") && r.Health.Check("tailnet").State == health.Good {
+		t.Errorf("the health says %+v", r.Health.Check("tailnet"))
+	}
+	select {
+	case err := <-b.served:
+		t.Errorf("the node has stopped: %v", err)
+	default:
+	}
+	stopping := time.Now()
+	b.stop()
+	if d := time.Since(stopping); d > 5*time.Second {
+		t.Errorf("the box took %s to stop", d)
+	}
+}
 
 // TestCrowdInTheTailnet serves those who may do something while a stranger in the tailnet holds as many connections as he gets, lets
 // an upload through that was begun before, tells two clients on one node apart, and stops in time.

@@ -22,7 +22,10 @@ type Options struct {
 	// Appliance says that the machine is ours to restart.
 	Appliance bool
 
-	node func(*tsnet.Server) // called with each node that has started in the tailnet, for tests; nil: nothing is
+	// For tests: node is called with each node that has started in the tailnet, unless it is nil, and with loud such a node ends as it would
+	// by itself.
+	node func(*tsnet.Server)
+	loud bool
 }
 
 // Extension adds the admin plane to a node, if the configuration wants it.

@@ -159,7 +159,9 @@ func (p *plane) await(ctx context.Context) bool {
 func (p *plane) end(server *tsnet.Server) {
 	ended := make(chan struct{})
 	p.left = ended
-	hush(server)
+	if !p.o.loud {
+		hush(server)
+	}
 	go func() {
 		defer close(ended)
 		_ = server.Close() // there is nothing to be done about it
