@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -138,8 +139,22 @@ func put(t *testing.T, c net.Conn, key ed25519.PrivateKey, token []byte, seq int
 	})
 }
 
-// TestHotIsNeverStale puts one version after the other of an item that is asked for all the time. The kernel half answers,
-// but from the moment when a put is acknowledged never with an older version.
+// hotSoon is how long it takes in the median, at most, until what has changed is what the kernel half answers.
+const hotSoon = 100 * time.Millisecond
+
+// inTime fails the test unless half of what was waited for came in hotSoon: of single waits a busy machine decides.
+func inTime(t *testing.T, what string, waits []time.Duration) {
+	t.Helper()
+	slices.Sort(waits)
+	median := waits[len(waits)/2]
+	t.Logf("%s: within %v in the median, %v at most", what, median, waits[len(waits)-1])
+	if median > hotSoon {
+		t.Errorf("%s: %v in the median, want %v", what, median, hotSoon)
+	}
+}
+
+// TestHotIsNeverStale puts one version after the other of an item that is asked for all the time. The kernel half answers
+// with the newest soon, and from the moment when a put is acknowledged never with an older version.
 func TestHotIsNeverStale(t *testing.T) {
 	n := newHotNode(t, bpf.Config{})
 	c := n.dial(t)
@@ -175,6 +190,7 @@ func TestHotIsNeverStale(t *testing.T) {
 			}
 		})
 	}
+	var waits []time.Duration
 	for seq := int64(2); seq <= 60; seq++ {
 		put(t, c, key, token, seq)
 		acknowledged.Store(seq)
@@ -183,10 +199,9 @@ func TestHotIsNeverStale(t *testing.T) {
 			r := n.ask(t, getOf(target))
 			return r != nil && r.Seq == seq
 		})
-		if d := time.Since(start); d > 5*time.Second {
-			t.Errorf("version %d came to the kernel half after %v", seq, d)
-		}
+		waits = append(waits, time.Since(start))
 	}
+	inTime(t, "the next version of an item", waits)
 	close(done)
 	askers.Wait()
 	if hot.Load() < 60 {
@@ -207,18 +222,38 @@ func TestHotPeers(t *testing.T) {
 	}
 	announce(1000)
 	n.heat(t, c, q)
+	var waits []time.Duration
 	for port := uint16(1001); port < 1020; port++ {
 		announce(port)
+		start := time.Now()
 		eventually(t, "a new peer does not come to the kernel half", func() bool {
 			r := n.ask(t, q)
 			return r != nil && len(r.Values) == 8*int(port-999)
 		})
+		waits = append(waits, time.Since(start))
 	}
+	inTime(t, "another peer", waits)
 	n.ahead.Add(int64(2 * time.Hour))
 	_, err := n.store.Expire(time.Now().Add(2 * time.Hour))
 	must(t, err)
 	if r := n.ask(t, q); r == nil || r.Values != nil || r.Token == nil {
 		t.Errorf("all peers have expired, but the answer is %+v", r)
+	}
+}
+
+// TestHotItemEnds makes sure that the kernel half answers with an item until it is removed, and no longer.
+func TestHotItemEnds(t *testing.T) {
+	n := newHotNode(t, bpf.Config{})
+	c := n.dial(t)
+	v := []byte("5:hello")
+	target := krpc.ImmutableTarget(v)
+	exchange(t, c, krpc.Message{Method: krpc.MethodPut, Token: exchange(t, c, getOf(target)).Token, V: v})
+	n.heat(t, c, getOf(target))
+	n.ahead.Add(int64(24 * time.Hour))
+	removed, err := n.store.Expire(time.Now().Add(24 * time.Hour))
+	must(t, err)
+	if r := n.ask(t, getOf(target)); r == nil || r.V != nil || r.Token == nil {
+		t.Errorf("%d keys have expired, but the answer is %+v", removed, r)
 	}
 }
 
