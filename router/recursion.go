@@ -75,6 +75,8 @@ type recursion struct {
 	known   *headStart
 	waiters []*job // guarded by the mutex of the recursor
 	over    bool   // the answers are on their way; guarded likewise
+	// replies are those that the kernel had for the queries that have joined; guarded likewise.
+	replies []*reply
 }
 
 // recursor has all recursions under way. Safe for concurrent use.
@@ -245,6 +247,9 @@ func (rs *recursor) admit(j *job, begun time.Time, known *headStart) bool {
 	if rec != nil {
 		n.count(eventRecursionShared)
 		rec.waiters = append(rec.waiters, own)
+		if known != nil && known.reply != nil {
+			rec.replies = append(rec.replies, known.reply)
+		}
 		rs.waiting[host]++
 		rs.total++
 		return true
@@ -340,7 +345,7 @@ func (rs *recursor) makeRoom(host netip.Addr) bool {
 	rs.queue = slices.Delete(rs.queue, last, last+1)
 	delete(rs.running, rec.key)
 	rec.over = true
-	rs.n.dismiss(rec.known)
+	rs.n.spawn(func() { rs.n.dismiss(rec.known) }) // system calls, not under the mutex
 	for _, j := range rs.dismiss(rec) {
 		rs.n.count(eventRecursionBusy)
 		j.answerPlainly(rs.n)

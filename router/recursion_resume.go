@@ -102,11 +102,12 @@ func (n *Node) SetKernelRecursion(k KernelRecursion) {
 // may ask for recursion is not checked; if there are too many recursions, it is answered as if it had not. It does not
 // block. Only [Node.Run] answers. The slices of st are not changed, and not used after the return.
 //
-// The error is an [ErrNotResumable], and then nobody is answered: st is about another method, or about a family or port
+// The error is an [ErrNotResumable], and then nobody is answered, nor are answers waited for: st is about another method, or about a family or port
 // that the node has no socket for.
 func (n *Node) Resume(st RecursionState) error {
 	j, err := n.resumed(&st)
 	if err != nil {
+		n.dismiss(&headStart{unanswered: st.Unanswered})
 		return err
 	}
 	n.count(eventRecursionResumed)

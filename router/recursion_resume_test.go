@@ -1,6 +1,7 @@
 package router_test
 
 import (
+	"crypto/ed25519"
 	"errors"
 	"maps"
 	"net/netip"
@@ -308,6 +309,48 @@ func TestLateAnswerToTheKernelIsTaken(t *testing.T) {
 	})
 }
 
+// What the kernel has received for a query that joins a lookup counts for everybody who waits.
+func TestReplyJoinsTheLookupUnderWay(t *testing.T) {
+	sim(t, func(t *testing.T, s *simNet) {
+		n := s.start(t, router.Config{Recursion: recursion}, newMemStore(), simAddr(router.IPv4, 0))
+		a := simAddr(router.IPv4, 10)
+		silent := s.remote(t, a, krpc.NodeIDFor(a.Addr(), 1, anyID()), func(q, r *krpc.Message) *krpc.Message { return nil })
+		_, key, _ := ed25519.GenerateKey(nil)
+		public := key.Public().(ed25519.PublicKey)
+		v, peers := []byte("5:newer"), simAddr(router.IPv4, 11)
+		response := krpc.Message{Type: krpc.TypeResponse, TID: []byte("krnl"), ID: anyID(), HasID: true}
+		item, list := response, response
+		item.K, item.Seq, item.HasSeq, item.Sig, item.V = public, 7, true, krpc.Sign(key, nil, 7, v), v
+		list.Values = krpc.AppendPeer([]byte{}, peers)
+		for method, reply := range map[krpc.Method]*krpc.Message{krpc.MethodGet: &item, krpc.MethodGetPeers: &list} {
+			b, err := reply.Append(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var clients []*rdClient
+			for i := range 2 {
+				c := s.client(t, clientAddr(router.IPv4, 2*int(method)+i), n.addr)
+				st := stateOf(c, n, krpc.MutableTarget(public, nil))
+				st.Method, st.Candidates = method, []router.Contact{silent.contact()}
+				if i == 1 {
+					st.Reply, st.ReplyFrom = b, simAddr(router.IPv4, 20)
+				}
+				if err := n.Resume(st); err != nil {
+					t.Fatal(err)
+				}
+				clients = append(clients, c)
+			}
+			for i, c := range clients {
+				if r, _ := c.receive(answerTime); r == nil || string(r.V) != string(reply.V) || r.Seq != reply.Seq || string(r.Values) != string(reply.Values) {
+					t.Errorf("%v: client %d: %s", method, i, brief(r))
+				}
+			}
+		}
+		n.stop()
+		_ = silent.conn.Close()
+	})
+}
+
 // The answers to the kernel's queries are waited for as long as they are of use, and the kernel is told when they are not, once.
 func TestAnswersToTheKernelAreDismissed(t *testing.T) {
 	sim(t, func(t *testing.T, s *simNet) {
@@ -364,6 +407,16 @@ func TestAnswersToTheKernelAreDismissed(t *testing.T) {
 		time.Sleep(time.Minute)
 		if got := k.dismissals(); !maps.Equal(got, all(2)) {
 			t.Errorf("after the end: dismissed %v, want %v", got, all(2))
+		}
+		c := s.client(t, clientAddr(router.IPv4, 4), n.addr)
+		bad := stateOf(c, n, other)
+		bad.Local = netip.AddrPortFrom(n.addr.Addr(), 1)
+		bad.Unanswered = []router.KernelQuery{{Addr: silent[0].contact().Addr, TID: [4]byte{'k', '4'}}}
+		if err := n.Resume(bad); !errors.Is(err, router.ErrNotResumable) {
+			t.Error(err)
+		}
+		if got := k.dismissals(); !maps.Equal(got, map[string]int{"k4\x00\x00": 1}) {
+			t.Errorf("not resumable: dismissed %v", got)
 		}
 		n.SetKernelRecursion(nil)
 		n.stop()

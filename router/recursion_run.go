@@ -47,6 +47,18 @@ func (rec *recursion) prepare(l *lookup, limit time.Duration) {
 	l.late = func() { rec.n.count(eventRecursionLate) }
 }
 
+// join gives a lookup what the kernel has found out for those who joined it.
+func (rec *recursion) join(l *lookup) {
+	rs := rec.n.recursor
+	rs.mu.Lock()
+	replies := rec.replies
+	rec.replies = nil
+	rs.mu.Unlock()
+	for _, r := range replies {
+		l.onAnswer(nil, r)
+	}
+}
+
 // settle returns how long to wait for more after something was found.
 func (n *Node) settle() time.Duration {
 	var slow time.Duration
@@ -89,6 +101,7 @@ func (rec *recursion) get() {
 		rec.drop()
 		return
 	}
+	rec.join(l)
 	if found.item != nil {
 		found.item = n.recursor.cache.add(found.item, n.localItem, time.Now())
 	}
@@ -145,6 +158,7 @@ func (rec *recursion) getPeers() {
 		rec.drop()
 		return
 	}
+	rec.join(l)
 	peers := found.mixed()
 	n.recursor.peers.add(&rec.q, peers, rec.begun, time.Now())
 	rec.answer(l, func(c *composer, q *krpc.Message) {

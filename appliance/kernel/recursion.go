@@ -223,12 +223,15 @@ func (r *recursions) look(ctx context.Context) (any bool) {
 	late, others, err := r.program.TakeOverdue(r.h.c.Node.HopPatience(), router.KernelTime)
 	r.try("recursions of the kernel half cannot be taken over", err)
 	for i := range late {
+		st := stateOf(&late[i])
+		addUnanswered(&st, &late[i].Path)
 		if late[i].Begun > recursionTooOldAt || ctx.Err() != nil {
+			for _, q := range st.Unanswered {
+				r.Dismiss(q.TID)
+			}
 			continue
 		}
 		r.count(&late[i], &r.stats.Late)
-		st := stateOf(&late[i])
-		addUnanswered(&st, &late[i].Path)
 		if err := r.h.c.Node.Resume(st); err != nil {
 			r.h.c.Log.Warn("a recursion of the kernel half cannot be taken over", "client", late[i].Client, "err", err)
 		}

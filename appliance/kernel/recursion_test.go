@@ -241,7 +241,7 @@ func TestRecursionsLate(t *testing.T) {
 			t.Errorf("without answer: %v", got)
 		}
 		time.Sleep(10 * time.Second)
-		expect(t, f, "then quiet", "watch false")
+		expect(t, f, "nobody waits for what is too old, and then it is quiet", "dismiss 80010204; dismiss 80010203; watch false")
 		if r := h.Report().Recursion; r == nil || r.Late != 1 || r.Replied != 0 || r.Hops[3] != 1 {
 			t.Errorf("report %+v", r)
 		}
