@@ -529,8 +529,13 @@ static __attribute__((noinline)) int follow(struct xdp_md *ctx)
 		return reason;
 	if (j) {
 		u32 path = r->path;
-		if (path < PATHS) /* before the old one is gone, so that user space finds one of them */
-			j->transaction[path] = s->hop.transaction;
+		/* Before the old one is gone, so that user space finds one of them. Of two CPUs with the same reply one
+		   goes on. */
+		if (path < PATHS && __sync_val_compare_and_swap(&j->transaction[path], s->transaction,
+								s->hop.transaction) != s->transaction) {
+			map_delete(&pending, &s->hop.transaction);
+			return REASON_HOP_TAKEN;
+		}
 		if (r->shared) {
 			u32 at = __sync_fetch_and_add(&j->asked, 1);
 			if (at < MAX_HOSTS)
