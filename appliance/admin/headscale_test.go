@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -151,6 +153,16 @@ func testHeadscale(t *testing.T, program string) {
 		}
 	}
 	viewer.must(200, "GET", "/", "", "Host", at.Name)
+
+	// Headscale has no certificates to give: nobody is told to come by TLS, and nothing is there for who does.
+	if want := []string{"http://" + at.Name}; !slices.Equal(at.URLs, want) {
+		t.Errorf("the box says that it is served at %v, want %v", at.URLs, want)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if c, err := viewer.server.Dial(ctx, "tcp", net.JoinHostPort(viewer.box, "443")); err == nil || ctx.Err() != nil {
+		t.Errorf("port 443 is not refused: %v, %v", c, err)
+	}
 
 	// The node key expires, and the auth key was used: the administrator extends it, or somebody has to log in or put a new key into
 	// the file.
