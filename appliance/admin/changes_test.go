@@ -175,7 +175,7 @@ func TestReservedKeys(t *testing.T) {
 	if got := p.must(422, "PUT", "/admin/config", off).body; !strings.Contains(got, "without=tailnet") {
 		t.Errorf("mode off: %s", got)
 	}
-	p.must(202, "PUT", "/admin/config?without=tailnet&within=90s", off)
+	p.must(202, "PUT", "/admin/config?without=tailnet&within=30s", off)
 	if err := b.ended(); !isRestart(err) {
 		t.Fatalf("Serve = %v, want ErrRestart", err)
 	}
@@ -220,7 +220,8 @@ func TestFileThatStandsWithFlags(t *testing.T) {
 	}
 }
 
-// TestUpdaterChangesReservedKeys lets an operator who is an updater as well.
+// TestUpdaterChangesReservedKeys lets an operator who is an updater as well, and says what a change of how the box is reached takes, and that
+// one does not move it.
 func TestUpdaterChangesReservedKeys(t *testing.T) {
 	n := newTailnet(t, nil)
 	cfg := configure(t)
@@ -232,7 +233,14 @@ func TestUpdaterChangesReservedKeys(t *testing.T) {
 	p.box = b.host.Report().Tailnet.Addrs[0]
 	p.rolesAre("viewer, operator, updater")
 	first := p.must(200, "GET", "/admin/config/file", "").body
-	p.must(202, "PUT", "/admin/config", strings.Replace(first, `"updaters": [`, `"updaters": ["tag:deploy", `, 1))
+	next := strings.Replace(first, `"updaters": [`, `"updaters": ["tag:deploy", `, 1)
+	next = strings.Replace(next, `"mode": "on", "controlURL": "`+n.url+`",`, "", 1)
+	said := p.must(202, "PUT", "/admin/config", next).body
+	for _, want := range []string{"that takes somebody who comes by the tailnet afterwards", "no tailnet.controlURL does not move the box"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("the answer does not have %q: %s", want, said)
+		}
+	}
 	if err := b.ended(); !isRestart(err) {
 		t.Fatalf("Serve = %v, want ErrRestart", err)
 	}

@@ -20,9 +20,9 @@ const (
 	kept = "(kept)"
 
 	// within is how long a changed configuration has to prove well, unless the caller says otherwise. What takes its time by nature, an
-	// address, the network, the tailnet, counts as failed after a minute (package health), and is known before the least of these ends.
+	// address, the network, the tailnet, counts as failed after a minute (package health): who says less is in a hurry.
 	within    = 3 * time.Minute
-	withinMin = 90 * time.Second
+	withinMin = 30 * time.Second
 	withinMax = time.Hour
 )
 
@@ -157,6 +157,9 @@ func (g *gate) putConfig(w http.ResponseWriter, r *http.Request) {
 	_, _ = fmt.Fprintf(w, "Version %d is on trial: the program starts anew with it, and goes back to the one before unless it proves well within %s.\n", v.ID, limit)
 	if mustCome(before) {
 		_, _ = io.WriteString(w, "As it changes how the box is reached, that takes somebody who comes by the tailnet afterwards and may change it again: GET /admin will do.\n")
+	}
+	if t := next.Tailnet; t.ControlURL == "" && g.p.h.Config.Tailnet.ControlURL != "" && t.Mode == config.TailnetAuto && !t.HasKey() {
+		_, _ = io.WriteString(w, "That there is no tailnet.controlURL does not move the box: it stays with the control server where it has joined.\n")
 	}
 	g.leave(w, nil)
 }
