@@ -10,6 +10,7 @@ Arguments: the bootstrap node as HOST:PORT, then every own address as IP:PORT.
 import hashlib
 import json
 import os
+import select
 import socket
 import sys
 import time
@@ -59,6 +60,19 @@ class Session:
             | lt.alert.category_t.dht_operation_notification | lt.alert.category_t.status_notification
             | lt.alert.category_t.error_notification,
         })
+        self.alerts, notify = os.pipe()
+        os.set_blocking(self.alerts, False)
+        os.set_blocking(notify, False)
+        self.session.set_alert_fd(notify)
+
+    def pause(self, seconds):
+        """Waits until there may be alerts, at most so long.
+
+        The module's wait_for_alert returns a pointer into the queue of alerts, which moves when more come: it crashes
+        the process now and then, most of all when a session begins (libtorrent 2.0.8).
+        """
+        if select.select([self.alerts], [], [], seconds)[0]:
+            os.read(self.alerts, 4096)
 
     def wait(self, seconds, match):
         """Returns the first result of match(alert) that is not None, or None when the time is over."""
@@ -71,7 +85,7 @@ class Session:
             left = end - time.monotonic()
             if left <= 0:
                 return None
-            self.session.wait_for_alert(int(min(left, 1) * 1000) + 1)
+            self.pause(left)
 
     def until(self, seconds, condition):
         """Waits until condition() holds, and raises TimeoutError when the time is over."""
@@ -80,7 +94,7 @@ class Session:
             if time.monotonic() > end:
                 raise TimeoutError("still waiting after %d s" % seconds)
             self.session.pop_alerts()
-            self.session.wait_for_alert(100)
+            self.pause(0.1)
 
     def ready(self, nodes, seconds):
         """Waits until the routing tables have so many nodes, of all listen addresses together."""
