@@ -103,7 +103,7 @@ func TestTailnet(t *testing.T) {
 		t.Errorf("a wrong configuration: %s", got)
 	}
 	began := time.Now()
-	admin.must(ctx, http.StatusAccepted, http.MethodPut, "/admin/config?within=30s", strings.Replace(text, control.URL, "http://198.18.0.9:9", 1))
+	admin.must(ctx, http.StatusAccepted, http.MethodPut, "/admin/config?within=90s", strings.Replace(text, control.URL, "http://198.18.0.9:9", 1))
 	v := admin.version(ctx, 2, "taken back: the admin plane is not in the tailnet")
 	t.Logf("%.0f s: version %d %s", time.Since(began).Seconds(), v.ID, v.Outcome)
 	began = time.Now()
