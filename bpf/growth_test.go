@@ -25,7 +25,7 @@ func TestProvenGrowth(t *testing.T) {
 			must(t, p.Prove(end.from.Addr()))
 			must(t, p.Prove(end.exempt.Addr()))
 			h := limit.HashOf(p.Seed(), end.from.Addr())
-			grown, challenged, limitedToo := 0, 0, 0
+			grown, longest, challenged, limitedToo := 0, 0, 0, 0
 			for range 60 {
 				set, err := p.Sources(h.Set())
 				must(t, err)
@@ -42,7 +42,7 @@ func TestProvenGrowth(t *testing.T) {
 						t.Fatalf("verdict %d without a token", verdict)
 					}
 				case answered:
-					grown += by
+					grown, longest = grown+by, max(longest, by)
 					if !set.Charge(params, h, by, now, func() bool { return false }) {
 						t.Fatalf("answered with %d bytes more, user space would not", by)
 					}
@@ -50,6 +50,9 @@ func TestProvenGrowth(t *testing.T) {
 					challenged++
 					if by > 0 || verdict != xdpTX {
 						t.Errorf("verdict %d, %d bytes more", verdict, by)
+					}
+					if longest == 0 || set.Charge(params, h, longest, now, func() bool { return false }) {
+						t.Errorf("challenged, user space would answer with %d bytes more", longest)
 					}
 				}
 				if got, err := p.Sources(h.Set()); err != nil || got != set {
