@@ -194,12 +194,12 @@ func TestForgedClients(t *testing.T) {
 					return queryTo(e.to, from, rdQuery(method, fmt.Sprint(serial.Add(1)), aim)).frame(t)
 				}
 				passed := map[string]string{ // the end of a query, and why it goes up
-					"1:q4:vote1:t2:aa1:y1:qe":                                    "other_method",
-					"1:q17:sample_infohashes1:t2:aa1:y1:qe":                      "other_method",
-					"1:q3:put2:rdi1e1:t2:aa1:y1:qe":                              "other_method",
-					"1:q13:announce_peer2:rdi1e1:t2:aa1:y1:qe":                   "other_method",
-					"1:q3:get2:rdi01e1:t2:aa1:y1:qe":                             "not_canonical",
-					"1:q3:get2:rdi1e1:t2:aa1:y1:q1:z" + strings.Repeat("i1e", 9): "malformed",
+					"1:q4:vote1:t2:aa1:y1:qe":                                              "other_method",
+					"1:q17:sample_infohashes1:t2:aa1:y1:qe":                                "other_method",
+					"1:q3:put2:rdi1e1:t2:aa1:y1:qe":                                        "other_method",
+					"1:q13:announce_peer2:rdi1e1:t2:aa1:y1:qe":                             "other_method",
+					"1:q3:get2:rdi01e1:t2:aa1:y1:qe":                                       "not_canonical",
+					"1:q3:get2:rdi1e1:t2:aa1:y1:q1:z" + strings.Repeat("i1e", 9):           "malformed",
 					"1:q3:get2:rdi1e1:t2:aa1:v500:" + strings.Repeat("x", 500) + "1:y1:qe": "too_long",
 				}
 				frames := map[string][]byte{}
@@ -212,7 +212,7 @@ func TestForgedClients(t *testing.T) {
 					must(t, p.SetClients([]netip.Prefix{netip.MustParsePrefix("198.18.0.0/15"), netip.MustParsePrefix("2001:db8::/32")}))
 					for begun := uint64(1); begun > 0; { // until all queries are spent
 						before := counts(t, p)["recursion_begun"]
-						run(t, p, query(e.forged, "get", randomID(r)))
+						run(t, p, query(e.proven, "get", randomID(r)))
 						begun = counts(t, p)["recursion_begun"] - before
 					}
 					frames["recursion_paced"], proven["recursion_paced"] = query(e.forged, "get", randomID(r)), query(e.proven, "get", randomID(r))
@@ -263,5 +263,34 @@ func TestForgedClientsWithoutNeighbour(t *testing.T) {
 		expect(t, p, "no_neighbour", "while the budget lasts", query())
 		must(t, p.SpendTrusted())
 		expect(t, p, "challenged", "then", query())
+	}
+}
+
+// TestForgedClientsBeginLittle has ever new clients ask for recursion: all who never proved their address together have begun an eighth of what there is,
+// and those who have, all of it.
+func TestForgedClientsBeginLittle(t *testing.T) {
+	r := rand.New(rand.NewPCG(65, 1))
+	p := recursive(t, snapshot(r, 40, 0), true)
+	t.Cleanup(func() { must(t, p.SetLimits(limit.Config{})) })
+	must(t, p.SetLimits(limit.Config{Unproven: 1000, Queries: 400})) // 100 at once, half of them for the begin
+	begun := func(net byte, prove bool) (n uint64, took time.Duration) {
+		must(t, p.SetBudgets(0))
+		begin, before := time.Now(), counts(t, p)["recursion_begun"]
+		for i := range 200 {
+			client := netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, net, byte(i)}), 1024)
+			if prove {
+				must(t, p.Prove(client.Addr()))
+			}
+			run(t, p, queryTo(node4, client, rdQuery("get", "aa", randomID(r))).frame(t))
+		}
+		return counts(t, p)["recursion_begun"] - before, time.Since(begin)
+	}
+	n, took := begun(70, false)
+	if most := 2*100/8 + uint64(took.Seconds()*400/8) + 1; n < 10 || n > most {
+		t.Errorf("%d begun for who may be forged, want at most %d in %v", n, most, took)
+	}
+	takeAll(t, p)
+	if n, _ := begun(71, true); n < 50 {
+		t.Errorf("%d begun for who may not", n)
 	}
 }

@@ -38,6 +38,8 @@ type kdhtBudget struct {
 	Queries     uint64
 	PadQueries  [7]uint64
 	Trusted     uint64
+	PadTrusted  [7]uint64
+	Recursions  uint64
 }
 
 type kdhtEndpoint struct {

@@ -161,7 +161,7 @@ var keys = []*key{
 	entry("recursion.queriesPerSecond", whole{0, 100_000, "queries per second"}, `0`,
 		func(c *Config) *int { return &c.Recursion.QueriesPerSecond },
 		"What we send for all recursions together, beside limits.queriesPerSecond, so that no client can have this node flood others. Half of it is for the kernel half, which needs 3 to 5 for "+
-			"one; what is more than that is looked up by user space, which has the other half (all, if xdp.mode is off) and gives clients equal parts when it is short. "+
+			"one; what is more than that is looked up by user space, which has the other half (all, if xdp.mode is off) and gives clients equal parts when it is short. Clients who have not shown where they are have an eighth, all together. "+
 			"0 is 2,000 in the public network and 10,000 in a private one. A router whose NAT table is small bears less."),
 	entry("recursion.maxPerClient", whole{1, 10_000, "queries"}, `32`,
 		func(c *Config) *int { return &c.Recursion.MaxPerClient },
@@ -197,7 +197,7 @@ var keys = []*key{
 	entry("limits.unprovenDatagrams", whole{0, 10_000_000, "datagrams per second"}, `2000`,
 		func(c *Config) *int { return &c.Limits.UnprovenDatagrams },
 		"What the kernel half passes up to user space from such senders, all together. What exceeds it is asked for a sign or dropped. "+
-			"Those of limits.exempt and recursion.allow have as much again, of their own: such addresses can be forged, too. 0 is no limit."),
+			"Those of limits.exempt and recursion.allow have half as much, of their own: such addresses can be forged, too, and recursion costs more. 0 is no limit."),
 	entry("limits.exempt", list[netip.Prefix]{elem: prefix{}, what: "prefixes", example: `["192.168.0.0/16", "fd00::/8"]`, none: "none", max: 1024},
 		defaultAllow,
 		func(c *Config) *[]netip.Prefix { return &c.Limits.Exempt },

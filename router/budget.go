@@ -8,15 +8,24 @@ import (
 
 // fairBudget is what all recursions together may send. It is a token bucket: while it is at least half full, everybody may take
 // what he wants; below, a client has no more than his part of the rate, all clients with recursions under way having the same.
-// So nobody's queries wait because another one asks for much, and what some do not use others may. Safe for concurrent use.
+// So nobody's queries wait because another one asks for much, and what some do not use others may. [unprovenClients] have an eighth
+// of it at most. Safe for concurrent use.
 type fairBudget struct {
 	interval time.Duration // between two queries, in all
 	burst    time.Duration
 
-	mu      sync.Mutex
-	all     time.Time // when the bucket will be empty, see turn
-	clients map[netip.Addr]*part
+	mu       sync.Mutex
+	all      time.Time // when the bucket will be empty, see turn
+	unproven time.Time // likewise that of the clients who may be forged
+	clients  map[netip.Addr]*part
 }
+
+// unprovenClients stands for all clients who never proved their address: they count as one.
+var unprovenClients netip.Addr
+
+// unprovenShare is which part of the budget they have at most, and of the recursions that may be under way. The kernel half has the
+// same rule.
+const unprovenShare = 8
 
 // part is a client's.
 type part struct {
@@ -61,6 +70,12 @@ func (b *fairBudget) take(client netip.Addr, now time.Time) bool {
 	if wait > 0 {
 		return false
 	}
+	unproven := b.unproven
+	if client == unprovenClients {
+		if unproven, wait = turn(unproven, now, unprovenShare*b.interval, b.burst); wait > 0 {
+			return false
+		}
+	}
 	if p := b.clients[client]; p != nil {
 		each := b.interval * time.Duration(len(b.clients))
 		used, wait := turn(p.used, now, each, max(b.burst/2, each))
@@ -71,15 +86,18 @@ func (b *fairBudget) take(client netip.Addr, now time.Time) bool {
 			return false
 		}
 	}
-	b.all = all
+	b.all, b.unproven = all, unproven
 	return true
 }
 
-// ample reports whether more than three quarters of the bucket are left, so that another recursion would not hold up those that
-// are under way.
-func (b *fairBudget) ample(now time.Time) bool {
+// ample reports whether more than three quarters of the bucket are left, so that another recursion of a client would not hold up those
+// that are under way.
+func (b *fairBudget) ample(client netip.Addr, now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if client == unprovenClients && b.unproven.Sub(now) >= b.burst/4 {
+		return false
+	}
 	return b.all.Sub(now) < b.burst/4
 }
 

@@ -71,6 +71,7 @@ type recursion struct {
 	key     recursionKey
 	q       krpc.Message // of the first client
 	client  netip.AddrPort
+	host    netip.Addr // as which the client counts
 	begun   time.Time
 	known   *headStart
 	waiters []*job // guarded by the mutex of the recursor
@@ -167,6 +168,11 @@ func (r *responder) recurse(p *Packet) bool {
 	if rs.admit(&job{m: r.m, data: p.Data, s: r.s, from: p.Addr, local: p.Local}, r.now, nil) {
 		return true
 	}
+	if rs.hostOf(p.Addr.Addr()) == unprovenClients { // there is more for those who are not forged
+		r.doubtful = true
+		r.add(p, r.challenge(p, r.room()))
+		return true
+	}
 	if m.Method == krpc.MethodPut || m.Method == krpc.MethodAnnouncePeer {
 		r.refuse(p, errBusy) // without a token there is no other way
 		return true
@@ -213,7 +219,7 @@ func (n *Node) nearest(target ID, k int) bool {
 // admit lets a query wait for its recursion, the one under way if there is one; false if there are too many. The query
 // may alias the memory of the caller. known is what the kernel has found out about it.
 func (rs *recursor) admit(j *job, begun time.Time, known *headStart) bool {
-	n, key, host := rs.n, rs.keyOf(j), hostOf(j.from.Addr())
+	n, key, host := rs.n, rs.keyOf(j), rs.hostOf(j.from.Addr())
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	if b := rs.given.find(j, key, begun); b != nil {
@@ -226,11 +232,11 @@ func (rs *recursor) admit(j *job, begun time.Time, known *headStart) bool {
 		n.count(eventRecursionRepeated)
 		return true
 	}
-	if rs.waiting[host] >= rs.config.MaxPerClient || rs.total >= maxShared*rs.config.MaxLookups {
+	if rs.waiting[host] >= rs.mostWaiting(host) || rs.total >= maxShared*rs.config.MaxLookups {
 		n.count(eventRecursionBusy)
 		return false
 	}
-	queued := (rec == nil || rec.over) && !rs.mayStart()
+	queued := (rec == nil || rec.over) && !rs.mayStart(host)
 	if queued && len(rs.queue) >= rs.config.MaxLookups && !rs.makeRoom(host) {
 		n.count(eventRecursionBusy)
 		return false
@@ -238,7 +244,7 @@ func (rs *recursor) admit(j *job, begun time.Time, known *headStart) bool {
 	if rec != nil && rec.over {
 		rec = nil // it has no more to say
 	}
-	own := &job{data: slices.Clone(j.data), s: j.s, from: j.from, local: j.local}
+	own := &job{data: slices.Clone(j.data), s: j.s, from: j.from, local: j.local, host: host}
 	if len(own.data) == 0 {
 		own.m = j.m // not from a datagram, and not of somebody else's memory
 	} else if krpc.Decode(own.data, &own.m) != nil {
@@ -246,6 +252,9 @@ func (rs *recursor) admit(j *job, begun time.Time, known *headStart) bool {
 	}
 	if rec != nil {
 		n.count(eventRecursionShared)
+		if rec.host == unprovenClients && slices.Contains(rs.queue, rec) {
+			rec.host = host // it does not wait for those who may be forged
+		}
 		rec.waiters = append(rec.waiters, own)
 		if known != nil && known.reply != nil {
 			rec.replies = append(rec.replies, known.reply)
@@ -254,7 +263,7 @@ func (rs *recursor) admit(j *job, begun time.Time, known *headStart) bool {
 		rs.total++
 		return true
 	}
-	rec = &recursion{n: n, key: key, q: own.m, client: own.from, begun: begun, known: known, waiters: []*job{own}}
+	rec = &recursion{n: n, key: key, q: own.m, client: own.from, host: host, begun: begun, known: known, waiters: []*job{own}}
 	if known != nil {
 		known.inUse = true
 	}
@@ -277,15 +286,15 @@ func (rs *recursor) start(rec *recursion) bool {
 		return false
 	}
 	rs.n.count(eventRecursionBegun)
-	rs.active[rec.host()]++
+	rs.active[rec.host]++
 	rs.sum++
-	rs.budget.join(rec.host())
+	rs.budget.join(rec.host)
 	return true
 }
 
 // stop ends a recursion that was begun, and begins one of those that wait: the oldest of the client with the fewest.
 func (rs *recursor) stop(rec *recursion) {
-	host := rec.host()
+	host := rec.host
 	rs.budget.leave(host)
 	rs.sum--
 	if rs.active[host]--; rs.active[host] <= 0 {
@@ -294,15 +303,38 @@ func (rs *recursor) stop(rec *recursion) {
 	rs.pump()
 }
 
-// mayStart reports whether a recursion may begin: not if that would only make all others take longer.
-func (rs *recursor) mayStart() bool {
-	return rs.sum < rs.config.MaxLookups && (rs.sum < leastRecursions || rs.budget.ample(time.Now()))
+// mayStart reports whether a recursion of a client may begin: not if that would only make all others take longer, or all those of
+// clients who may be forged.
+func (rs *recursor) mayStart(host netip.Addr) bool {
+	under, most := rs.sum, rs.config.MaxLookups
+	if host == unprovenClients {
+		if most = max(1, most/unprovenShare); rs.active[host] >= most {
+			return false
+		}
+		under = rs.active[host]
+	}
+	return rs.sum < rs.config.MaxLookups && (under < leastRecursions || rs.budget.ample(host, time.Now()))
 }
 
-// pump begins recursions that wait, while there may be more: the oldest of the client with the fewest.
+// hostOf returns what a client counts as: its host or, if it may be forged, [unprovenClients].
+func (rs *recursor) hostOf(a netip.Addr) netip.Addr {
+	if !a.IsLoopback() && !rs.n.guard.vouches(a, time.Now()) {
+		return unprovenClients
+	}
+	return hostOf(a)
+}
+
+// mostWaiting is how many queries of a client may wait for a recursion.
+func (rs *recursor) mostWaiting(host netip.Addr) int {
+	if host == unprovenClients {
+		return max(rs.config.MaxPerClient, rs.config.MaxLookups/2)
+	}
+	return rs.config.MaxPerClient
+}
+
+// pump begins recursions that wait, while there may be more.
 func (rs *recursor) pump() {
-	for len(rs.queue) > 0 && rs.mayStart() {
-		rs.startNext()
+	for rs.startNext() {
 	}
 }
 
@@ -331,14 +363,14 @@ func (rs *recursor) makeRoom(host netip.Addr) bool {
 	queued := make(map[netip.Addr]int)
 	last := -1
 	for _, q := range rs.queue {
-		queued[q.host()]++
+		queued[q.host]++
 	}
 	for i, q := range rs.queue {
-		if last < 0 || queued[q.host()] >= queued[rs.queue[last].host()] {
+		if last < 0 || queued[q.host] >= queued[rs.queue[last].host] {
 			last = i
 		}
 	}
-	if last < 0 || queued[rs.queue[last].host()] <= queued[host]+1 {
+	if last < 0 || queued[rs.queue[last].host] <= queued[host]+1 {
 		return false
 	}
 	rec := rs.queue[last]
@@ -353,21 +385,28 @@ func (rs *recursor) makeRoom(host netip.Addr) bool {
 	return true
 }
 
-// startNext begins one that waits.
-func (rs *recursor) startNext() {
-	next := 0
+// startNext begins one that waits and may begin, the oldest of the client with the fewest; false if there is none.
+func (rs *recursor) startNext() bool {
+	next := -1
+	may := make(map[netip.Addr]bool)
 	for i, q := range rs.queue {
-		if rs.active[q.host()] < rs.active[rs.queue[next].host()] {
+		ok, seen := may[q.host]
+		if !seen {
+			ok = rs.mayStart(q.host)
+			may[q.host] = ok
+		}
+		if ok && (next < 0 || rs.active[q.host] < rs.active[rs.queue[next].host]) {
 			next = i
 		}
+	}
+	if next < 0 {
+		return false
 	}
 	q := rs.queue[next]
 	rs.queue = slices.Delete(rs.queue, next, next+1)
 	rs.start(q)
+	return true
 }
-
-// host is who began the recursion.
-func (rec *recursion) host() netip.Addr { return hostOf(rec.client.Addr()) }
 
 // end closes a recursion, and returns who waits for its answer.
 func (rs *recursor) end(rec *recursion) []*job {
@@ -382,9 +421,8 @@ func (rs *recursor) end(rec *recursion) []*job {
 func (rs *recursor) dismiss(rec *recursion) []*job {
 	rs.total -= len(rec.waiters)
 	for _, j := range rec.waiters {
-		host := hostOf(j.from.Addr())
-		if rs.waiting[host]--; rs.waiting[host] <= 0 {
-			delete(rs.waiting, host)
+		if rs.waiting[j.host]--; rs.waiting[j.host] <= 0 {
+			delete(rs.waiting, j.host)
 		}
 	}
 	return rec.waiters

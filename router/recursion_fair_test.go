@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"kdht/bpf/limit"
 	"kdht/router"
 	"kdht/router/krpc"
 )
@@ -12,10 +13,16 @@ import (
 // startResolver starts a node with recursion in a network of others, in which no destination is the bottleneck.
 func startResolver(t *testing.T, s *simNet, c router.Recursion) (n *simNode, stop func()) {
 	t.Helper()
+	return startResolverWith(t, s, c, limit.Config{})
+}
+
+// startResolverWith starts one that holds senders to limits.
+func startResolverWith(t *testing.T, s *simNet, c router.Recursion, limits limit.Config) (n *simNode, stop func()) {
+	t.Helper()
 	fleet := s.startSim(t, 60, router.IPv4)
 	time.Sleep(time.Minute)
 	n = s.start(t, router.Config{
-		Bootstrap: []string{fleet[0].addr.String()}, Recursion: c, Tuning: router.Tuning{QueryRatePerNode: 1000},
+		Bootstrap: []string{fleet[0].addr.String()}, Recursion: c, Limits: limits, Tuning: router.Tuning{QueryRatePerNode: 1000},
 	}, newMemStore(), simAddr(router.IPv4, 100))
 	time.Sleep(time.Minute)
 	return n, func() {

@@ -43,7 +43,7 @@ func (rec *recursion) left() time.Duration {
 // prepare makes a lookup that of a recursion.
 func (rec *recursion) prepare(l *lookup, limit time.Duration) {
 	l.hurry, l.limit, l.known = true, limit, rec.known
-	l.pacer = clientPacer{rec.n.limiter, rec.n.recursor.budget, rec.host()}
+	l.pacer = clientPacer{rec.n.limiter, rec.n.recursor.budget, rec.host}
 	l.late = func() { rec.n.count(eventRecursionLate) }
 }
 

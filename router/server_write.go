@@ -17,6 +17,7 @@ type job struct {
 	s     *socket
 	from  netip.AddrPort
 	local netip.Addr
+	host  netip.Addr // of a client of recursion, as which it counts
 }
 
 // later has a query answered by a goroutine of its own; false if too many are, in all or of this host.

@@ -8,7 +8,7 @@
 // Whoever never proved his address may have forged it. Budgets, for all such sources together, bound what that can
 // do: the bytes by which replies are longer than their queries, and the datagrams that the kernel half passes up to user
 // space. Exempt sources and clients of recursion have a budget of the second kind of their own, for they may be forged as well
-// where a router lets that in. Once a budget is used up, a ping is answered without the asker's address, which makes the reply no longer than the
+// where a router lets that in: half as large, because recursion costs more, of which they all together have an eighth besides. Once a budget is used up, a ping is answered without the asker's address, which makes the reply no longer than the
 // query; other queries are answered by a ping of ours that is shorter than they are, whose transaction ID is a keyed hash of
 // the asker's address and the time (a challenge). A reply to it proves the address, for half an hour; so do an answer to a query
 // of ours and a valid write token. So what a victim gets because somebody forged his address, in bytes of UDP payload, is

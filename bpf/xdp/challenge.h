@@ -29,8 +29,10 @@ enum {
 #define PROOF_TIME (1800 * 1000000000ULL >> TICK_SHIFT)
 /* How long the reply to a query of ours may take, in ticks: 10 s. */
 #define ASKED_TIME (10 * 1000000000ULL >> TICK_SHIFT)
-/* There is never more than a second's worth of the budgets of unproven sources. */
+/* There is never more than a second's worth of the budget of growth, and a quarter's of those of datagrams
+ * for user space. */
 #define ONE_SECOND 1000000000ULL
+#define PASS_WINDOW (ONE_SECOND / 4)
 
 /*
  * Whether the source has proved its address or, if that will do, is one that we have sent a query to, so that
@@ -119,7 +121,8 @@ __attribute__((noinline)) int may_grow(struct scratch *s, const struct settings 
 
 /*
  * Whether user space takes a datagram of the source. Exempt ones and clients may be forged as well, but have
- * a budget of their own: a flood from elsewhere does not keep them from being answered.
+ * a budget of their own: a flood from elsewhere does not keep them from being answered. It is half as large,
+ * because what they ask for costs more.
  */
 __attribute__((noinline)) int may_pass(struct scratch *s, const struct settings *live)
 {
@@ -135,8 +138,8 @@ __attribute__((noinline)) int may_pass(struct scratch *s, const struct settings 
 	/* Filled at the beginning of each round, for the same reason as with sightings. */
 	u64 round = s->time >> ROUND_SHIFT << ROUND_SHIFT;
 	if (s->exempt || is_exempt(s) || is_client(s))
-		return spend(&all->trusted, round, live->unproven_cost, ONE_SECOND);
-	return spend(&all->unproven, round, live->unproven_cost, ONE_SECOND);
+		return spend(&all->trusted, round, 2 * live->unproven_cost, PASS_WINDOW);
+	return spend(&all->unproven, round, live->unproven_cost, PASS_WINDOW);
 }
 
 /* The cookie of the source in a period: 56 bits of SipHash-2-4 over address, port and period, and 8 of the

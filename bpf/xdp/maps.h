@@ -302,6 +302,8 @@ struct budget {
 	u64 queries; /* of ours for clients */
 	u64 pad_queries[7];
 	u64 trusted; /* of datagrams for user space from exempt sources and clients, who may be forged, too */
+	u64 pad_trusted[7];
+	u64 recursions; /* that are begun for clients who may be forged */
 };
 
 struct {

@@ -218,6 +218,25 @@ __attribute__((noinline)) int put_flight(u32 path)
 	return 0;
 }
 
+/* What a query counts of those that are sent for clients who never proved their address: they have so much
+ * less of them. As in user space. */
+enum { UNPROVEN_SHARE = 8 };
+
+/*
+ * Whether a recursion may begin for the client, if it may be forged: each costs user space something at its
+ * end, and nobody but who can be found is to keep others from having theirs.
+ */
+INLINE int may_ask(const struct scratch *s, const struct settings *rules, u32 paths)
+{
+	u32 zero = 0;
+	struct budget *all = map_lookup(&budgets, &zero);
+
+	if (!rules->query_cost || !rules->unproven_cost || is_known(s, 0))
+		return 1;
+	return all && spend(&all->recursions, s->time, (u64)paths * UNPROVEN_SHARE * rules->query_cost,
+			    2 * rules->query_window);
+}
+
 /* Makes the first queries for what is in s, as many as may be. Returns how many there are, or why there is
  * none. */
 INLINE u32 begin_paths(struct scratch *s, const struct settings *settings, u32 ingress)
@@ -228,7 +247,7 @@ INLINE u32 begin_paths(struct scratch *s, const struct settings *settings, u32 i
 	 * puts there. */
 	u32 most = launcher && *launcher && !is_partial(&s->packet) ? PATHS : 1;
 
-	if (!may_begin(s, settings, most))
+	if (!may_begin(s, settings, most) || !may_ask(s, settings, most))
 		return REASON_RECURSION_PACED;
 	s->recursion.shared = most > 1;
 	s->seed = settings->seed;

@@ -1,0 +1,99 @@
+package router_test
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"kdht/bpf/limit"
+	"kdht/router"
+	"kdht/router/krpc"
+)
+
+// Whoever forges the addresses of clients has the node send hardly anything to others, whether he has it look things up or put them. Meanwhile a
+// client that has proved its address is served as ever, and one that has not is asked to, and then is as well.
+func TestForgedClientsCountAsOne(t *testing.T) {
+	sim(t, func(t *testing.T, s *simNet) {
+		c := recursion
+		c.QueryRate = 800
+		n, stop := startResolverWith(t, s, c, limit.Config{Growth: 1 << 40})
+		var queries atomic.Int64
+		s.tapQueries(func(from, _ netip.AddrPort, q *krpc.Message) {
+			if from == n.addr && q.Method != krpc.MethodPing { // by those it finds out who is a node
+				queries.Add(1)
+			}
+		})
+		forged := 0
+		flood := func(length time.Duration) {
+			conn := s.conns[n.addr]
+			for end := time.Now().Add(length); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+				forged++
+				m := krpc.Message{Method: krpc.MethodFindNode, HasTarget: true}
+				switch forged % 3 {
+				case 1:
+					m = krpc.Message{Method: krpc.MethodGet, HasTarget: true}
+				case 2:
+					m = recursivePut(router.Item{V: []byte("1:" + string(rune('a'+forged%26)))})
+				}
+				m.Type, m.TID, m.HasID, m.Recursive = krpc.TypeQuery, []byte("aa"), true, true
+				binary.BigEndian.PutUint64(m.Target[:], uint64(forged)*0x9e3779b97f4a7c15)
+				b, err := m.Append(nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				conn.inbox <- router.Packet{Data: b, Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 19, byte(forged >> 8), byte(forged)}), 4000)}
+			}
+		}
+		const length = 10 * time.Second
+		flood(length)
+		time.Sleep(answerTime)
+		// What may be sent at once, and what in the time until the last has ended; puts are sent on to those who were found.
+		most := int64(800/8*(length+answerTime).Seconds()) * 3 / 2
+		t.Logf("%d queries sent because of %d from forged addresses", queries.Load(), forged)
+		if got := queries.Load(); got == 0 || got > most {
+			t.Errorf("%d queries sent because of %d from forged addresses, want at most %d", got, forged, most)
+		}
+
+		token := n.View().Token(clientAddr(router.IPv4, 0).Addr())
+		honest := &coldClient{rdClient: s.client(t, clientAddr(router.IPv4, 0), n.addr)}
+		honest.send(honest.datagram(announce(router.ID{1}, token[:], 9)))
+		if r, _ := honest.receive(answerTime); r == nil || r.Type != krpc.TypeResponse {
+			t.Fatalf("announced: %s", brief(r))
+		}
+		fresh := s.client(t, clientAddr(router.IPv4, 1), n.addr)
+		done := make(chan bool)
+		go func() { flood(length); done <- true }()
+		go func() { honest.run(1, 4, 50*time.Millisecond, length); done <- true }()
+		time.Sleep(time.Second)
+		q := krpc.Message{Method: krpc.MethodFindNode, Target: router.ID{77}, HasTarget: true, Recursive: true}
+		fresh.send(fresh.datagram(q))
+		r, _ := fresh.receive(answerTime)
+		if r == nil || r.Type != krpc.TypeQuery || r.Method != krpc.MethodPing || len(r.TID) != 8 {
+			t.Errorf("a client that has not proved its address in the flood: %s", brief(r))
+		} else {
+			pong := krpc.Message{Type: krpc.TypeResponse, TID: r.TID, HasID: true}
+			b, err := pong.Append(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			fresh.send(b)
+			fresh.send(fresh.datagram(q))
+			r, _ := fresh.receive(answerTime)
+			for r != nil && r.Type == krpc.TypeQuery {
+				r, _ = fresh.receive(answerTime)
+			}
+			if r == nil || !r.HasRecursive || !r.Recursive {
+				t.Errorf("and when it has: %s", brief(r))
+			}
+		}
+		<-done
+		<-done
+		if honest.found < honest.asked || honest.asked < 50 {
+			t.Errorf("a client that has proved its address: %d of %d found", honest.found, honest.asked)
+		}
+		stop()
+	})
+}
