@@ -76,13 +76,32 @@ int reflect(struct xdp_md *ctx)
 	return XDP_TX;
 }
 
+/* One of IPv6, without extension headers. */
+struct frame6 {
+	u16 dst[3], src[3], ethertype;
+	u32 flow;
+	u16 len;
+	u8 next, hops;
+	u8 saddr[16], daddr[16];
+	u16 sport, dport, ulen, usum;
+} __attribute__((packed));
+
+static inline int is_reply(struct xdp_md *ctx)
+{
+	struct frame *f = datagram(ctx);
+	struct frame6 *f6 = (void *)(long)ctx->data;
+
+	if (f)
+		return IS_GENERATOR(f->dport);
+	return (void *)(f6 + 1) <= (void *)(long)ctx->data_end && f6->ethertype == 0xdd86 && f6->next == 17 &&
+	       IS_GENERATOR(f6->dport);
+}
+
 /* Redirects replies to the generator's AF_XDP socket. */
 SEC("xdp")
 int collect(struct xdp_md *ctx)
 {
-	struct frame *f = datagram(ctx);
-
-	if (!f || !IS_GENERATOR(f->dport))
+	if (!is_reply(ctx))
 		return XDP_PASS;
 	return bpf_redirect_map(&sockets, 0, XDP_PASS);
 }

@@ -3,18 +3,21 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -22,11 +25,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kdht/appliance/status"
+	"kdht/bpf/netns"
 	"kdht/bpf/testenv"
 	"kdht/router/krpc"
 )
 
-// floodTime is how long the flood lasts, per family: KDHT_FLOOD, or 2 s, and until the clients have asked a hundred times.
+// floodTime is how long the flood lasts: KDHT_FLOOD, or 2 s, and until the clients have asked a hundred times.
 func floodTime(t *testing.T) time.Duration {
 	s := os.Getenv("KDHT_FLOOD")
 	if s == "" {
@@ -48,10 +52,24 @@ func must(t testing.TB, err error) {
 
 var floodNode6 = netip.MustParseAddrPort("[2001:db8:0:19::1]:6881")
 
-// TestFlood floods a node that runs with its default limits, from random forged sources, at the generator's maximum: with
-// queries that the kernel half could answer, ones that only user space can, and garbage. Meanwhile clients that answer pings
-// are served, user space rests, memory stays, and the victims get hardly more bytes than the flood has.
-func TestFlood(t *testing.T) {
+const (
+	// leastAsked is how much each client asks in the flood, and lossAllowed how much of it may go unanswered.
+	leastAsked  = 100
+	lossAllowed = 0.01
+	// mostGrown is how much more memory the program may occupy after the flood.
+	mostGrown = 16 << 20
+)
+
+// floodRig is a node with its default limits, at two links: the flood comes by the first, at which nobody else is.
+type floodRig struct {
+	*rig
+	lan    *lan
+	pid    int
+	routes []route
+}
+
+// newFloodRig starts the node and waits until it knows the nodes at its second link.
+func newFloodRig(t *testing.T) *floodRig {
 	testenv.NeedXDP(t)
 	r, err := newRig()
 	must(t, err)
@@ -61,16 +79,23 @@ func TestFlood(t *testing.T) {
 		"addr add "+floodNode6.Addr().String()+"/64 dev "+nodeIf+" nodad",
 		"neigh replace 2001:db8:0:19::2 lladdr 02:00:00:00:00:02 nud permanent dev "+nodeIf,
 		"route add 0.0.0.0/0 via "+genAddr.Addr().String(), "route add ::/0 via 2001:db8:0:19::2"))
+	f := &floodRig{rig: r, lan: r.newLAN(t)}
+	for _, ends := range [][2]netip.AddrPort{{genAddr, nodeAddr}, {netip.MustParseAddrPort("[2001:db8:0:19::2]:39936"), floodNode6}} {
+		f.routes = append(f.routes, route{endpoint{[6]byte(r.genDev.HardwareAddr), ends[0]}, endpoint{[6]byte(r.nodeDev.HardwareAddr), ends[1]}})
+	}
 	dir := t.TempDir()
 	r.binary = filepath.Join(dir, "kdht")
 	if out, err := exec.Command("go", "build", "-trimpath", "-o", r.binary, "kdht/appliance/kdht").CombinedOutput(); err != nil {
 		t.Fatalf("build kdht: %v\n%s", err, out)
 	}
 	var log strings.Builder
-	cmd := exec.Command(r.binary, "serve", "--state", filepath.Join(dir, "state"), "--http", "127.0.0.1:8080", "--bootstrap", "none",
-		"--listen", nodeAddr.String(), "--listen", floodNode6.String(), "--interface", nodeIf, "--xdp", "native")
+	cmd := exec.Command(r.binary, "serve", "--state", filepath.Join(dir, "state"), "--http", "127.0.0.1:8080",
+		"--bootstrap", f.lan.nodes[0].nodes[0].addr.String(), "--bootstrap", f.lan.nodes[1].nodes[0].addr.String(),
+		"--set", fmt.Sprint("limits.queriesPerNode=", lanPace),
+		"--listen", nodeAddr.String(), "--listen", floodNode6.String(), "--interface", nodeIf, "--interface", lanNodeIf, "--xdp", "native")
 	cmd.Stdout, cmd.Stderr = &log, &log
 	must(t, r.node.Start(cmd))
+	f.pid = cmd.Process.Pid
 	t.Cleanup(func() {
 		must(t, cmd.Process.Signal(unix.SIGTERM))
 		_ = cmd.Wait() // its output says more than its exit code
@@ -78,102 +103,243 @@ func TestFlood(t *testing.T) {
 			t.Logf("%s", log.String())
 		}
 	})
-	waitFor(t, "the kernel half", func() bool {
+	waitFor(t, "the kernel half, and the nodes in the tables", func() bool {
+		for _, nodes := range f.lan.nodes {
+			nodes.greet()
+		}
 		s, err := r.status()
-		return err == nil && s.XDP.Active && len(s.XDP.Endpoints) >= 2
+		full := 0
+		for _, f := range s.Families {
+			if f.Contacts >= lanNodes*3/4 {
+				full++
+			}
+		}
+		return err == nil && s.XDP.Active && len(s.XDP.Endpoints) >= 2 && full == 2
 	})
+	return f
+}
 
-	target, id := "mnopqrstuvwxyz123456", "abcdefghij0123456789"
-	payloads := [][]byte{
-		[]byte("d1:ad2:id20:" + id + "6:target20:" + target + "e1:q9:find_node1:t2:aa1:y1:qe"),
-		[]byte("d1:ad2:id20:" + id + "9:info_hash20:" + target + "e1:q9:get_peers1:t2:aa1:y1:qe"),
-		[]byte("d1:ad2:id20:" + id + "e1:q4:ping1:t2:aa1:y1:qe"),
-		[]byte("d1:ad2:id20:" + id + "6:target20:" + target + "e1:q3:get1:t2:aa1:y1:qe"),
-		[]byte("d1:ad2:id20:" + id + "6:target20:" + target + "e1:q17:sample_infohashes1:t2:aa1:y1:qe"),
-		[]byte("d1:rd2:id20:" + id + "e1:t4:aaaa1:v4:LT\x02\x081:y1:re"),
-		[]byte("d1:y1:qe"),
+// getOf has a client get items, each of which is what its target says.
+func getOf(target func() krpc.ID, recursive bool) func() (krpc.Message, func(*krpc.Message) bool) {
+	return func() (krpc.Message, func(*krpc.Message) bool) {
+		t := target()
+		return krpc.Message{Method: krpc.MethodGet, Target: t, HasTarget: true, Recursive: recursive},
+			func(m *krpc.Message) bool { return krpc.ImmutableTarget(m.V) == t }
 	}
-	families := []struct {
-		name         string
-		to, from     netip.AddrPort
-		fresh, known netip.AddrPort
-	}{
-		{"IPv4", nodeAddr, genAddr, netip.MustParseAddrPort("198.18.0.7:6881"), netip.MustParseAddrPort("198.18.0.8:6881")},
-		{"IPv6", floodNode6, netip.MustParseAddrPort("[2001:db8:0:19::2]:39936"), netip.MustParseAddrPort("[2001:db8:0:19::2]:6882"), netip.MustParseAddrPort("[2001:db8:0:19::2]:6883")},
+}
+
+// TestFlood floods a node that runs with its default limits from random forged sources of both families, public and private ones, at the
+// generator's maximum: with queries that the kernel half could answer, ones that only user space can, ones that make the node ask
+// others, and garbage. Meanwhile of what well-behaved clients at another link ask, 99 % of the first datagrams are answered, user space
+// rests, memory stays, and the victims get hardly more bytes than the flood has.
+func TestFlood(t *testing.T) {
+	r := newFloodRig(t)
+	t.Run("victims", r.victims)
+	t.Run("clients", r.clients)
+}
+
+// clients floods the node while clients ask.
+func (r *floodRig) clients(t *testing.T) {
+	hot, cold := r.put(t, "hot", true), r.put(t, "cold", false)
+	var clients []*client
+	for i, family := range []string{"IPv4", "IPv6"} {
+		walk := 0
+		find := func() (krpc.Message, func(*krpc.Message) bool) {
+			var target krpc.ID
+			for j := range target {
+				target[j] = byte(rand.Uint32())
+			}
+			nodes := func(m *krpc.Message) bool { return len(m.Nodes) == 8*26 || len(m.Nodes6) == 8*38 }
+			if walk++; walk%2 == 0 {
+				return krpc.Message{Method: krpc.MethodGet, Target: target, HasTarget: true}, nodes
+			}
+			return krpc.Message{Method: krpc.MethodFindNode, Target: target, HasTarget: true}, nodes
+		}
+		known := r.lan.client(t, family+", who has asked before", lanPlain[i], find)
+		known.ask(t)
+		clients = append(clients, known,
+			r.lan.client(t, family+", new", lanFresh[i], find),
+			r.lan.client(t, family+", rd, a hot item", lanTrusted[i], getOf(func() krpc.ID { return hot }, true)),
+			r.lan.client(t, family+", rd, items of other nodes", lanTrusted2[i], getOf(r.lan.items.add, true)))
+		clients[len(clients)-1].pause = 60 * time.Millisecond // each costs user space a millisecond
 	}
-	// Before the first flood: the forged senders of one take up the leave to report senders, for five minutes.
-	table := map[string]*client{}
-	for _, f := range families {
-		c := r.newClient(t, f.known, f.to, payloads[0])
-		table[f.name] = c
-		waitFor(t, "the "+f.name+" client in the table", func() bool {
-			c.ask()
-			s, err := r.status()
-			return err == nil && slices.ContainsFunc(s.Families, func(have status.Family) bool { return have.Family == f.name && have.Contacts > 0 })
+	for _, c := range clients { // before
+		for range 25 {
+			c.ask(t)
+		}
+		if c.answered.Load() < 25 {
+			t.Fatalf("without a flood, %v", c)
+		}
+		c.asked.Store(0)
+		c.answered.Store(0)
+		c.slowest = 0
+	}
+	r.flooded(t, newFlood(r.sock, slices.DeleteFunc(forgeries(string(cold[:]), string(hot[:])), func(f forgery) bool { return !floodKinds(t).MatchString(f.name) }), r.routes...), clients)
+}
+
+// floodKinds are the kinds of datagrams that are sent: those whose name KDHT_FLOOD_KINDS matches, or all.
+func floodKinds(t *testing.T) *regexp.Regexp {
+	kinds, err := regexp.Compile(os.Getenv("KDHT_FLOOD_KINDS"))
+	must(t, err)
+	return kinds
+}
+
+// flooded floods the node while clients ask, and judges what becomes of it.
+func (r *floodRig) flooded(t *testing.T, fl *flood, clients []*client) {
+	t.Helper()
+	before, err := r.status()
+	must(t, err)
+	cpu, rss, lost := cpuOf(t, r.pid), rssOf(t, r.pid), r.drops(t)
+	var done atomic.Bool
+	var asking sync.WaitGroup
+	for _, c := range clients {
+		asking.Go(func() {
+			for !done.Load() {
+				c.ask(t)
+				time.Sleep(c.pause)
+			}
 		})
 	}
-	for _, f := range families {
-		t.Run(f.name, func(t *testing.T) {
-			known := table[f.name]
-			fresh := r.newClient(t, f.fresh, f.to, payloads[0])
+	d := floodTime(t)
+	must(t, r.pin())
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(8)) // the flood has a thread for itself
+	begin := time.Now()
+	func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		var old unix.CPUSet
+		must(t, unix.SchedGetaffinity(0, &old))
+		defer func() { must(t, unix.SchedSetaffinity(0, &old)) }()
+		must(t, setCore(0, genCore))
+		must(t, fl.run(func(elapsed time.Duration) bool {
+			enough := !slices.ContainsFunc(clients, func(c *client) bool { return c.asked.Load() < leastAsked })
+			return elapsed >= d && enough || elapsed >= d+time.Minute
+		}))
+	}()
+	elapsed := time.Since(begin)
+	used, grown := cpuOf(t, r.pid)-cpu, rssOf(t, r.pid)-rss
+	done.Store(true)
+	asking.Wait()
+	fl.collect()
+	after, err := r.status()
+	must(t, err)
+	t.Logf("%.0f datagrams/s, %d in %v; user space took %.3f of a core, memory grew by %d KiB to %d", float64(fl.sent)/elapsed.Seconds(), fl.sent,
+		elapsed.Round(time.Millisecond), used.Seconds()/elapsed.Seconds(), grown>>10, (rss+grown)>>10)
+	t.Logf("%d bytes back for %d: %.3f; kernel: %s", fl.gotBytes, fl.sentBytes, float64(fl.gotBytes)/float64(fl.sentBytes), difference(before, after))
+	t.Logf("lost meanwhile: %s", increase(lost, r.drops(t)))
+	for _, c := range clients {
+		t.Log(c)
+		if asked := c.asked.Load(); asked < leastAsked || float64(c.answered.Load()) < (1-lossAllowed)*float64(asked) {
+			t.Errorf("a client was not served: %v", c)
+		}
+	}
+	if used > elapsed/10 {
+		t.Errorf("user space took %v of %v", used, elapsed)
+	}
+	if grown > mostGrown {
+		t.Errorf("memory grew by %d bytes", grown)
+	}
+	if budget := int((elapsed + 2*time.Second).Seconds() * (512 << 10)); fl.gotBytes > fl.sentBytes+budget {
+		t.Errorf("%d bytes back for %d", fl.gotBytes, fl.sentBytes)
+	}
+}
+
+// put stores an item of 300 bytes at the node, and returns its target.
+func (r *floodRig) put(t *testing.T, name string, hot bool) krpc.ID {
+	t.Helper()
+	text := strings.Repeat(name, 300/len(name))
+	v := fmt.Appendf(nil, "%d:%s", len(text), text)
+	ask := r.store(t, v)
+	if hot {
+		waitFor(t, "a hot item", func() bool {
 			before, err := r.status()
 			must(t, err)
-			cpu, rss := cpuOf(t, cmd.Process.Pid), rssOf(t, cmd.Process.Pid)
-			fl := newFlood(r.sock, payloads, endpoint{[6]byte(r.genDev.HardwareAddr), f.from}, endpoint{[6]byte(r.nodeDev.HardwareAddr), f.to})
-			var done atomic.Bool
-			stopped := make(chan struct{}, 2)
-			for _, c := range []*client{known, fresh} {
-				go func() {
-					for !done.Load() {
-						c.ask()
-						time.Sleep(10 * time.Millisecond) // a client's pace
-					}
-					stopped <- struct{}{}
-				}()
-			}
-			d := floodTime(t)
-			must(t, r.pin())
-			begin := time.Now()
-			func() {
-				runtime.LockOSThread()
-				defer runtime.UnlockOSThread()
-				var old unix.CPUSet
-				must(t, unix.SchedGetaffinity(0, &old))
-				defer func() { must(t, unix.SchedSetaffinity(0, &old)) }()
-				must(t, setCore(0, genCore))
-				must(t, fl.run(func(elapsed time.Duration) bool {
-					return elapsed >= d && known.asked.Load() >= 100 && fresh.asked.Load() >= 100 || elapsed >= d+time.Minute
-				}))
-			}()
-			elapsed := time.Since(begin)
-			used, grown := cpuOf(t, cmd.Process.Pid)-cpu, rssOf(t, cmd.Process.Pid)-rss
-			done.Store(true)
-			<-stopped
-			<-stopped
-			time.Sleep(100 * time.Millisecond) // for the last replies
-			fl.collect()
+			ask()
 			after, err := r.status()
 			must(t, err)
-			t.Logf("%.0f datagrams/s, %d in %v; user space took %.3f of a core, memory grew by %d KiB", float64(fl.sent)/elapsed.Seconds(), fl.sent,
-				elapsed.Round(time.Millisecond), used.Seconds()/elapsed.Seconds(), grown>>10)
-			t.Logf("%d bytes back for %d: %.3f; kernel: %s", fl.gotBytes, fl.sentBytes, float64(fl.gotBytes)/float64(fl.sentBytes), difference(before, after))
-			t.Logf("known: %v; fresh: %v", known, fresh)
-			for _, c := range []*client{known, fresh} {
-				if asked := c.asked.Load(); asked < 100 || float64(c.answered) < 0.99*float64(asked) {
-					t.Errorf("a client was not served: %v", c)
-				}
-			}
-			if used > elapsed/10 {
-				t.Errorf("user space took %v of %v", used, elapsed)
-			}
-			if grown > 16<<20 {
-				t.Errorf("memory grew by %d bytes", grown)
-			}
-			if budget := int((elapsed + 2*time.Second).Seconds() * (512 << 10)); fl.gotBytes > fl.sentBytes+budget {
-				t.Errorf("%d bytes back for %d", fl.gotBytes, fl.sentBytes)
-			}
+			return strings.Contains(difference(before, after), "hot")
 		})
 	}
+	return krpc.ImmutableTarget(v)
+}
+
+// store stores an item at the node, from an address at the link, which thereby is shown to be there. It returns a function that asks for it as often as
+// makes it hot.
+func (r *floodRig) store(t *testing.T, v []byte) (ask func()) {
+	t.Helper()
+	var conn net.Conn
+	must(t, r.lan.ns.Do(func() (err error) {
+		conn, err = net.DialUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(lanAddrs[0].Addr(), 0)), net.UDPAddrFromAddrPort(nodeAddr))
+		return err
+	}))
+	t.Cleanup(func() { _ = conn.Close() })
+	get := krpc.Message{Method: krpc.MethodGet, Target: krpc.ImmutableTarget(v), HasTarget: true}
+	got, err := exchange(conn, get)
+	must(t, err)
+	_, err = exchange(conn, krpc.Message{Method: krpc.MethodPut, Token: got.Token, V: v})
+	must(t, err)
+	return func() {
+		for range itemAsks {
+			_, err := exchange(conn, get)
+			must(t, err)
+		}
+	}
+}
+
+// drops counts the datagrams that were lost around the node, by where.
+func (r *floodRig) drops(t *testing.T) map[string]uint64 {
+	t.Helper()
+	all := map[string]uint64{}
+	b, err := os.ReadFile("/proc/net/softnet_stat") // of all namespaces: frames processed, dropped because the backlog was full, ...
+	must(t, err)
+	for _, line := range strings.Split(strings.TrimSpace(string(b)), "\n") {
+		n, err := strconv.ParseUint(strings.Fields(line)[1], 16, 64)
+		must(t, err)
+		all["backlog"] += n
+	}
+	for name, end := range map[string]*netns.NS{nodeIf: r.node, lanNodeIf: r.node, genIf: r.gen, lanIf: r.lan.ns} {
+		out, err := end.Output("ip", "-s", "-j", "link", "show", "dev", name)
+		must(t, err)
+		var links []struct {
+			Stats struct {
+				RX, TX struct{ Dropped uint64 }
+			} `json:"stats64"`
+		}
+		must(t, json.Unmarshal(out, &links))
+		all[name+" rx"], all[name+" tx"] = links[0].Stats.RX.Dropped, links[0].Stats.TX.Dropped
+	}
+	for name, end := range map[string]*netns.NS{"node": r.node, "lan": r.lan.ns} {
+		out, err := end.Output("cat", "/proc/net/snmp", "/proc/net/snmp6")
+		must(t, err)
+		var names []string
+		for _, line := range strings.Split(string(out), "\n") {
+			fields := strings.Fields(line)
+			switch {
+			case len(fields) == 2 && fields[0] == "Udp6RcvbufErrors":
+				n, err := strconv.ParseUint(fields[1], 10, 64)
+				must(t, err)
+				all[name+" socket buffer IPv6"] = n
+			case len(fields) > 1 && fields[0] == "Udp:" && names == nil:
+				names = fields
+			case len(fields) > 1 && fields[0] == "Udp:":
+				n, err := strconv.ParseUint(fields[slices.Index(names, "RcvbufErrors")], 10, 64)
+				must(t, err)
+				all[name+" socket buffer"] = n
+			}
+		}
+	}
+	return all
+}
+
+// increase lists by how much counters have moved.
+func increase(before, after map[string]uint64) string {
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(after)) {
+		if n := after[name] - before[name]; n > 0 {
+			all = append(all, fmt.Sprintf("%s %d", name, n))
+		}
+	}
+	return strings.Join(all, ", ")
 }
 
 func waitFor(t *testing.T, what string, f func() bool) {
@@ -212,70 +378,6 @@ func difference(before, after status.Report) string {
 		}
 	}
 	return strings.Join(all, ", ")
-}
-
-// client is a node that asks one thing again and again, and answers pings.
-type client struct {
-	conn       *net.UDPConn
-	to         netip.AddrPort
-	query      []byte
-	asked      atomic.Int64
-	answered   int
-	challenged int
-	again      int // queries that were sent again
-}
-
-func (c *client) String() string {
-	return fmt.Sprintf("%d of %d queries answered, %d pings, %d sent again", c.answered, c.asked.Load(), c.challenged, c.again)
-}
-
-func (r *rig) newClient(t *testing.T, from, to netip.AddrPort, query []byte) *client {
-	t.Helper()
-	c := &client{to: to, query: query}
-	must(t, r.gen.Do(func() (err error) {
-		c.conn, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(from))
-		return err
-	}))
-	t.Cleanup(func() { _ = c.conn.Close() })
-	return c
-}
-
-// ask asks until there is an answer, for five seconds at most, as clients do whose datagrams may be lost: the ring of the node's
-// veth holds 256 frames, and the flood fills it, so that four of five do not reach the program at all.
-func (c *client) ask() {
-	c.asked.Add(1)
-	buf := make([]byte, 2048)
-	var m krpc.Message
-	for range 200 {
-		if _, err := c.conn.WriteToUDPAddrPort(c.query, c.to); err != nil {
-			return
-		}
-		_ = c.conn.SetReadDeadline(time.Now().Add(25 * time.Millisecond))
-	reading:
-		for {
-			n, _, err := c.conn.ReadFromUDPAddrPort(buf)
-			switch {
-			case errors.Is(err, os.ErrDeadlineExceeded):
-				c.again++
-				break reading
-			case err != nil:
-				return
-			case krpc.Decode(buf[:n], &m) != nil:
-			case m.Type == krpc.TypeResponse:
-				c.answered++
-				return
-			case m.Type == krpc.TypeQuery && m.Method == krpc.MethodPing:
-				c.challenged++
-				reply := krpc.Message{Type: krpc.TypeResponse, TID: m.TID, HasID: true, ID: krpc.ID([]byte("abcdefghij0123456789"))}
-				if b, err := reply.Append(nil); err == nil {
-					_, _ = c.conn.WriteToUDPAddrPort(b, c.to)
-				}
-				if len(m.TID) == 8 {
-					break reading // a challenge came in place of the answer
-				}
-			}
-		}
-	}
 }
 
 // cpuOf is the CPU time that a process has used.
