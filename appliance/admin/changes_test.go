@@ -126,6 +126,9 @@ func TestChangeOfConfiguration(t *testing.T) {
 	if v := o.admin.History.Versions(); v[0].Outcome != "taken back: the admin plane is not in the tailnet" {
 		t.Errorf("outcome: %s", v[0].Outcome)
 	}
+	if page := p.must(200, "GET", "/", "").body; !strings.Contains(page, "version 3 was taken back: the admin plane is not in the tailnet") {
+		t.Error("the page does not say that the change was taken back")
+	}
 	for range 3 {
 		p.must(403, "POST", "/update/switch", "")
 	}

@@ -185,8 +185,9 @@ func (g *gate) serve(w http.ResponseWriter, r *http.Request, t route, who Identi
 
 // failed notes what somebody has tried in vain, of one thing once a day.
 func (g *gate) failed(who Identity, key, what, outcome string) {
-	g.p.log.Info("admin", "who", who.Name, "what", what, "outcome", outcome)
-	g.failures.Note(who.Name+" "+key, entry(who, what, outcome))
+	if g.failures.Note(who.Name+" "+key, entry(who, what, outcome)) {
+		g.p.log.Info("admin", "who", who.Name, "what", what, "outcome", outcome)
+	}
 }
 
 // noteForeign notes that somebody has logged the box in to where it does not belong.

@@ -93,8 +93,9 @@ func NewFailures(to Log, log *slog.Logger) *Failures {
 	return &Failures{to: to, log: log, seldom: Seldom{Every: failureEvery, Most: maxFailures}}
 }
 
-// Note notes a failure, unless one with the same key has an entry of the last day. The key is to have nothing that who fails can make up.
-func (f *Failures) Note(key string, a store.Audit) {
+// Note notes a failure, unless one with the same key has an entry of the last day, and reports whether it did. The key is to have nothing that
+// who fails can make up.
+func (f *Failures) Note(key string, a store.Audit) bool {
 	f.mu.Lock()
 	more, ok, full := f.seldom.Admit(key, a.Time)
 	f.mu.Unlock()
@@ -104,10 +105,11 @@ func (f *Failures) Note(key string, a store.Audit) {
 	case full:
 		a.What, a.Outcome = "failures", fmt.Sprintf("more than %d different within a day: others have no entry", maxFailures)
 	default:
-		return
+		return false
 	}
 	a.Failed = true
 	if err := f.to.AddAudit(a); err != nil {
 		f.log.Error("the audit log cannot be written", "err", err)
 	}
+	return true
 }
