@@ -31,9 +31,9 @@ func Stock() []Kernel {
 	return []Kernel{
 		{Name: "amd64", GOARCH: "amd64", module: "github.com/gokrazy/kernel.amd64",
 			qemu: "qemu-system-x86_64", machine: []string{"-machine", "q35", "-cpu", "max"}, console: "ttyS0"},
-		{Name: "arm64", GOARCH: "arm64", module: "github.com/gokrazy/kernel.arm64",
-			qemu: "qemu-system-aarch64", machine: arm, console: "ttyAMA0"},
 		{Name: "rpi", GOARCH: "arm64", module: "github.com/gokrazy/kernel.rpi",
+			qemu: "qemu-system-aarch64", machine: arm, console: "ttyAMA0"},
+		{Name: "arm64", GOARCH: "arm64", module: "github.com/gokrazy/kernel.arm64",
 			qemu: "qemu-system-aarch64", machine: arm, console: "ttyAMA0"},
 	}
 }

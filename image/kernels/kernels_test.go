@@ -18,6 +18,8 @@ import (
 // their verifiers and helpers differ from each other and from the host's.
 func TestPrograms(t *testing.T) {
 	t.Parallel()
+	// Of parallel subtests the first and the last begin first. So the last should be the one that takes longest, arm64: if it began when
+	// the others are done, it would have one of two cores alone, and the other would be idle.
 	for _, kernel := range kernels.Stock() {
 		t.Run(kernel.Name, func(t *testing.T) {
 			t.Parallel() // an emulator uses one core
