@@ -97,8 +97,8 @@ func (n *Node) SetKernelRecursion(k KernelRecursion) {
 }
 
 // Resume takes a recursion over from the kernel half: the client gets its answer from here, once, in time. An item in
-// Reply whose hash is right is the answer at once; that of a mutable item counts as the first version found. Otherwise the
-// lookup goes on from the nodes asked and known, joining one for the same target that is under way here. Whether the client
+// Reply whose hash is right is the answer at once, and so is a mutable one that is newer than what was found lately; else that
+// of a mutable item counts as the first version found. Otherwise the lookup goes on from the nodes asked and known, joining one for the same target that is under way here. Whether the client
 // may ask for recursion is not checked; if there are too many recursions, it is answered as if it had not. It does not
 // block. Only [Node.Run] answers. The slices of st are not changed, and not used after the return.
 //
@@ -123,7 +123,8 @@ func (n *Node) Resume(st RecursionState) error {
 	}
 	rs := n.recursor
 	if known.reply != nil && st.Method == krpc.MethodGet && known.reply.V != nil {
-		if it := verified(st.Target, nil, &known.reply.Message); it != nil && !it.Mutable {
+		it, old := verified(st.Target, nil, &known.reply.Message), rs.cache.get(st.Target, now)
+		if it != nil && (!it.Mutable || old != nil && old.Seq < it.Seq) {
 			rs.cache.add(it, n.localItem, now)
 		}
 	}

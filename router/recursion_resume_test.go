@@ -351,6 +351,36 @@ func TestReplyJoinsTheLookupUnderWay(t *testing.T) {
 	})
 }
 
+// A version that the kernel has received is not answered with an older one that was found shortly before, nor the other way round.
+func TestReplyNewerThanWhatWasFound(t *testing.T) {
+	sim(t, func(t *testing.T, s *simNet) {
+		n := s.start(t, router.Config{Recursion: recursion}, newMemStore(), simAddr(router.IPv4, 0))
+		_, key, _ := ed25519.GenerateKey(nil)
+		public := key.Public().(ed25519.PublicKey)
+		for i, seqs := range [][2]int64{{1, 1}, {2, 2}, {1, 2}, {3, 3}} { // received, wanted
+			v := []byte{'1', ':', '0' + byte(seqs[0])}
+			r := krpc.Message{
+				Type: krpc.TypeResponse, TID: []byte("krnl"), ID: anyID(), HasID: true,
+				K: public, Seq: seqs[0], HasSeq: true, Sig: krpc.Sign(key, nil, seqs[0], v), V: v,
+			}
+			b, err := r.Append(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := s.client(t, clientAddr(router.IPv4, i), n.addr)
+			st := stateOf(c, n, krpc.MutableTarget(public, nil))
+			st.Reply, st.ReplyFrom = b, simAddr(router.IPv4, 20)
+			if err := n.Resume(st); err != nil {
+				t.Fatal(err)
+			}
+			if got, _ := c.receive(answerTime); got == nil || got.Seq != seqs[1] {
+				t.Errorf("%d: received version %d, want %d: %s", i, seqs[0], seqs[1], brief(got))
+			}
+		}
+		n.stop()
+	})
+}
+
 // The answers to the kernel's queries are waited for as long as they are of use, and the kernel is told when they are not, once.
 func TestAnswersToTheKernelAreDismissed(t *testing.T) {
 	sim(t, func(t *testing.T, s *simNet) {

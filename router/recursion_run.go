@@ -47,12 +47,12 @@ func (rec *recursion) prepare(l *lookup, limit time.Duration) {
 	l.late = func() { rec.n.count(eventRecursionLate) }
 }
 
-// join gives a lookup what the kernel has found out for those who joined it.
+// join gives a lookup that has ended what the kernel has found out for those who joined it. Nobody joins it from now on.
 func (rec *recursion) join(l *lookup) {
 	rs := rec.n.recursor
 	rs.mu.Lock()
 	replies := rec.replies
-	rec.replies = nil
+	rec.replies, rec.over = nil, true
 	rs.mu.Unlock()
 	for _, r := range replies {
 		l.onAnswer(nil, r)
