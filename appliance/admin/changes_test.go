@@ -63,6 +63,7 @@ func again(t *testing.T, o options) *box {
 
 // TestChangeOfConfiguration follows changes: wrong ones, one that proves well, and one that would lock the operator out.
 func TestChangeOfConfiguration(t *testing.T) {
+	t.Parallel()
 	_, p, b, o := operated(t)
 	first := p.must(200, "GET", "/admin/config/file", "")
 	if strings.Contains(first.body, "tskey-auth-secret") || !strings.Contains(first.body, `"(kept)"`) || !strings.Contains(first.body, "// a box") {
@@ -154,6 +155,7 @@ func TestChangeOfConfiguration(t *testing.T) {
 
 // TestReservedKeys has an operator try to make himself an updater by the configuration: what that takes, takes an updater.
 func TestReservedKeys(t *testing.T) {
+	t.Parallel()
 	_, p, b, o := operated(t)
 	first := p.must(200, "GET", "/admin/config/file", "").body
 	for key, next := range map[string]string{
@@ -251,6 +253,7 @@ func TestUpdaterChangesReservedKeys(t *testing.T) {
 
 // TestBackupAndRestore takes a backup, refuses damaged ones, and restores it.
 func TestBackupAndRestore(t *testing.T) {
+	t.Parallel()
 	_, p, b, o := operated(t)
 	item := func(v string) *store.Item {
 		it := &store.Item{V: []byte(v)}

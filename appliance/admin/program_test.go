@@ -132,6 +132,7 @@ func (p *peer) versions() (all []change.Version) {
 // TestProgram has the program itself restarted over the tailnet, and given another configuration: the same process goes on, started
 // anew, and nobody need watch over it.
 func TestProgram(t *testing.T) {
+	t.Parallel()
 	n := newTailnet(t, nil)
 	text := `{
 	"listen": "` + freePort(t) + `", "http": "off", "network": "private", "discovery": "off", "bootstrap": "none", "xdp": { "mode": "off" },
