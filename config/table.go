@@ -194,7 +194,7 @@ var keys = []*key{
 		"By how many bytes per second our replies may be longer than their queries, all those together whose sender has not shown in the last half hour that "+
 			"he is where he says: so much can be sent through us to somebody whose address was forged. Whoever comes when it is used up is asked "+
 			"for a sign first, which costs an honest client one more try. 0B is no limit."),
-	entry("limits.unprovenDatagrams", whole{0, 10_000_000, "datagrams per second"}, `2000`,
+	entry("limits.unprovenDatagrams", whole{0, 10_000_000, "datagrams per second"}, `1000`,
 		func(c *Config) *int { return &c.Limits.UnprovenDatagrams },
 		"What the kernel half passes up to user space from such senders, all together. What exceeds it is asked for a sign or dropped. "+
 			"Those of limits.exempt and recursion.allow have half as much, of their own: such addresses can be forged, too, and recursion costs more. 0 is no limit."),

@@ -327,3 +327,11 @@ func (c *client) ask(t *testing.T) {
 		}
 	}
 }
+
+// reset begins to count anew.
+func (c *client) reset() {
+	for _, n := range []*atomic.Int64{&c.asked, &c.answered, &c.challenged, &c.other, &c.silent} {
+		n.Store(0)
+	}
+	c.slowest = 0
+}
