@@ -14,7 +14,7 @@
 // of ours and a valid write token. So what a victim gets because somebody forged his address, in bytes of UDP payload, is
 //
 //   - at any rate, at most what the forger sent and a share of the budget: at a million queries of 100 bytes a second and the
-//     default budget of 512 KiB/s, 1.005 times what he sent, and 0.6 to 0.75 times for find_node, get_peers and get alone
+//     default budget of 512 KiB/s, 1.005 times what he sent, and 0.55 to 0.75 times for find_node, get_peers and get alone
 //     once the budget is used up;
 //   - at a rate so low that the budget lasts, up to about 6 times what the forger sent (a find_node that wants contacts of both
 //     families), and 17 times for an item that is stored here (a get of 85 bytes, a reply of 1,472), at most the budget;
