@@ -266,7 +266,9 @@ func (c *crowd) answer(b []byte, to netip.Addr, from net.Addr) {
 		return
 	}
 	c.mu.Lock()
-	c.asked[n] = true
+	if len(m.TID) != 8 { // that one is asked for a sign of being there, which a flood makes the node want
+		c.asked[n] = true
+	}
 	r := krpc.Message{Type: krpc.TypeResponse, TID: m.TID, ID: c.ids[n], HasID: true}
 	c.mu.Unlock()
 	if m.Method != krpc.MethodPing {

@@ -218,6 +218,7 @@ func (p *Program) takeOthers(state *kdhtRecursion, await bool) (map[uint32]*kdht
 	var j kdhtJoin
 	others := map[uint32]*kdhtRecursion{}
 	var looked [MaxPaths]uint32 // for what was not there
+	var failed error            // the rest is taken all the same, so that nobody else answers the client
 	for {
 		err := p.objs.Joins.Lookup(key, &j)
 		if errors.Is(err, ebpf.ErrKeyNotExist) || err == nil && j.Begun != state.Begun { // forgotten for others
@@ -236,7 +237,7 @@ func (p *Program) takeOthers(state *kdhtRecursion, await bool) (map[uint32]*kdht
 			ok, err := p.takePath(transaction, other, await)
 			switch {
 			case err != nil:
-				return nil, err
+				failed = errors.Join(failed, err)
 			case ok:
 				others[transaction] = other
 			default: // a reply has come meanwhile: what follows it is in the map already
@@ -250,9 +251,9 @@ func (p *Program) takeOthers(state *kdhtRecursion, await bool) (map[uint32]*kdht
 	j.Taken = 1
 	err := p.objs.Joins.Update(key, j, ebpf.UpdateExist)
 	if errors.Is(err, ebpf.ErrKeyNotExist) {
-		return others, nil
+		err = nil
 	}
-	return others, classify("mark a client's query", err)
+	return others, errors.Join(failed, classify("mark a client's query", err))
 }
 
 // SetPatience tells the program how long it may take a node to answer, as [Program.TakeOverdue] is told: where a path ends while

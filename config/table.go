@@ -157,7 +157,7 @@ var keys = []*key{
 			"but not for others in 100.64.0.0/10, a range that strangers behind the same provider's NAT have. [] is nobody: recursion is off."),
 	entry("recursion.maxLookups", whole{1, 10_000, "lookups"}, `128`,
 		func(c *Config) *int { return &c.Recursion.MaxLookups },
-		"Recursions under way; queries for the same thing count as one, and 16 times as many queries may wait. What is over it is answered as if rd were absent. One takes 20 to 40 queries, so recursion.queriesPerSecond bounds them too: more begin only while there is enough of it, and up to as many again wait."),
+		"Recursions under way; queries for the same thing count as one, and 16 times as many queries may wait. What is over it is answered as if rd were absent. Clients who never proved their address have an eighth of them together, and are asked for a proof beyond that. One takes 20 to 40 queries, so recursion.queriesPerSecond bounds them too: more begin only while there is enough of it, and up to as many again wait."),
 	entry("recursion.queriesPerSecond", whole{0, 100_000, "queries per second"}, `0`,
 		func(c *Config) *int { return &c.Recursion.QueriesPerSecond },
 		"What we send for all recursions together, beside limits.queriesPerSecond, so that no client can have this node flood others. Half of it is for the kernel half, which needs 3 to 5 for "+

@@ -72,7 +72,7 @@ func (b *fairBudget) take(client netip.Addr, now time.Time) bool {
 	}
 	unproven := b.unproven
 	if client == unprovenClients {
-		if unproven, wait = turn(unproven, now, unprovenShare*b.interval, b.burst); wait > 0 {
+		if unproven, wait = turn(unproven, now, unprovenShare*b.interval, max(b.burst, unprovenShare*b.interval)); wait > 0 {
 			return false
 		}
 	}
@@ -116,11 +116,11 @@ type pacer interface {
 type clientPacer struct {
 	*limiter
 	budget *fairBudget
-	client netip.Addr
+	client func() netip.Addr
 }
 
 func (p clientPacer) spare(a netip.Addr, now time.Time) bool {
-	if p.toDestination(a, now) > 0 || !p.budget.take(p.client, now) {
+	if p.toDestination(a, now) > 0 || !p.budget.take(p.client(), now) {
 		return false
 	}
 	_, ok := p.reserveAt(a, now, 0) // somebody may have been faster: a query less for the client
@@ -128,7 +128,7 @@ func (p clientPacer) spare(a netip.Addr, now time.Time) bool {
 }
 
 func (p clientPacer) queue(a netip.Addr, now time.Time) (time.Duration, bool) {
-	if !p.budget.take(p.client, now) {
+	if !p.budget.take(p.client(), now) {
 		return 0, false
 	}
 	return p.reserveAt(a, now, limiterPatience)

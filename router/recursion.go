@@ -71,7 +71,7 @@ type recursion struct {
 	key     recursionKey
 	q       krpc.Message // of the first client
 	client  netip.AddrPort
-	host    netip.Addr // as which the client counts
+	host    netip.Addr // as which the client counts; guarded by the mutex of the recursor
 	begun   time.Time
 	known   *headStart
 	waiters []*job // guarded by the mutex of the recursor
@@ -96,7 +96,8 @@ type recursor struct {
 	sum     int                         // of all hosts
 	queue   []*recursion                // those that wait, the oldest first
 	pumping bool                        // somebody looks whether they may begin
-	waiting map[netip.Addr]int          // clients' queries, by host
+	waiting map[netip.Addr]int          // clients' queries, by what they count as
+	each    map[netip.Addr]int          // the same, by host, whether it may be forged or not
 	total   int                         // of all hosts
 	given   answers
 }
@@ -106,7 +107,7 @@ func newRecursor(n *Node, c Recursion) *recursor {
 	return &recursor{
 		config: c, n: n, cache: newItemCache(c.CacheBytes, c.CacheTTL), peers: newPeerCache(c.CacheBytes/peersPart, c.CacheTTL),
 		budget: newFairBudget(c.QueryRate), active: make(map[netip.Addr]int),
-		running: make(map[recursionKey]*recursion), waiting: make(map[netip.Addr]int), given: newAnswers(),
+		running: make(map[recursionKey]*recursion), waiting: make(map[netip.Addr]int), each: make(map[netip.Addr]int), given: newAnswers(),
 	}
 }
 
@@ -232,7 +233,7 @@ func (rs *recursor) admit(j *job, begun time.Time, known *headStart) bool {
 		n.count(eventRecursionRepeated)
 		return true
 	}
-	if rs.waiting[host] >= rs.mostWaiting(host) || rs.total >= maxShared*rs.config.MaxLookups {
+	if rs.waiting[host] >= rs.mostWaiting(host) || rs.each[hostOf(j.from.Addr())] >= rs.config.MaxPerClient || rs.total >= maxShared*rs.config.MaxLookups {
 		n.count(eventRecursionBusy)
 		return false
 	}
@@ -252,14 +253,15 @@ func (rs *recursor) admit(j *job, begun time.Time, known *headStart) bool {
 	}
 	if rec != nil {
 		n.count(eventRecursionShared)
-		if rec.host == unprovenClients && slices.Contains(rs.queue, rec) {
-			rec.host = host // it does not wait for those who may be forged
+		if rec.host == unprovenClients && host != unprovenClients {
+			rs.vouch(rec, host)
 		}
 		rec.waiters = append(rec.waiters, own)
 		if known != nil && known.reply != nil {
 			rec.replies = append(rec.replies, known.reply)
 		}
 		rs.waiting[host]++
+		rs.each[hostOf(j.from.Addr())]++
 		rs.total++
 		return true
 	}
@@ -276,6 +278,7 @@ func (rs *recursor) admit(j *job, begun time.Time, known *headStart) bool {
 	}
 	rs.running[key] = rec
 	rs.waiting[host]++
+	rs.each[hostOf(j.from.Addr())]++
 	rs.total++
 	return true
 }
@@ -294,13 +297,29 @@ func (rs *recursor) start(rec *recursion) bool {
 
 // stop ends a recursion that was begun, and begins one of those that wait: the oldest of the client with the fewest.
 func (rs *recursor) stop(rec *recursion) {
-	host := rec.host
-	rs.budget.leave(host)
+	rs.budget.leave(rec.host)
 	rs.sum--
-	if rs.active[host]--; rs.active[host] <= 0 {
-		delete(rs.active, host)
-	}
+	uncount(rs.active, rec.host)
 	rs.pump()
+}
+
+// vouch has a recursion count as that of a client that has joined it and is not forged: neither does it wait any more for those who may
+// be, nor has it to share their queries.
+func (rs *recursor) vouch(rec *recursion, host netip.Addr) {
+	if !slices.Contains(rs.queue, rec) { // it is under way
+		rs.budget.leave(rec.host)
+		uncount(rs.active, rec.host)
+		rs.active[host]++
+		rs.budget.join(host)
+	}
+	rec.host = host
+}
+
+// host returns what a recursion counts as.
+func (rs *recursor) host(rec *recursion) netip.Addr {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	return rec.host
 }
 
 // mayStart reports whether a recursion of a client may begin: not if that would only make all others take longer, or all those of
@@ -327,7 +346,7 @@ func (rs *recursor) hostOf(a netip.Addr) netip.Addr {
 // mostWaiting is how many queries of a client may wait for a recursion.
 func (rs *recursor) mostWaiting(host netip.Addr) int {
 	if host == unprovenClients {
-		return max(rs.config.MaxPerClient, rs.config.MaxLookups/2)
+		return max(rs.config.MaxPerClient, rs.config.MaxLookups)
 	}
 	return rs.config.MaxPerClient
 }
@@ -421,11 +440,17 @@ func (rs *recursor) end(rec *recursion) []*job {
 func (rs *recursor) dismiss(rec *recursion) []*job {
 	rs.total -= len(rec.waiters)
 	for _, j := range rec.waiters {
-		if rs.waiting[j.host]--; rs.waiting[j.host] <= 0 {
-			delete(rs.waiting, j.host)
-		}
+		uncount(rs.waiting, j.host)
+		uncount(rs.each, hostOf(j.from.Addr()))
 	}
 	return rec.waiters
+}
+
+// uncount takes one from a count, of which there is none when it is 0.
+func uncount(counts map[netip.Addr]int, a netip.Addr) {
+	if counts[a]--; counts[a] <= 0 {
+		delete(counts, a)
+	}
 }
 
 // forget takes a recursion off the list, and keeps its answers, one for each who waited.

@@ -97,3 +97,26 @@ func TestForgedClientsCountAsOne(t *testing.T) {
 		stop()
 	})
 }
+
+// One client that never proved its address and asks for more than it may does not keep another one from being answered.
+func TestClientsWithoutProofShare(t *testing.T) {
+	sim(t, func(t *testing.T, s *simNet) {
+		n, stop := startResolverWith(t, s, recursion, limit.Config{Growth: 1 << 40})
+		find := func(c *rdClient, i int) {
+			q := krpc.Message{Method: krpc.MethodFindNode, HasTarget: true, Recursive: true}
+			binary.BigEndian.PutUint64(q.Target[:], uint64(i+1)*0x9e3779b97f4a7c15)
+			c.send(c.datagram(q))
+		}
+		greedy, modest := s.client(t, clientAddr(router.IPv4, 0), n.addr), s.client(t, clientAddr(router.IPv4, 1), n.addr)
+		for i := range 500 {
+			find(greedy, i)
+		}
+		time.Sleep(50 * time.Millisecond)
+		find(modest, 1000)
+		if r, _ := modest.receive(answerTime); r == nil || r.Type != krpc.TypeResponse || !r.Recursive {
+			t.Error(brief(r))
+		}
+		time.Sleep(answerTime)
+		stop()
+	})
+}

@@ -245,10 +245,10 @@ func (n *Node) answerAtOnce(st *RecursionState, m *krpc.Message, now time.Time) 
 	if st.Method != krpc.MethodGet || m.Type != krpc.TypeResponse || m.V == nil {
 		return false
 	}
-	it := verified(st.Target, nil, m)
-	if it == nil || it.Mutable {
-		return false
+	if krpc.CheckValue(m.V) != nil || krpc.ImmutableTarget(m.V) != st.Target {
+		return false // a signature takes long, and of a mutable item others may have a newer version
 	}
+	it := &Item{Target: st.Target, V: m.V}
 	j, err := n.resumed(st)
 	if err != nil {
 		return false

@@ -2,6 +2,7 @@ package router
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
 	"kdht/router/krpc"
@@ -43,7 +44,7 @@ func (rec *recursion) left() time.Duration {
 // prepare makes a lookup that of a recursion.
 func (rec *recursion) prepare(l *lookup, limit time.Duration) {
 	l.hurry, l.limit, l.known = true, limit, rec.known
-	l.pacer = clientPacer{rec.n.limiter, rec.n.recursor.budget, rec.host}
+	l.pacer = clientPacer{rec.n.limiter, rec.n.recursor.budget, func() netip.Addr { return rec.n.recursor.host(rec) }}
 	l.late = func() { rec.n.count(eventRecursionLate) }
 }
 
