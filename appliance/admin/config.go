@@ -120,13 +120,18 @@ func (g *gate) putConfig(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusUnprocessableEntity, "state: the directory cannot be changed over the tailnet: the box would begin with an empty one, and not be in the tailnet.")
 		return
 	}
-	if keys := g.reserved(text, &next); len(keys) > 0 && !caller(r).May(Updater) {
+	keys := g.reserved(text, &next)
+	if len(keys) > 0 && !caller(r).May(Updater) {
 		fail(w, http.StatusForbidden, fmt.Sprintf("%s: to change this takes the role updater beside operator, or operators could make themselves updaters. You are %s, with the roles %s.",
 			strings.Join(keys, ", "), caller(r).Name, caller(r).Roles))
 		return
 	}
 	if who := caller(r).who; rolesOf(who, next.Tailnet)&Operator == 0 {
 		fail(w, http.StatusUnprocessableEntity, "tailnet.operators: with this you would be no operator any more, and could not take it back. Have it name you, or somebody else change it.")
+		return
+	}
+	if who := caller(r).who; len(keys) > 0 && rolesOf(who, next.Tailnet)&Updater == 0 {
+		fail(w, http.StatusUnprocessableEntity, fmt.Sprintf("%s: with this you would be no updater any more, and could not take it back. Have tailnet.updaters name you, or somebody else change it.", strings.Join(keys, ", ")))
 		return
 	}
 	if !wanted(next.Tailnet, next.State) && !slices.Contains(without, tailnetCheck) {

@@ -45,7 +45,15 @@ type gate struct {
 	stranger time.Time                    // when the log had one last
 
 	failures *audit.Failures
+	reads    audit.Seldom // guarded by mu
 }
+
+const (
+	// readsEvery is how often the audit log has that somebody has read the same, and maxReads how much different it has in that time: what
+	// is read changes nothing, and must not push out what does.
+	readsEvery = 24 * time.Hour
+	maxReads   = 50
+)
 
 // maxFollowers is how many callers may follow the log at a time, and maxPerFollower how many of them from one node.
 const (
@@ -54,7 +62,8 @@ const (
 )
 
 func newGate(p *plane) *gate {
-	g := &gate{p: p, origin: http.NewCrossOriginProtection(), follow: make(map[tailcfg.StableNodeID]int), failures: audit.NewFailures(p.h.Store, p.h.Log)}
+	g := &gate{p: p, origin: http.NewCrossOriginProtection(), follow: make(map[tailcfg.StableNodeID]int), failures: audit.NewFailures(p.h.Store, p.h.Log),
+		reads: audit.Seldom{Every: readsEvery, Most: maxReads}}
 	g.table = g.routes()
 	return g
 }
@@ -178,8 +187,20 @@ func (g *gate) serve(w http.ResponseWriter, r *http.Request, t route, who Identi
 	case rec.noted:
 	case rec.status >= http.StatusBadRequest:
 		g.failed(who, t.what+" "+outcome, what(t, r), outcome)
+	case r.Method == http.MethodGet || r.Method == http.MethodHead:
+		g.read(who, what(t, r), outcome)
 	default:
 		g.note(who, what(t, r), outcome)
+	}
+}
+
+// read notes that somebody has read something, of the same once a day.
+func (g *gate) read(who Identity, what, outcome string) {
+	g.mu.Lock()
+	more, ok, _ := g.reads.Admit(who.Name+" "+what, time.Now())
+	g.mu.Unlock()
+	if ok {
+		g.note(who, what, outcome+more)
 	}
 }
 
