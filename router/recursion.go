@@ -346,7 +346,7 @@ func (rs *recursor) hostOf(a netip.Addr) netip.Addr {
 // mostWaiting is how many queries of a client may wait for a recursion.
 func (rs *recursor) mostWaiting(host netip.Addr) int {
 	if host == unprovenClients {
-		return max(rs.config.MaxPerClient, rs.config.MaxLookups)
+		return max(rs.config.MaxPerClient, rs.config.MaxLookups/2)
 	}
 	return rs.config.MaxPerClient
 }
