@@ -260,9 +260,7 @@ func (rs *recursor) admit(j *job, begun time.Time, known *headStart) bool {
 		if known != nil && known.reply != nil {
 			rec.replies = append(rec.replies, known.reply)
 		}
-		rs.waiting[host]++
-		rs.each[hostOf(j.from.Addr())]++
-		rs.total++
+		rs.await(own)
 		return true
 	}
 	rec = &recursion{n: n, key: key, q: own.m, client: own.from, host: host, begun: begun, known: known, waiters: []*job{own}}
@@ -277,9 +275,7 @@ func (rs *recursor) admit(j *job, begun time.Time, known *headStart) bool {
 		return true // the node is ending
 	}
 	rs.running[key] = rec
-	rs.waiting[host]++
-	rs.each[hostOf(j.from.Addr())]++
-	rs.total++
+	rs.await(own)
 	return true
 }
 
@@ -434,6 +430,13 @@ func (rs *recursor) end(rec *recursion) []*job {
 	rec.over = true
 	rs.stop(rec)
 	return rs.dismiss(rec)
+}
+
+// await counts a query that waits for a recursion, until dismiss does no longer.
+func (rs *recursor) await(j *job) {
+	rs.waiting[j.host]++
+	rs.each[hostOf(j.from.Addr())]++
+	rs.total++
 }
 
 // dismiss returns who waits for a recursion, and counts them no longer.
