@@ -69,25 +69,23 @@ func TestForgedClientsCountAsOne(t *testing.T) {
 		go func() { honest.run(1, 4, 50*time.Millisecond, length); done <- true }()
 		time.Sleep(time.Second)
 		q := krpc.Message{Method: krpc.MethodFindNode, Target: router.ID{77}, HasTarget: true, Recursive: true}
-		fresh.send(fresh.datagram(q))
-		r, _ := fresh.receive(answerTime)
-		if r == nil || r.Type != krpc.TypeQuery || r.Method != krpc.MethodPing || len(r.TID) != 8 {
-			t.Errorf("a client that has not proved its address in the flood: %s", brief(r))
-		} else {
-			pong := krpc.Message{Type: krpc.TypeResponse, TID: r.TID, HasID: true}
-			b, err := pong.Append(nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			fresh.send(b)
+		var r *krpc.Message
+		for range 3 { // it may have had a place among those who may be forged, and not its turn in time
 			fresh.send(fresh.datagram(q))
-			r, _ := fresh.receive(answerTime)
-			for r != nil && r.Type == krpc.TypeQuery {
-				r, _ = fresh.receive(answerTime)
+			if r, _ = fresh.receive(answerTime); r == nil || r.Recursive {
+				break
 			}
-			if r == nil || !r.HasRecursive || !r.Recursive {
-				t.Errorf("and when it has: %s", brief(r))
+			if r.Method == krpc.MethodPing && len(r.TID) == 8 {
+				b, err := (&krpc.Message{Type: krpc.TypeResponse, TID: r.TID, HasID: true}).Append(nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				fresh.send(b)
+				time.Sleep(time.Second) // on the way it and the query after it may change places
 			}
+		}
+		if r == nil || r.Type != krpc.TypeResponse || !r.Recursive {
+			t.Errorf("a client that answers when it is asked for a proof: %s", brief(r))
 		}
 		<-done
 		<-done
