@@ -548,8 +548,8 @@ static __attribute__((noinline)) int follow(struct xdp_md *ctx)
 		return reason;
 	if (j) {
 		u32 path = r->path;
-		/* Before the old one is gone, so that user space finds one of them. Of two CPUs with the same reply one
-		   goes on. */
+		/* Before the old one is gone, so that user space finds one of them. Of two CPUs with the same
+		   reply one goes on. */
 		if (path < PATHS && __sync_val_compare_and_swap(&j->transaction[path], s->transaction,
 								s->hop.transaction) != s->transaction) {
 			map_delete(&pending, &s->hop.transaction);
