@@ -130,6 +130,30 @@ func openLink(path string) (link.Link, error) {
 	return l, nil
 }
 
+// Orphaned reports whether what is pinned in dir, a process's [Config.PinDir], is of no use to anybody: it was attached to
+// interfaces, and all of them are gone.
+func Orphaned(dir string) bool {
+	attached, orphans := 0, 0
+	err := pins{dir}.links(func(path string, _ int, _ Mode) error {
+		l, err := link.LoadPinnedLink(path, nil)
+		if err != nil {
+			return err
+		}
+		defer l.Close()
+		info, err := l.Info()
+		if err != nil {
+			return err
+		}
+		if info.XDP() != nil && info.XDP().Ifindex == 0 {
+			orphans++
+		} else {
+			attached++
+		}
+		return nil
+	})
+	return err == nil && orphans > 0 && attached == 0
+}
+
 // RemovePins undoes what a process has left pinned in dir, its [Config.PinDir], without loading anything: the program
 // is detached wherever it still is, and the maps go. Other things in dir stay, and so does dir then. It is no error if
 // there is no such directory. Nobody may use dir at the same time.

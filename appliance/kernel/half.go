@@ -192,8 +192,16 @@ func (h *Half) Run(ctx context.Context) error {
 
 // pinning is where the program is pinned.
 type pinning struct {
-	dir  string // empty: nowhere
-	used bool   // a predecessor left something there
+	dir   string    // empty: nowhere
+	used  bool      // a predecessor left something there
+	owner io.Closer // nil: the directory could not be marked as ours
+}
+
+// release says that the directory is not ours any more.
+func (p pinning) release() {
+	if p.owner != nil {
+		_ = p.owner.Close() // only a lock
+	}
 }
 
 // loaded is a program that learns what is held here.
@@ -201,8 +209,7 @@ type loaded struct {
 	Program
 	pins   pinning
 	tables *handover
-	owner  io.Closer // of the pins; nil: they could not be marked
-	shared bool      // what a predecessor has attached reads the same maps
+	shared bool // what a predecessor has attached reads the same maps
 }
 
 // load loads the program, pinned if that can be. Where a predecessor is, whatever it has left attached then reads the
@@ -210,7 +217,14 @@ type loaded struct {
 func (h *Half) load() (Program, pinning, error) {
 	dir, errPin := h.c.PinDir(h.c.State)
 	if errPin == nil {
-		pins := pinning{dir, hasPins(dir)}
+		if gone := sweep(dir); len(gone) > 0 {
+			h.c.Log.Info("removed what dead instances of this program left at interfaces that are gone", "pins", len(gone))
+		}
+		owner, err := own(dir)
+		if err != nil { // the store's lock is the one that counts
+			h.c.Log.Debug("the pins are not marked as ours", "dir", dir, "err", err)
+		}
+		pins := pinning{dir, hasPins(dir), owner}
 		if !pins.used {
 			h.setSettled()
 		}
@@ -220,6 +234,7 @@ func (h *Half) load() (Program, pinning, error) {
 			return program, pins, nil
 		}
 		errPin = err
+		pins.release()
 		if pins.used { // nobody would tell it what is held here
 			_ = os.RemoveAll(dir) // who may not has no pins either
 		}
@@ -248,15 +263,8 @@ func (h *Half) setUp(program Program, pins pinning) error {
 	l := &loaded{Program: program, pins: pins, shared: !pins.used || !unused(program)}
 	l.tables = &handover{Kernel: program, open: !pins.used || !l.shared}
 	if err := h.tell(l); err != nil {
+		defer pins.release()
 		return errors.Join(err, h.c.Node.SetKernel(nil), program.Close(true))
-	}
-	if pins.dir != "" {
-		owner, err := own(pins.dir)
-		if err != nil { // the store's lock is the one that counts
-			h.c.Log.Debug("the pins are not marked as ours", "dir", pins.dir, "err", err)
-		} else {
-			l.owner = owner
-		}
 	}
 	if jited, err := program.Jited(); err == nil {
 		h.update(func(r *status.XDP) { r.Execution = executions[jited] })
@@ -395,9 +403,7 @@ func (h *Half) part(away bool) error {
 		errs = append(errs, h.c.Node.SetKernel(nil), l.Renew(h.c.XDP.Linger), l.Close(false))
 		h.c.Log.Info("the kernel half goes on answering", "for", h.c.XDP.Linger)
 	}
-	if l.owner != nil {
-		_ = l.owner.Close() // only a name
-	}
+	l.pins.release()
 	return errors.Join(errs...)
 }
 
