@@ -36,8 +36,12 @@ func OurName(host string, hosts []string) bool {
 	return slices.ContainsFunc(ownDomains, within) || slices.ContainsFunc(hosts, within)
 }
 
-// FromBrowser reports whether a request may come from a browser. They all send some of this, and a page cannot keep them from that.
+// FromBrowser reports whether a request may come from a browser. They all send some of this, and a page cannot keep them from that. Whoever
+// sends Sec-Fetch-Mode without Sec-Fetch-Site, which no browser does and no page can have one do, is a program, such as Node's fetch.
 func FromBrowser(r *http.Request) bool {
+	if r.Header.Get("Sec-Fetch-Mode") != "" && r.Header.Get("Sec-Fetch-Site") == "" {
+		return false
+	}
 	for _, name := range []string{"Accept-Language", "Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Fetch-Dest", "Origin", "Referer", "Upgrade-Insecure-Requests"} {
 		if _, sent := r.Header[name]; sent {
 			return true

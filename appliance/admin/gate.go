@@ -171,6 +171,9 @@ func (g *gate) serve(w http.ResponseWriter, r *http.Request, t route, who Identi
 		fail(w, http.StatusForbidden, fmt.Sprintf("You are %s, with the roles %s; this takes %s.", who.Name, who.Roles, strings.Join(t.need.Names(), " or ")))
 		return
 	}
+	if (t.what != "" || t.long) && (r.Method == http.MethodGet || r.Method == http.MethodHead) && !appliance.Wanted(w, r) {
+		return
+	}
 	if t.long {
 		appliance.KeepConnection(r.Context()) // however many come meanwhile
 		rc := http.NewResponseController(w)

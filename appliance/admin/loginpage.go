@@ -3,6 +3,7 @@ package admin
 import (
 	"net/http"
 
+	"kdht/appliance"
 	"kdht/appliance/gateway"
 )
 
@@ -16,6 +17,9 @@ func (p *plane) loginPage() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Cache-Control", "no-store")
+		if !appliance.Wanted(w, r) {
+			return
+		}
 		who, ok, answered := owner(w, r)
 		if !ok && !answered {
 			fail(w, http.StatusForbidden, "The URL of a login is for programs on the machine itself, for holders of a token (gateway.tokens in its configuration; "+

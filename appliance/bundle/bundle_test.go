@@ -184,6 +184,10 @@ func TestWhoMayHaveABundle(t *testing.T) {
 		"somebody through a proxy":          {[]string{"X-Forwarded-For", "192.0.2.1"}, 403},
 		"a page of another site":            {[]string{"Origin", "https://example.org"}, 403},
 		"a page of another site, by a link": {[]string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "no-cors"}, 403},
+		"a page that says nothing":          {[]string{"User-Agent", "Mozilla/5.0", "Accept-Language", "de"}, 403},
+		"one that says another":             {[]string{"User-Agent", "Mozilla/5.0", "Referer", "http://example.org/"}, 403},
+		"a link of ours":                    {[]string{"User-Agent", "Mozilla/5.0", "Referer", b.URL + "/"}, 200},
+		"an address typed in":               {[]string{"User-Agent", "Mozilla/5.0", "Sec-Fetch-Site", "none", "Sec-Fetch-Mode", "navigate"}, 200},
 		"the holder of a token":             {[]string{"X-Forwarded-For", "192.0.2.1", "Authorization", "Bearer " + secrets[0]}, 200},
 		"with a token of nobody":            {[]string{"Authorization", "Bearer 0123456789abcdef-of-nobody"}, 403},
 		"whom the program lets":             {[]string{"X-Forwarded-For", "192.0.2.1", "Test-Tailnet", "viewer"}, 200},
@@ -193,7 +197,7 @@ func TestWhoMayHaveABundle(t *testing.T) {
 			if code != c.want {
 				t.Fatalf("%d, want %d", code, c.want)
 			}
-			if c.want == 403 && !strings.Contains(string(body), "gateway.tokens") {
+			if c.want == 403 && !strings.Contains(string(body), "gateway.tokens") && !strings.Contains(string(body), "page of another site") {
 				t.Errorf("it does not say what would help: %s", body)
 			}
 		})

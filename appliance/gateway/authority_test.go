@@ -197,6 +197,45 @@ func TestTooManyRequests(t *testing.T) {
 	l.remote("GET", nobody, "").is(t, http.StatusForbidden, "forbidden")
 }
 
+// What a page of another site may have a browser ask for is not looked up: over plain HTTP the browser does not say whose wish it is, but for
+// pages of ours, and those that the configuration names. Who looks at the answer is asked.
+func TestNothingIsLookedUpForOtherPages(t *testing.T) {
+	b := start(t, "127.0.2.1", "none", "gateway.origins", "https://app.example.org", "names.secret", fleetSeed)
+	b.do("PUT", "/v1/names/foo", "value").ok(t, http.StatusCreated, nil)
+	const target = "/v1/items/2c6b6858d61da9543d4231a71db4b1c9264b0685"
+	browser := func(more ...string) []string { return append([]string{"User-Agent", "Mozilla/5.0", "Accept-Language", "de"}, more...) }
+	for _, path := range []string{"/v1/names/foo", target, "/v1/peers/2c6b6858d61da9543d4231a71db4b1c9264b0685", "/" + zKey(seedKey(3))} {
+		for name, header := range map[string][]string{
+			"a picture":                browser("Accept", "image/avif,image/webp,*/*;q=0.8"),
+			"a picture with a referer": browser("Referer", "http://evil.example.com/"),
+			"a script":                 browser("Origin", "https://evil.example.com"),
+			"a frame without origin":   browser("Origin", "null"),
+			"another site":             browser("Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "no-cors"),
+		} {
+			if a := b.do("GET", path, "", header...); a.code != http.StatusForbidden || !strings.Contains(a.body, `"code":"another-page"`) {
+				t.Errorf("%s, %s: %d %s", path, name, a.code, a.body)
+			}
+		}
+		for name, header := range map[string][]string{
+			"curl":             {"User-Agent", "curl/8.14.1", "Accept", "*/*"},
+			"Node":             {"User-Agent", "node", "Accept-Language", "*", "Sec-Fetch-Mode", "cors"},
+			"a page of ours":   browser("Referer", b.URL + "/"),
+			"a script of ours": browser("Origin", b.URL),
+			"a page that may":  browser("Origin", "https://app.example.org"),
+			"typed, localhost": browser("Sec-Fetch-Site", "none", "Sec-Fetch-Mode", "navigate"),
+		} {
+			if a := b.do("GET", path, "", header...); a.code == http.StatusForbidden {
+				t.Errorf("%s, %s: %d %s", path, name, a.code, a.body)
+			}
+		}
+		a := b.do("GET", path+"?x=%22%3Cb%3E", "", browser("Accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8")...)
+		if a.code != http.StatusForbidden || !strings.Contains(a.body, `href="`+path+`?x=%22%3Cb%3E"`) || !strings.Contains(a.header.Get("Content-Security-Policy"), "frame-ancestors 'none'") || a.header.Get("Referrer-Policy") != "same-origin" {
+			t.Errorf("%s, looked at: %d %v %s", path, a.code, a.header, a.body)
+		}
+	}
+	b.do("GET", "/v1", "", browser("Referer", "http://evil.example.com/")...).ok(t, http.StatusOK, nil)
+}
+
 // Scripts of the configured origins may use it, and see what they need; those of others see nothing.
 func TestOrigins(t *testing.T) {
 	b := start(t, "127.0.2.1", "none", "gateway.origins", "https://app.example.org")

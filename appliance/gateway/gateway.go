@@ -137,6 +137,7 @@ type route struct {
 	get     handle
 	put     handle
 	del     handle
+	open    bool // GET costs next to nothing: what a page of another site makes a browser ask for is answered, too
 }
 
 func (t route) methods() (all []string) {
@@ -168,9 +169,9 @@ func (t route) handle(method string) handle {
 func (g *Gateway) Handler() http.Handler {
 	mux := http.NewServeMux()
 	for _, t := range []route{
-		{pattern: "/v1", get: g.about},
-		{pattern: "/v1/{$}", get: g.about},
-		{pattern: "/v1/openapi.yaml", get: g.openAPI},
+		{pattern: "/v1", get: g.about, open: true},
+		{pattern: "/v1/{$}", get: g.about, open: true},
+		{pattern: "/v1/openapi.yaml", get: g.openAPI, open: true},
 		{pattern: "/v1/items", put: g.putImmutable},
 		{pattern: "/v1/items/{id}", get: g.getItem, put: g.putMutable, del: g.dropItem},
 		{pattern: "/v1/items/{id}/{salt...}", get: g.getItem, put: g.putMutable, del: g.dropItem},
@@ -209,7 +210,22 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, t route) {
 	if p.Code == "internal" {
 		g.log.Warn("a request could not be answered", "method", r.Method, "path", r.URL.Path, "err", err)
 	}
+	accept := strings.Join(r.Header.Values("Accept"), ",")
+	if p == errAnotherPage && status.Quality(accept, "text", "html") > status.Quality(accept, "application", "json") {
+		status.Doubt(w, r)
+		return
+	}
 	p.serve(w)
+}
+
+// errAnotherPage answers what a page of another site may have a browser ask for.
+var errAnotherPage = &Problem{Status: http.StatusForbidden, Code: "another-page",
+	Detail: "A page of another site may have made the browser ask for this, so nothing was looked up. Open the address by itself, or put the page's origin into gateway.origins of the box's configuration."}
+
+// wanted reports whether a lookup may be taken for the wish of who sends the request, and not of a page that his browser shows and that the
+// configuration does not name.
+func (g *Gateway) wanted(r *http.Request) bool {
+	return g.allowedOrigin(r) != "" || slices.Contains(g.config.Gateway.Origins, "*") || appliance.ByOurPage(r)
 }
 
 func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, t route) error {
@@ -235,6 +251,9 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, t route) error 
 	}
 	if err := g.allowed(r, who, need); err != nil {
 		return err
+	}
+	if need == Read && !t.open && !g.wanted(r) {
+		return errAnotherPage
 	}
 	if need != Read {
 		appliance.KeepConnection(r.Context())

@@ -20,7 +20,7 @@ import (
 
 // spec is the OpenAPI document.
 var spec = sync.OnceValues(func() (*openapi3.T, error) {
-	for _, media := range []string{"application/x-bencode", "application/pkarr.org/relays#payload", "*/*"} {
+	for _, media := range []string{"application/x-bencode", "application/pkarr.org/relays#payload", "text/html", "*/*"} {
 		openapi3filter.RegisterBodyDecoder(media, openapi3filter.FileBodyDecoder)
 	}
 	doc, err := openapi3.NewLoader().LoadFromFile("openapi.yaml")

@@ -50,9 +50,9 @@ func Extension(more ...gateway.Authority) appliance.Extension {
 // may is nil if whoever sends a request may have the node look something up: he may read over HTTP, or is one for whom the
 // node carries out recursive queries anyway.
 func (t *tools) may(r *http.Request) error {
-	site := r.Header.Get("Sec-Fetch-Site") // browsers say it over HTTPS and to localhost
-	own := subtle.ConstantTimeCompare([]byte(r.URL.Query().Get("from")), []byte(t.from)) == 1
-	if site == "cross-site" || site == "same-site" || site == "" && appliance.FromBrowser(r) && !own {
+	silent := r.Header.Get("Sec-Fetch-Site") == "" // browsers say it over HTTPS and to localhost
+	own := silent && subtle.ConstantTimeCompare([]byte(r.URL.Query().Get("from")), []byte(t.from)) == 1
+	if !own && !appliance.ByOurPage(r) {
 		return errors.New("you come from another page, or from none: press the button if that is what you want")
 	}
 	if t.client(r) {
