@@ -106,7 +106,7 @@ func (a *asker) ask(ctx context.Context, node netip.AddrPort, q krpc.Message, se
 	return nil, time.Since(begun), errSilent
 }
 
-// outcome is what became of a get.
+// outcome is what became of a get or get_peers.
 type outcome int
 
 const (
@@ -114,7 +114,7 @@ const (
 	notThere                // the node says that the network does not have it
 	notSure                 // the node says that it ran out of time
 	silent                  // no answer
-	wrong                   // another value, or one with another signature
+	wrong                   // another value, or one with another signature, or peers without the one that was announced
 	refused                 // an error, or an answer as if rd were absent
 	outcomes
 )
@@ -123,9 +123,9 @@ func (o outcome) String() string {
 	return [outcomes]string{"found", "not there", "ran out of time", "no answer", "another value", "refused"}[o]
 }
 
-// get asks a node for an item.
+// get asks a node for an item or for peers.
 func (a *asker) get(ctx context.Context, node netip.AddrPort, it *item, sends int) (outcome, time.Duration, error) {
-	m, took, err := a.ask(ctx, node, krpc.Message{Method: krpc.MethodGet, Target: it.target, HasTarget: true}, sends)
+	m, took, err := a.ask(ctx, node, it.query(), sends)
 	switch {
 	case errors.Is(err, errSilent):
 		return silent, took, nil
@@ -141,12 +141,23 @@ func (a *asker) put(ctx context.Context, node netip.AddrPort, it *item) (int64, 
 	if it.k != nil {
 		q.K, q.Sig, q.Seq, q.HasSeq = it.k, it.sig, it.seq, true
 	}
+	return a.store(ctx, node, q)
+}
+
+// announce has a node announce that there is a peer of an infohash on its host, which the client must be on: other nodes take a
+// peer's address from whom the announce comes from.
+func (a *asker) announce(ctx context.Context, node netip.AddrPort, it *item) (int64, error) {
+	return a.store(ctx, node, krpc.Message{Method: krpc.MethodAnnouncePeer, InfoHash: it.target, HasInfoHash: true, Port: peerPort, HasPort: true})
+}
+
+// store asks a node to have something stored, and returns how many nodes did.
+func (a *asker) store(ctx context.Context, node netip.AddrPort, q krpc.Message) (int64, error) {
 	m, _, err := a.ask(ctx, node, q, 1)
 	switch {
 	case err != nil:
-		return 0, fmt.Errorf("put by %v: %w", node, err)
+		return 0, fmt.Errorf("%v by %v: %w", q.Method, node, err)
 	case m.Type != krpc.TypeResponse || !m.HasStored:
-		return 0, fmt.Errorf("put by %v: error %d (%s)", node, m.Err.Code, m.Err.Text)
+		return 0, fmt.Errorf("%v by %v: error %d (%s)", q.Method, node, m.Err.Code, m.Err.Text)
 	}
 	return m.Stored, nil
 }

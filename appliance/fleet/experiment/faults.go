@@ -12,15 +12,19 @@ import (
 // faultWorkers is how many clients ask at a time while some answers take seconds.
 const faultWorkers = 16
 
-// faults has clients get items, and look for what was never put, while packets are lost, nodes are dead, and nodes lie.
+// faults has clients get items and peers, and look for what was never put or announced, while packets are lost, nodes are dead, and nodes lie.
 // It leaves the network in ruins.
 func (e *experiment) faults(ctx context.Context) error {
 	share := int(float64(len(e.boxes)) * e.o.Share)
 	percent := fmt.Sprintf("%.0f %%", e.o.Share*100)
+	infohashes, err := e.announce(ctx, "the experiment")
+	if err != nil {
+		return err
+	}
 	if err := e.Network.SetLink(fleet.Link{Loss: e.o.Share}); err != nil {
 		return err
 	}
-	if err := e.suffer(ctx, percent+" of the packets lost", e.items); err != nil {
+	if err := e.suffer(ctx, percent+" of the packets lost", e.items, infohashes); err != nil {
 		return err
 	}
 	if err := e.tries(ctx, e.far, percent+" of the packets lost, between client and box too", e.o.Faulty, e.anyOf(e.items)); err != nil {
@@ -38,7 +42,7 @@ func (e *experiment) faults(ctx context.Context) error {
 		e.boxes = append(e.boxes[:j], e.boxes[j+1:]...)
 		e.progress.step("nodes killed", i+1, share)
 	}
-	if err := e.suffer(ctx, percent+" of the nodes dead", e.items); err != nil {
+	if err := e.suffer(ctx, percent+" of the nodes dead", e.items, infohashes); err != nil {
 		return err
 	}
 
@@ -58,7 +62,7 @@ func (e *experiment) faults(ctx context.Context) error {
 	// Until nobody new asks whether they are there. Of senders who have proved nothing, a node looks at few at a time, and at one again
 	// after three seconds.
 	before, quiet := int64(0), 0
-	err := fleet.Poll(ctx, time.Second, func() (bool, error) {
+	err = fleet.Poll(ctx, time.Second, func() (bool, error) {
 		c.meet(e.boxes)
 		now := c.met.Load()
 		if quiet++; now == 0 || now-before >= int64(share) {
@@ -82,31 +86,84 @@ func (e *experiment) faults(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := e.suffer(ctx, percent+" of the nodes lie, as many are dead", fresh); err != nil {
+	if infohashes, err = e.announce(ctx, "those announced among liars"); err != nil {
 		return err
 	}
-	for i := range lies {
-		e.told = append(e.told, c.told[i].Load())
+	if err := e.suffer(ctx, percent+" of the nodes lie, as many are dead", fresh, infohashes); err != nil {
+		return err
+	}
+	for about := range c.told {
+		for i := range lies {
+			e.told[about] = append(e.told[about], c.told[about][i].Load())
+		}
 	}
 	if err := e.Network.SetLink(fleet.Link{Loss: e.o.Share}); err != nil {
 		return err
 	}
-	return e.suffer(ctx, "all three", fresh)
+	return e.suffer(ctx, "all three", fresh, infohashes)
 }
 
-// suffer has clients nearby get random items by random nodes, and then what was never put, with one datagram each.
-func (e *experiment) suffer(ctx context.Context, fault string, items []*item) error {
-	if err := e.tries(ctx, e.near, fault, e.o.Faulty, e.anyOf(items)); err != nil {
-		return err
+// What is looked for among faults beside items.
+const (
+	neverPut       = ", what was never put"
+	announced      = ", peers"
+	neverAnnounced = ", peers never announced"
+)
+
+// announce has clients on random boxes announce peers there, each of an infohash of its own, in the networks of both families.
+func (e *experiment) announce(ctx context.Context, set string) ([]*item, error) {
+	infohashes := make([]*item, max(1, e.o.Faulty/3))
+	for i := range infohashes {
+		it := newInfohash(set, i)
+		it.by = e.boxes[e.random.IntN(len(e.boxes))]
+		infohashes[i] = it
 	}
-	return e.tries(ctx, e.near, fault+", what was never put", max(1, e.o.Faulty/6), func(i int) *item { return newItem("nowhere, "+fault, i) })
+	what := "peers announced, " + set
+	for i, it := range infohashes {
+		a, err := newAsker(it.by.Host, false)
+		if err != nil {
+			return nil, err
+		}
+		for try := 0; try < putTries && it.stored < leastStored && err == nil; try++ {
+			it.stored, err = a.announce(ctx, it.by.Addr4, it)
+		}
+		a.close()
+		if err == nil && it.stored < leastStored {
+			err = fmt.Errorf("a peer is stored by %d nodes only", it.stored)
+		}
+		if err != nil {
+			return nil, err
+		}
+		e.progress.step(what, i+1, len(infohashes))
+	}
+	return infohashes, nil
+}
+
+// suffer has clients nearby get random items and peers by random nodes, and then what was never put or announced, with one datagram
+// each.
+func (e *experiment) suffer(ctx context.Context, fault string, items, infohashes []*item) error {
+	for _, try := range []struct {
+		name string
+		n    int
+		draw func(i int) *item
+	}{
+		{"", e.o.Faulty, e.anyOf(items)},
+		{neverPut, e.o.Faulty / 6, func(i int) *item { return newItem("nowhere, "+fault, i) }},
+		{announced, e.o.Faulty / 2, e.anyOf(infohashes)},
+		{neverAnnounced, e.o.Faulty / 6, func(i int) *item { return newInfohash("nowhere, "+fault, i) }},
+	} {
+		if err := e.tries(ctx, e.near, fault+try.name, max(1, try.n), try.draw); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (e *experiment) anyOf(items []*item) func(int) *item {
 	return func(int) *item { return items[e.random.IntN(len(items))] }
 }
 
-// tries has clients on a host get items, and notes what comes of it. Where their own datagrams may be lost they ask again.
+// tries has clients on a host get items or peers, and notes what comes of it. Where their own datagrams may be lost they ask again.
 func (e *experiment) tries(ctx context.Context, h *fleet.Host, name string, n int, draw func(i int) *item) error {
 	plan := make([]pair, n)
 	for i := range plan {

@@ -9,7 +9,7 @@ import (
 	"kdht/router/krpc"
 )
 
-// item is what is put and looked for (BEP 44).
+// item is what is put and looked for (BEP 44), or an infohash whose peer is announced and looked for (BEP 5).
 type item struct {
 	target krpc.ID
 	v      []byte // bencoded
@@ -17,6 +17,23 @@ type item struct {
 	seq    int64
 	by     *fleet.Node // that it was put by; it keeps immutable ones
 	stored int64       // by how many nodes, of both families
+	peer   bool        // it is an infohash: of value, key and signature there are none, and by is the peer that was announced; nil: none
+}
+
+// peerPort is the port that peers are announced with.
+const peerPort = 51413
+
+// newInfohash makes the i-th infohash of a set.
+func newInfohash(set string, i int) *item {
+	return &item{target: krpc.ImmutableTarget(fmt.Appendf(nil, "infohash %d of %s", i, set)), peer: true}
+}
+
+// query is what a client asks for the item.
+func (it *item) query() krpc.Message {
+	if it.peer {
+		return krpc.Message{Method: krpc.MethodGetPeers, InfoHash: it.target, HasInfoHash: true}
+	}
+	return krpc.Message{Method: krpc.MethodGet, Target: it.target, HasTarget: true}
 }
 
 // newItem makes the i-th item of a set. Every tenth one is mutable. Values are 20 to 300 bytes long.
@@ -39,17 +56,28 @@ func newItem(set string, i int) *item {
 	return it
 }
 
-// judge says what an answer to a get of the item is.
+// judge says what an answer to the item's query is. Peers cannot be verified: there the true one must be among them.
 func (it *item) judge(m *krpc.Message) outcome {
+	nothing := m.V == nil
+	if it.peer {
+		nothing = m.Values == nil
+	}
 	switch {
 	case m.Type != krpc.TypeResponse:
 		return refused
-	case m.V == nil && !m.HasRecursive:
+	case nothing && !m.HasRecursive:
 		return refused
-	case m.V == nil && m.Recursive:
+	case nothing && m.Recursive:
 		return notThere
-	case m.V == nil:
+	case nothing:
 		return notSure
+	case it.peer:
+		for p := range krpc.Peers(m.Values) {
+			if it.by != nil && p.Port() == peerPort && (p.Addr() == it.by.Host.IPv4 || p.Addr() == it.by.Host.IPv6) {
+				return found
+			}
+		}
+		return wrong
 	case !bytes.Equal(m.V, it.v):
 		return wrong
 	case it.k != nil && (!bytes.Equal(m.K, it.k) || !bytes.Equal(m.Sig, it.sig) || m.Seq != it.seq):

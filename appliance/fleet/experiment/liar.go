@@ -15,55 +15,86 @@ import (
 )
 
 // Each liar tells lies of one kind whenever it is asked for anything but a ping, in answers that are right in form: the
-// transaction ID is the query's, and they come from where the query went. It takes puts, and keeps nothing.
+// transaction ID is the query's, and they come from where the query went. It takes puts and announces, and keeps nothing. Who
+// lies about items in a way that there is not of peers lies about these as peers says.
 var lies = []struct {
-	name string
-	tell func(c *circle, l *endpoint, q *krpc.Message, from netip.AddrPort, r *krpc.Message)
+	name  string
+	peers string
+	tell  func(c *circle, l *endpoint, q *krpc.Message, from netip.AddrPort, r *krpc.Message)
 }{
-	{"other values", func(_ *circle, _ *endpoint, _ *krpc.Message, _ netip.AddrPort, r *krpc.Message) {
-		r.V = []byte("6:forged")
+	{"other values", "peers at their own addresses, the client's and nobody's", func(c *circle, l *endpoint, q *krpc.Message, from netip.AddrPort, r *krpc.Message) {
+		if q.Method != krpc.MethodGetPeers {
+			r.V = []byte("6:forged")
+			return
+		}
+		peers := append([]netip.AddrPort{l.addr, from}, nowhere...)
+		for _, a := range c.clients {
+			peers = append(peers, netip.AddrPortFrom(a, peerPort))
+		}
+		for _, p := range peers {
+			r.Values = krpc.AppendPeer(r.Values, p)
+		}
 	}},
 	// A newer version, by the right key where that is known from a put, with a signature of nobody.
-	{"bad signatures", func(c *circle, _ *endpoint, q *krpc.Message, _ netip.AddrPort, r *krpc.Message) {
+	{"bad signatures", "more made-up peers than an answer has room for", func(c *circle, _ *endpoint, q *krpc.Message, _ netip.AddrPort, r *krpc.Message) {
+		if q.Method == krpc.MethodGetPeers {
+			for range manyPeers {
+				b := randomBytes(4)
+				r.Values = krpc.AppendPeer(r.Values, netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18 | b[0]&1, b[1], b[2]}), 1+uint16(b[3])))
+			}
+			return
+		}
 		r.V, r.K, r.Sig, r.Seq, r.HasSeq = []byte("6:forged"), randomBytes(32), randomBytes(64), 1<<40, true
 		if put := c.put(q.Target); put != nil {
 			r.K, r.Seq = put.K, put.Seq+1
 		}
 	}},
-	{"referrals to themselves", func(_ *circle, l *endpoint, q *krpc.Message, _ netip.AddrPort, r *krpc.Message) {
+	{"referrals to themselves", "", func(_ *circle, l *endpoint, q *krpc.Message, _ netip.AddrPort, r *krpc.Message) {
 		for i := range 8 {
 			refer(r, q, l.addr, 100+i)
 		}
 	}},
-	{"referrals to the client", func(c *circle, _ *endpoint, q *krpc.Message, from netip.AddrPort, r *krpc.Message) {
+	{"referrals to the client", "", func(c *circle, _ *endpoint, q *krpc.Message, from netip.AddrPort, r *krpc.Message) {
 		refer(r, q, from, 120)
 		for i, a := range c.clients {
 			refer(r, q, netip.AddrPortFrom(a, fleet.Port), 100+i)
 		}
 	}},
-	{"referrals to unroutable addresses", func(_ *circle, _ *endpoint, q *krpc.Message, _ netip.AddrPort, r *krpc.Message) {
+	{"referrals to unroutable addresses", "", func(_ *circle, _ *endpoint, q *krpc.Message, _ netip.AddrPort, r *krpc.Message) {
 		for i, a := range nowhere {
 			refer(r, q, a, 100+i)
 		}
 	}},
 	// Each to ones that are closer, who answer under the IDs that they were given.
-	{"endless referrals", func(c *circle, l *endpoint, q *krpc.Message, _ netip.AddrPort, r *krpc.Message) {
+	{"endless referrals", "", func(c *circle, l *endpoint, q *krpc.Message, _ netip.AddrPort, r *krpc.Message) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if id, ok := c.claimed[claim{l.addr, q.Target}]; ok {
+		target := wanted(q)
+		if id, ok := c.claimed[claim{l.addr, target}]; ok {
 			r.ID = id
 		}
-		shared := sharedBits(r.ID, q.Target)
+		shared := sharedBits(r.ID, target)
 		for i := range 8 {
 			next := c.endless[mathrand.IntN(len(c.endless))]
 			if next.addr.Addr().Is4() != l.addr.Addr().Is4() {
 				continue
 			}
-			id := near(q.Target, min(shared+1+i, 159))
-			c.claimed[claim{next.addr, q.Target}] = id
+			id := near(target, min(shared+1+i, 159))
+			c.claimed[claim{next.addr, target}] = id
 			appendNode(r, id, next.addr)
 		}
 	}},
+}
+
+// manyPeers is how many peers fit in a datagram that is not sent in fragments; an answer of ours has room for 115.
+const manyPeers = 150
+
+// wanted is what a query asks for.
+func wanted(q *krpc.Message) krpc.ID {
+	if q.HasInfoHash {
+		return q.InfoHash
+	}
+	return q.Target
 }
 
 // nowhere are addresses that are nobody's.
@@ -81,8 +112,8 @@ const endpoints = 8
 // circle is all liars together.
 type circle struct {
 	clients []netip.Addr
-	told    []atomic.Int64 // lies, by kind
-	met     atomic.Int64   // nodes' pings
+	told    [2][]atomic.Int64 // lies about items and about peers, by kind
+	met     atomic.Int64      // nodes' pings
 	wg      sync.WaitGroup
 	all     []*endpoint
 
@@ -107,7 +138,7 @@ type endpoint struct {
 }
 
 func newCircle(clients ...*fleet.Host) *circle {
-	c := &circle{told: make([]atomic.Int64, len(lies)), puts: map[krpc.ID]*krpc.Message{}, claimed: map[claim]krpc.ID{}}
+	c := &circle{told: [2][]atomic.Int64{make([]atomic.Int64, len(lies)), make([]atomic.Int64, len(lies))}, puts: map[krpc.ID]*krpc.Message{}, claimed: map[claim]krpc.ID{}}
 	for _, h := range clients {
 		c.clients = append(c.clients, h.IPv4, h.IPv6)
 	}
@@ -187,11 +218,15 @@ func (c *circle) run(l *endpoint) {
 			c.met.Add(1)
 		case krpc.MethodPut:
 			c.keep(q)
+		case krpc.MethodAnnouncePeer:
 		default:
 			r.Token = []byte("liar")
 			lies[l.kind].tell(c, l, q, from, &r)
-			if q.Method == krpc.MethodGet {
-				c.told[l.kind].Add(1)
+			switch q.Method {
+			case krpc.MethodGet:
+				c.told[0][l.kind].Add(1)
+			case krpc.MethodGetPeers:
+				c.told[1][l.kind].Add(1)
 			}
 		}
 		if b, err := r.Append(nil); err == nil {
@@ -218,7 +253,7 @@ func (c *circle) put(target krpc.ID) *krpc.Message {
 
 // refer adds a referral to an address under an ID that shares some bits with the target of a query.
 func refer(r, q *krpc.Message, a netip.AddrPort, shared int) {
-	appendNode(r, near(q.Target, shared), a)
+	appendNode(r, near(wanted(q), shared), a)
 }
 
 func appendNode(r *krpc.Message, id krpc.ID, a netip.AddrPort) {

@@ -48,19 +48,23 @@ func TestExperiment(t *testing.T) {
 		}
 	}
 	for _, s := range r.suffered {
-		if s.came[wrong] > 0 || s.came[refused] > 0 {
+		// Whoever names peers that nobody has announced is as good as one who knows some.
+		madeUp := strings.HasSuffix(s.name, neverAnnounced) && (strings.Contains(s.name, "lie") || strings.HasPrefix(s.name, "all"))
+		if s.came[wrong] > 0 && !madeUp || s.came[refused] > 0 {
 			t.Errorf("%s: %d other values, %d refusals", s.name, s.came[wrong], s.came[refused])
 		}
 		if s.came[silent] > 0 && !strings.Contains(s.name, "client") {
 			t.Errorf("%s: %d of %d without an answer: %s", s.name, s.came[silent], s.total(), s.odd)
 		}
-		if strings.Contains(s.name, "never put") == (s.came[found] > 0) {
+		if strings.Contains(s.name, "never") == (s.came[found] > 0) {
 			t.Errorf("%s: %d of %d found", s.name, s.came[found], s.total())
 		}
 	}
-	for i, n := range r.told {
-		if n == 0 {
-			t.Errorf("%s: no liar was asked", lies[i].name)
+	for about, told := range r.told {
+		for i, n := range told {
+			if n == 0 {
+				t.Errorf("%s: no liar was asked for %s", lies[i].name, []string{"items", "peers"}[about])
+			}
 		}
 	}
 }

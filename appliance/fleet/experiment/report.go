@@ -117,7 +117,7 @@ type report struct {
 	allRate  float64
 	kernel   kernelCounts // while all was got
 	suffered []*series
-	told     []int64 // lies
+	told     [2][]int64 // lies about items and about peers
 }
 
 func newReport(o *options) *report {
@@ -198,18 +198,23 @@ func (r *report) markdown() string {
 		}
 	}
 
-	b.WriteString("\nFaults, with one datagram by a client nearby; where its own are lost too it asks again every half second:\n\n" +
+	b.WriteString("\nFaults, with one datagram by a client nearby; where its own are lost too it asks again every half second. Nobody can verify peers: " +
+		"the true value is that the one that was announced is among those named, another value that it is not, and where liars name some of what was never announced that is another value as well:\n\n" +
 		"| fault | gets | true value | \"not there\" | \"ran out of time\" | no answer | refused | other value | median | 99 % within | longest |\n" +
 		"| --- |" + strings.Repeat(" --: |", 10) + "\n")
 	for _, s := range r.suffered {
 		p("| %s | %d | %d | %d | %d | %d | %d | %d | %s | %s | %s |\n", s.name, s.total(), s.came[found], s.came[notThere], s.came[notSure], s.came[silent], s.came[refused], s.came[wrong],
 			short(quantile(s.all, 0.5)), short(quantile(s.all, 0.99)), short(quantile(s.all, 1)))
 	}
-	b.WriteString("\nLies told when asked for items:")
-	for i, n := range r.told {
-		p(" %s %d,", lies[i].name, n)
+	p("\nLies told when asked for items: ")
+	for i, n := range r.told[0] {
+		p("%s %d, ", lies[i].name, n)
 	}
-	return strings.TrimSuffix(b.String(), ",") + ".\n"
+	p("and when asked for peers: ")
+	for i, n := range r.told[1] {
+		p("%s %d, ", cmp.Or(lies[i].peers, lies[i].name), n)
+	}
+	return strings.TrimSuffix(b.String(), ", ") + ".\n"
 }
 
 // quantile returns the value below which a share of the values lies; zero if there are none.
