@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"kdht/bpf/limit"
 	"kdht/router"
 	"kdht/router/krpc"
 	"kdht/store"
@@ -25,6 +26,16 @@ import (
 // every node knows every other, so that all lookups of a target end at the same ones.
 func network(t *testing.T, n int) string {
 	t.Helper()
+	return limitedNetwork(t, n, limit.Config{})
+}
+
+// witness is where the test itself asks nodes from.
+var witness = netip.AddrFrom4([4]byte{127, 0, 0, 2})
+
+// limitedNetwork is network with nodes that hold others to limits, but neither one another nor the witness.
+func limitedNetwork(t *testing.T, n int, limits limit.Config) string {
+	t.Helper()
+	limits.Exempt = append(limits.Exempt, netip.MustParsePrefix("127.0.1.0/24"), netip.PrefixFrom(witness, 32))
 	ctx, cancel := context.WithCancel(context.Background())
 	var bootstrap []string
 	var running []chan error
@@ -49,7 +60,7 @@ func network(t *testing.T, n int) string {
 		}
 		addr := conns[0].LocalAddr()
 		addrs = append(addrs, addr)
-		node, err := router.New(router.Config{Conns: conns, Store: db, Bootstrap: bootstrap, Private: true,
+		node, err := router.New(router.Config{Conns: conns, Store: db, Bootstrap: bootstrap, Private: true, Limits: limits,
 			Recursion: router.Recursion{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/9")}}})
 		if err != nil {
 			t.Fatal(err)
@@ -91,7 +102,7 @@ func network(t *testing.T, n int) string {
 // settle waits until every node names the nodes that are closest to any other's ID: what it has learned shows in its answers with a delay.
 func settle(t *testing.T, nodes []*router.Node, addrs []netip.AddrPort) {
 	t.Helper()
-	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: witness.AsSlice()})
 	if err != nil {
 		t.Fatal(err)
 	}

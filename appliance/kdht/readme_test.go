@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"flag"
 	"fmt"
 	"net"
@@ -11,15 +12,17 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"kdht/bpf/limit"
 	"kdht/bpf/testenv"
 )
 
-// The program in the README gets an item through a node, in one datagram each way.
-func TestExampleInReadme(t *testing.T) {
-	testenv.NeedTool(t, "python3")
+// exampleInReadme writes the program in the README to a file and returns its path.
+func exampleInReadme(t *testing.T) string {
+	t.Helper()
 	text, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
@@ -28,31 +31,76 @@ func TestExampleInReadme(t *testing.T) {
 	if code == nil {
 		t.Fatal("no example")
 	}
-	if lines := len(regexp.MustCompile(`(?m)^ *\S`).FindAll(code[1], -1)); lines > 21 {
+	if lines := len(regexp.MustCompile(`(?m)^ *\S`).FindAll(code[1], -1)); lines > 20 {
 		t.Errorf("the example has %d lines", lines)
 	}
 	script := filepath.Join(t.TempDir(), "get.py")
 	if err := os.WriteFile(script, code[1], 0o600); err != nil {
 		t.Fatal(err)
 	}
-	first := network(t, 12)
-	if r := kdht(t, client(first, "put", "Hello World!")...); r.code != exitOK {
-		t.Fatalf("%+v", r)
-	}
-	r := startRelay(t, "127.0.0.1", first)
-	host, port, err := net.SplitHostPort(r.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for target, want := range map[string]string{id40: "12:Hello World!\n", strings.Repeat("ab", 20): "not found\n"} {
-		to, back := r.to.Load(), r.back.Load()
-		out, err := exec.CommandContext(t.Context(), "python3", script, host, port, target).CombinedOutput()
-		if err != nil || string(out) != want {
+	return script
+}
+
+// The program in the README gets an item through a node, in one datagram each way; and in three and two through one that asks first
+// who is there, as in a flood.
+func TestExampleInReadme(t *testing.T) {
+	testenv.NeedTool(t, "python3")
+	script := exampleInReadme(t)
+	open := network(t, 12)
+	flooded := limitedNetwork(t, 2, limit.Config{Growth: 1, Secret: [16]byte{1}}) // nothing is left for whom nobody knows
+	for _, c := range []struct {
+		node, target, want string
+		to, back           int64
+	}{
+		{open, id40, "12:Hello World!\n", 1, 1},
+		{open, strings.Repeat("ab", 20), "not found\n", 1, 1},
+		{flooded, id40, "12:Hello World!\n", 3, 2},
+	} {
+		if r := kdht(t, "put", "--via", c.node, "Hello World!"); r.code != exitOK {
+			t.Fatalf("%+v", r)
+		}
+		r := startRelay(t, "127.0.0.1", c.node)
+		host, port, err := net.SplitHostPort(r.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.CommandContext(t.Context(), "python3", script, host, port, c.target).CombinedOutput()
+		if err != nil || string(out) != c.want {
 			t.Errorf("%v, %s", err, out)
 		}
-		if to, back = r.to.Load()-to, r.back.Load()-back; to != 1 || back != 1 {
-			t.Errorf("%d datagrams there, %d back", to, back)
+		if to, back := r.to.Load(), r.back.Load(); to != c.to || back != c.back {
+			t.Errorf("%d datagrams there, %d back, want %d and %d", to, back, c.to, c.back)
 		}
+	}
+}
+
+// The program in the README ends at once, and prints no value, when a box answers with what is damaged or forged.
+func TestExampleInReadmeDistrusts(t *testing.T) {
+	testenv.NeedTool(t, "python3")
+	script := exampleInReadme(t)
+	for _, lie := range []string{
+		"", "d", "de", "d1:rd1:v12:Hello World?e1:t2:aa1:y1:re", "d1:ei201e1:y1:ee", "d1:r-9:e", strings.Repeat("l", 2000), "d1:rli1ee1:y1:re",
+	} {
+		node, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			if _, from, err := node.ReadFrom(make([]byte, 2048)); err == nil {
+				_, _ = node.WriteTo([]byte(lie), from)
+			}
+		}()
+		host, port, err := net.SplitHostPort(node.LocalAddr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		out, err := exec.CommandContext(ctx, "python3", script, host, port, id40).Output()
+		if (err != nil) == (string(out) == "not found\n") || ctx.Err() != nil {
+			t.Errorf("%q: %v, %q", lie, err, out)
+		}
+		cancel()
+		_ = node.Close()
 	}
 }
 
