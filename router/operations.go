@@ -57,6 +57,8 @@ type peerSet struct {
 	list  []netip.AddrPort
 	known map[netip.AddrPort]bool
 	ends  []int // of each node's part of the list
+	// sources is how many nodes have named any, known or not.
+	sources int
 	// The union of all filters that nodes gave (BEP 33), and how many nodes did.
 	seeds, downloaders krpc.BloomFilter
 	counted            int
@@ -123,9 +125,16 @@ func (n *Node) peersLookup(infohash ID, opts []Option) (*lookup, *peerSet) {
 	found.end()
 	l.progress.Found = len(found.list)
 	l.onAnswer = func(_ *candidate, r *reply) bool {
+		named := false
 		for p := range krpc.Peers(r.Values) {
+			if !Usable(p, n.config.Private) { // what is kept here may have any address that it came from
+				continue
+			}
 			found.add(p)
-			l.hit = true
+			named, l.hit = true, true
+		}
+		if named {
+			found.sources++
 		}
 		found.end()
 		found.count(r)

@@ -130,56 +130,74 @@ func TestResume(t *testing.T) {
 	})
 }
 
-// A node that names a full answer of peers that are none does not decide what clients get: what others name is in it, too.
+// A node that names a full answer of peers that are none does not decide what clients get: what others name is in it, too, also when
+// they take longer than usual; and no peers at addresses where nobody can be.
 func TestNoNodeDecidesWhoThePeersAre(t *testing.T) {
-	sim(t, func(t *testing.T, s *simNet) {
-		fleet := s.startRecursive(t, 40, router.IPv4)
-		time.Sleep(time.Minute)
-		infohash := router.ID{1}
-		var want []netip.AddrPort
-		for i := range 3 {
-			if _, err := fleet[i].Announce(t.Context(), infohash, 4242, false); err != nil {
-				t.Fatal(err)
-			}
-			want = append(want, netip.AddrPortFrom(fleet[i].addr.Addr(), 4242))
-		}
-		var n *simNode
-		for _, m := range fleet[3:] {
-			if !m.store.Holds(infohash) {
-				n = m
-				break
-			}
-		}
-		var values []byte
-		for i := range 200 {
-			values = krpc.AppendPeer(values, netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 19, 7, byte(i)}), 1))
-		}
-		reply, err := (&krpc.Message{Type: krpc.TypeResponse, TID: []byte("krnl"), ID: fleet[39].ID(router.IPv4), HasID: true, Values: values}).Append(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := s.client(t, clientAddr(router.IPv4, 0), n.addr)
-		st := stateOf(c, n, infohash)
-		st.Method, st.Reply, st.ReplyFrom = krpc.MethodGetPeers, reply, fleet[39].addr
-		if err := n.Resume(st); err != nil {
-			t.Fatal(err)
-		}
-		first, _ := c.receive(answerTime)
-		again := c.ask(getPeers(infohash)) // from what was kept
-		for what, r := range map[string]*krpc.Message{"taken over": first, "kept": again} {
-			if r == nil {
-				t.Errorf("%s: no answer", what)
-				continue
-			}
-			got := slices.Collect(krpc.Peers(r.Values))
-			for _, p := range want {
-				if !slices.Contains(got, p) {
-					t.Errorf("%s: %v is not among the %d peers", what, p, len(got))
+	nowhere := []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:1"), netip.MustParseAddrPort("10.0.0.1:1"), netip.MustParseAddrPort("240.0.0.1:1"), netip.MustParseAddrPort("198.19.7.1:0")}
+	for name, latency := range map[string]time.Duration{"as usual": 0, "slow": 150 * time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			sim(t, func(t *testing.T, s *simNet) {
+				s.setLatency(time.Millisecond, 2*time.Millisecond)
+				fleet := s.startRecursive(t, 40, router.IPv4)
+				time.Sleep(time.Minute)
+				infohash := router.ID{1}
+				var want []netip.AddrPort
+				for i := range 3 {
+					if _, err := fleet[i].Announce(t.Context(), infohash, 4242, false); err != nil {
+						t.Fatal(err)
+					}
+					want = append(want, netip.AddrPortFrom(fleet[i].addr.Addr(), 4242))
 				}
-			}
-		}
-		stopAll(fleet)
-	})
+				var n *simNode
+				for _, m := range fleet[3:] {
+					if !m.store.Holds(infohash) {
+						n = m
+						break
+					}
+				}
+				if latency > 0 {
+					s.setLatency(latency, latency+1)
+				}
+				var values []byte
+				for _, p := range nowhere {
+					values = krpc.AppendPeer(values, p)
+				}
+				for i := range 200 {
+					values = krpc.AppendPeer(values, netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 19, 7, byte(i)}), 1))
+				}
+				reply, err := (&krpc.Message{Type: krpc.TypeResponse, TID: []byte("krnl"), ID: fleet[39].ID(router.IPv4), HasID: true, Values: values}).Append(nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				c := s.client(t, clientAddr(router.IPv4, 0), n.addr)
+				st := stateOf(c, n, infohash)
+				st.Method, st.Reply, st.ReplyFrom = krpc.MethodGetPeers, reply, fleet[39].addr
+				if err := n.Resume(st); err != nil {
+					t.Fatal(err)
+				}
+				first, _ := c.receive(answerTime)
+				again := c.ask(getPeers(infohash)) // from what was kept
+				for what, r := range map[string]*krpc.Message{"taken over": first, "kept": again} {
+					if r == nil {
+						t.Errorf("%s: no answer", what)
+						continue
+					}
+					got := slices.Collect(krpc.Peers(r.Values))
+					for _, p := range want {
+						if !slices.Contains(got, p) {
+							t.Errorf("%s: %v is not among the %d peers", what, p, len(got))
+						}
+					}
+					for _, p := range nowhere {
+						if slices.Contains(got, p) {
+							t.Errorf("%s: %v is among the peers", what, p)
+						}
+					}
+				}
+				stopAll(fleet)
+			})
+		})
+	}
 }
 
 // get_peers and find_node go on likewise.

@@ -16,7 +16,8 @@ const (
 	// settleCopies is how many nodes must have the same version of a mutable item, and none a newer one, for it to be taken as
 	// the newest at once.
 	settleCopies = 3
-	// peersSources is how many nodes must have named peers for a full answer not to wait for more of them.
+	// peersSources is how many nodes must have named peers for others to be waited for no longer than usual, and not at all when the
+	// answer is full.
 	peersSources = 3
 )
 
@@ -131,8 +132,8 @@ func verified(target ID, salt []byte, r *krpc.Message) *Item {
 	return &Item{Target: target, V: r.V, Mutable: true, K: [32]byte(r.K), Salt: salt, Seq: r.Seq, Sig: [64]byte(r.Sig)}
 }
 
-// getPeers looks up peers: those that are found within a short time after the first, or as many as fit in an answer, if several
-// nodes have named them: nobody can check them, and one node may make them up.
+// getPeers looks up peers: those that are found within a short time after several nodes have named some, or as many as fit in an
+// answer. Nobody can check them, and one node may make them up, so if few nodes name any others have the longest time for it.
 func (rec *recursion) getPeers() {
 	n := rec.n
 	var opts []Option
@@ -150,8 +151,11 @@ func (rec *recursion) getPeers() {
 		if r.Values == nil || rec.q.Scrape { // to count them, everybody must be asked
 			return false
 		}
-		if len(found.list) > 0 {
+		switch {
+		case found.sources >= peersSources:
 			l.endWithin(n.settle())
+		case len(found.list) > 0:
+			l.endWithin(maxSettle)
 		}
 		return len(found.ends) >= peersSources && len(found.list) >= krpc.MaxPayload/len("6:"+"aaaapp")
 	}

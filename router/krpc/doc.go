@@ -83,7 +83,7 @@
 //   - put and announce_peer have them too, but need no "token".
 //   - The response is that of the method: "id", "nodes" and "nodes6" with the closest nodes found, "token", and what was
 //     found: "v" with "k", "sig" and "seq", or "values", of the families that "want" names. If "seq" of a get is not less than
-//     that of the newest version, there is "seq" and no "v".
+//     that of the newest version, there is "seq" and no "v". Items are verified; peers cannot be, so some may be made up by nodes that lie.
 //   - A response without what was asked for has "rd": 1 says that the network does not have it, 0 that this is not certain,
 //     because time ran out or no node answered. A response without it and without "rd" says that there was no recursion. To find_node, put and
 //     announce_peer the response always has "rd", if there was.
