@@ -2,10 +2,11 @@ package status
 
 import (
 	stdbytes "bytes"
+	"context"
 	"encoding/json"
 	"log/slog"
-	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -23,39 +24,6 @@ type renderer struct {
 	mu    sync.Mutex
 	parts []part
 	at    time.Time // of parts
-}
-
-// maxFollowers bounds those who follow the page, and maxPerClient those at one address, which may be several browsers behind one router, or
-// one with many tabs. Others get a page that does not change.
-const maxFollowers, maxPerClient = 32, 8
-
-// seats are taken by those who follow. The zero value is empty.
-type seats struct {
-	mu    sync.Mutex
-	all   int
-	taken map[string]int // by address
-}
-
-// take takes one, if there is one left for a client.
-func (s *seats) take(client string) (leave func(), ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.all >= maxFollowers || s.taken[client] >= maxPerClient {
-		return nil, false
-	}
-	if s.taken == nil {
-		s.taken = make(map[string]int)
-	}
-	s.all++
-	s.taken[client]++
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.all--
-		if s.taken[client]--; s.taken[client] == 0 {
-			delete(s.taken, client)
-		}
-	}, true
 }
 
 func newRenderer(report func() Report, past *history.Recorder, log *slog.Logger) *renderer {
@@ -105,23 +73,25 @@ func (x *renderer) current() []part {
 	return x.parts
 }
 
+// again tells a page whose seat somebody else has to come again in half a minute, and not at once for that of the next.
+const again = "retry: 30000\n\n"
+
 // writeTime is how long a follower may take to read what he is sent.
 const writeTime = 10 * time.Second
 
 // live sends the parts of the page that have changed, at each step of the history, as server-sent events: "part", with the ID
 // of an element and its HTML as JSON.
 func (x *renderer) live(w http.ResponseWriter, r *http.Request) {
-	client, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		client = r.RemoteAddr
-	}
-	leave, ok := x.seats.take(client)
+	from, _ := netip.ParseAddrPort(r.RemoteAddr)
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	seat, ok := x.seats.take(from.Addr(), cancel)
 	if !ok {
 		w.Header().Set("Retry-After", "60")
-		http.Error(w, "too many follow this page already, or too many from your address", http.StatusServiceUnavailable)
+		http.Error(w, "too many follow this page from your address", http.StatusServiceUnavailable)
 		return
 	}
-	defer leave()
+	defer x.seats.leave(seat)
 	c := http.NewResponseController(w)
 	_ = c.SetReadDeadline(time.Time{}) // the server's is for requests; where there is none, there is none
 	w.Header().Set("Content-Type", "text/event-stream")
@@ -145,7 +115,13 @@ func (x *renderer) live(w http.ResponseWriter, r *http.Request) {
 		if _, err := w.Write(out); err != nil {
 			return
 		}
-		if err := c.Flush(); err != nil || !x.past.Next(r.Context()) {
+		if err := c.Flush(); err != nil {
+			return
+		}
+		if !x.past.Next(ctx) {
+			if ctx.Err() != nil && r.Context().Err() == nil { // somebody else has the seat
+				_, _ = w.Write([]byte(again)) // he may have gone
+			}
 			return
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -89,9 +90,14 @@ func startLive(t *testing.T) (l *live, stop func()) {
 
 // follow follows the page until ctx ends, as one of several clients.
 func (l *live) follow(ctx context.Context, client int) (s *stream, ended chan struct{}) {
+	return l.followFrom(ctx, fmt.Sprintf("192.0.2.%d:40000", client))
+}
+
+// followFrom follows the page from an address.
+func (l *live) followFrom(ctx context.Context, remote string) (s *stream, ended chan struct{}) {
 	s, ended = &stream{ResponseRecorder: httptest.NewRecorder()}, make(chan struct{})
 	r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/live", nil)
-	r.RemoteAddr = fmt.Sprintf("192.0.2.%d:40000", client)
+	r.RemoteAddr = remote
 	go func() {
 		defer close(ended)
 		l.ServeHTTP(s, r)
@@ -141,7 +147,7 @@ func TestLiveSendsWhatHasChanged(t *testing.T) {
 	})
 }
 
-// However many follow, the page is made once for all; there is an end to how many may, and one client does not take the places of others.
+// However many follow, the page is made once for all, and there is an end to how many may, also at one address.
 func TestManyFollow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, stop := startLive(t)
@@ -162,7 +168,7 @@ func TestManyFollow(t *testing.T) {
 				refused(0, "one more of a client than may")
 			}
 		}
-		refused(9, "one more than may")
+		refused(1, "one more of a client than may, when all seats are taken")
 		l.mu.Lock()
 		l.calls = 0
 		l.mu.Unlock()
@@ -181,6 +187,74 @@ func TestManyFollow(t *testing.T) {
 		}
 		stop()
 	})
+}
+
+// When all seats are taken, those of whoever has most go to who has none, whatever addresses he takes them by.
+func TestOneMayNotKeepOthersFromFollowing(t *testing.T) {
+	follows := func(ended chan struct{}) bool {
+		select {
+		case <-ended:
+			return false
+		default:
+			return true
+		}
+	}
+	for name, c := range map[string]struct {
+		greedy func(n int) string // addresses of 32 followers, the oldest first
+		honest []string
+		lost   []int // of the 32
+	}{
+		"eight each of four IPv6 addresses": {func(n int) string { return fmt.Sprintf("[fd00::%x]:1", n/8) }, []string{"[fd00::99]:1", "10.0.0.9:1"}, []int{0, 8}},
+		"eight each of four IPv4 addresses": {func(n int) string { return fmt.Sprintf("10.0.0.%d:1", n/8) }, []string{"[fd00::99]:1", "10.0.0.9:1"}, []int{0, 8}},
+		"one each of as many IPv6 addresses": {func(n int) string {
+			if n < 8 {
+				return fmt.Sprintf("10.0.0.%d:1", n)
+			}
+			return fmt.Sprintf("[fd00::%x]:1", n)
+		}, []string{"10.0.0.9:1", "[fd00:0:0:9::1]:1"}, []int{8, 9}},
+		"nobody has more than others": {func(n int) string { return fmt.Sprintf("10.0.0.%d:1", n) }, []string{"10.0.0.99:1"}, []int{0}},
+		"a neighbour of one who has eight": {func(n int) string {
+			if n < 8 {
+				return "10.0.0.1:1"
+			}
+			return fmt.Sprintf("[fd00::%x]:1", n)
+		}, []string{"[fd00::99]:1", "[fd00::98]:1"}, []int{0, 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l, stop := startLive(t)
+				var streams []*stream
+				var all, honest []chan struct{}
+				for n := range 32 {
+					s, ended := l.followFrom(t.Context(), c.greedy(n))
+					streams, all = append(streams, s), append(all, ended)
+				}
+				for _, a := range c.honest {
+					s, ended := l.followFrom(t.Context(), a)
+					honest = append(honest, ended)
+					if !follows(ended) || len(s.take(t)) == 0 {
+						t.Errorf("%s gets no seat: %d", a, s.Code)
+					}
+				}
+				var lost []int
+				for n, ended := range all {
+					if !follows(ended) {
+						lost = append(lost, n)
+						if s := streams[n].Body.String(); s != "retry: 30000\n\n" {
+							t.Errorf("%d is told %q", n, s)
+						}
+					}
+				}
+				if !slices.Equal(lost, c.lost) {
+					t.Errorf("%v have lost their seats, want %v", lost, c.lost)
+				}
+				stop()
+				for _, ended := range append(all, honest...) {
+					<-ended
+				}
+			})
+		})
+	}
 }
 
 // A node that has just begun shows no empty charts of the last day, and says why; the charts come with the first step.
