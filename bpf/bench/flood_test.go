@@ -69,7 +69,24 @@ type floodRig struct {
 }
 
 // newFloodRig starts the node and waits until it knows the nodes at its second link.
-func newFloodRig(t *testing.T) *floodRig {
+func newFloodRig(t testing.TB) *floodRig {
+	t.Helper()
+	return newFloodRigOf(t, buildNode(t), lanPace)
+}
+
+// buildNode builds the program.
+func buildNode(t testing.TB) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "kdht")
+	if out, err := exec.Command("go", "build", "-trimpath", "-o", binary, "kdht/appliance/kdht").CombinedOutput(); err != nil {
+		t.Fatalf("build kdht: %v\n%s", err, out)
+	}
+	return binary
+}
+
+// newFloodRigOf does as newFloodRig with a program that is built already, and sends a node so many queries a second at most.
+func newFloodRigOf(t testing.TB, binary string, pace int) *floodRig {
+	t.Helper()
 	testenv.NeedXDP(t)
 	r, err := newRig()
 	must(t, err)
@@ -84,14 +101,11 @@ func newFloodRig(t *testing.T) *floodRig {
 		f.routes = append(f.routes, route{endpoint{[6]byte(r.genDev.HardwareAddr), ends[0]}, endpoint{[6]byte(r.nodeDev.HardwareAddr), ends[1]}})
 	}
 	dir := t.TempDir()
-	r.binary = filepath.Join(dir, "kdht")
-	if out, err := exec.Command("go", "build", "-trimpath", "-o", r.binary, "kdht/appliance/kdht").CombinedOutput(); err != nil {
-		t.Fatalf("build kdht: %v\n%s", err, out)
-	}
+	r.binary = binary
 	var log strings.Builder
 	cmd := exec.Command(r.binary, "serve", "--state", filepath.Join(dir, "state"), "--http", "127.0.0.1:8080",
 		"--bootstrap", f.lan.nodes[0].nodes[0].addr.String(), "--bootstrap", f.lan.nodes[1].nodes[0].addr.String(),
-		"--set", fmt.Sprint("limits.queriesPerNode=", lanPace),
+		"--set", fmt.Sprint("limits.queriesPerNode=", pace),
 		"--listen", nodeAddr.String(), "--listen", floodNode6.String(), "--interface", nodeIf, "--interface", lanNodeIf, "--xdp", "native")
 	cmd.Stdout, cmd.Stderr = &log, &log
 	must(t, r.node.Start(cmd))
@@ -353,7 +367,7 @@ func increase(before, after map[string]uint64) string {
 	return strings.Join(all, ", ")
 }
 
-func waitFor(t *testing.T, what string, f func() bool) {
+func waitFor(t testing.TB, what string, f func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); !f(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -392,7 +406,7 @@ func difference(before, after status.Report) string {
 }
 
 // cpuOf is the CPU time that a process has used.
-func cpuOf(t *testing.T, pid int) (sum time.Duration) {
+func cpuOf(t testing.TB, pid int) (sum time.Duration) {
 	t.Helper()
 	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 	must(t, err)

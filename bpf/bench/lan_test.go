@@ -50,7 +50,7 @@ type lan struct {
 }
 
 // newLAN makes the link, and the nodes behind it.
-func (r *rig) newLAN(t *testing.T) *lan {
+func (r *rig) newLAN(t testing.TB) *lan {
 	t.Helper()
 	ns, err := netns.Make("lan")
 	must(t, err)
@@ -106,10 +106,11 @@ type remotes struct {
 	items *items
 	nodes []swarmNode
 	index map[netip.Addr]int
+	delay atomic.Int64 // how long each waits before it answers, in ns
 }
 
 // remotes starts nodes, each at the next address, or /64.
-func (l *lan) remotes(t *testing.T, first netip.Addr) *remotes {
+func (l *lan) remotes(t testing.TB, first netip.Addr) *remotes {
 	t.Helper()
 	m := &remotes{items: &l.items, index: map[netip.Addr]int{}}
 	rng := rand.New(rand.NewPCG(3, uint64(first.BitLen())))
@@ -223,7 +224,13 @@ func (m *remotes) serve(v6 bool) {
 				r.V = v.([]byte)
 			}
 		}
-		if out, err := r.Append(nil); err == nil {
+		out, err := r.Append(nil)
+		if err != nil {
+			continue
+		}
+		if d := time.Duration(m.delay.Load()); d > 0 {
+			time.AfterFunc(d, func() { m.write(out, to, from) })
+		} else {
 			m.write(out, to, from)
 		}
 	}
@@ -263,7 +270,7 @@ func (c *client) String() string {
 }
 
 // client makes one at an address behind the link.
-func (l *lan) client(t *testing.T, name string, from netip.Addr, next func() (krpc.Message, func(*krpc.Message) bool)) *client {
+func (l *lan) client(t testing.TB, name string, from netip.Addr, next func() (krpc.Message, func(*krpc.Message) bool)) *client {
 	t.Helper()
 	c := &client{name: name, to: nodeAddr, next: next, pause: 40 * time.Millisecond}
 	if from.Is6() {
@@ -281,7 +288,7 @@ func (l *lan) client(t *testing.T, name string, from netip.Addr, next func() (kr
 const clientPatience = 6 * time.Second
 
 // ask sends one query and waits for what comes of it.
-func (c *client) ask(t *testing.T) {
+func (c *client) ask(t testing.TB) {
 	q, good := c.next()
 	c.tid++
 	q.Type, q.TID, q.HasID, q.ID = krpc.TypeQuery, []byte{byte(c.tid >> 8), byte(c.tid)}, true, krpc.ID([]byte("abcdefghij0123456789"))
