@@ -123,7 +123,9 @@ func (n *Node) Resume(st RecursionState) error {
 	}
 	rs := n.recursor
 	if known.reply != nil && st.Method == krpc.MethodGet && known.reply.V != nil {
-		it, old := verified(st.Target, nil, &known.reply.Message), rs.cache.get(st.Target, now)
+		r := known.reply
+		r.item, r.checked = verified(st.Target, nil, &r.Message), true
+		it, old := r.item, rs.cache.get(st.Target, now)
 		if it != nil && (!it.Mutable || old != nil && old.Seq < it.Seq) {
 			rs.cache.add(it, n.localItem, now)
 		}
@@ -230,7 +232,7 @@ func (n *Node) takeOver(m *krpc.Message, p *Packet) bool {
 	}
 	st.Reply, st.ReplyFrom = p.Data, p.Addr
 	if answered {
-		(&headStart{}).heard(n, &st, now)
+		(&headStart{}).take(n, &reply{Message: *m, at: now, rtt: st.RTT}, &st) // it does not outlive this call
 		return true
 	}
 	if err := n.Resume(st); err != nil {
@@ -307,6 +309,11 @@ func (k *headStart) heard(n *Node, st *RecursionState, now time.Time) {
 	if krpc.Decode(slices.Clone(st.Reply), &r.Message) != nil || r.Type == krpc.TypeQuery {
 		return
 	}
+	k.take(n, r, st)
+}
+
+// take takes the last reply in that was decoded already.
+func (k *headStart) take(n *Node, r *reply, st *RecursionState) {
 	from := netip.AddrPortFrom(st.ReplyFrom.Addr().Unmap(), st.ReplyFrom.Port())
 	f := FamilyOf(from.Addr())
 	if n.primary[f] == nil {
@@ -327,7 +334,7 @@ func (k *headStart) heard(n *Node, st *RecursionState, now time.Time) {
 		k.refused(from)
 		c, exists = n.tables[f].At(from) // to refuse one must be alive
 	}
-	changed := exists && n.tables[f].Responded(c, rtt, now)
+	changed := exists && n.tables[f].Responded(c, rtt, r.at)
 	n.mu.Unlock()
 	if changed {
 		n.changed()

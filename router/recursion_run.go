@@ -83,7 +83,7 @@ func (rec *recursion) get() {
 		if r.V == nil {
 			return false
 		}
-		it := verified(target, salt, &r.Message)
+		it := r.verified(target, salt)
 		switch {
 		case it == nil:
 			n.count(eventRecursionForged)
