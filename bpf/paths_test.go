@@ -313,8 +313,8 @@ func TestErrorEndsItsPathOnly(t *testing.T) {
 		aim := randomID(r)
 		asked, tids := threePaths(t, p, s, aim)
 		drops(t, p, "hop_ended", replyOf(t, asked[0], fmt.Appendf(nil, e, tids[0])))
-		if late, others, err := p.TakeOverdue(time.Minute, time.Hour); err != nil || len(late) != 0 || others != 1 {
-			t.Fatalf("%s: %d taken over, %d go on: %v", e, len(late), others, err)
+		if late, others, err := p.TakeOverdue(time.Minute, time.Hour); err != nil || len(late) != 0 || others.Count != 1 {
+			t.Fatalf("%s: %d taken over, %d go on: %v", e, len(late), others.Count, err)
 		}
 		next := closerTo(aim, asked[1])
 		verdict, out := run(t, p, replyOf(t, asked[1], response(tids[1], asked[1].ID, false, []bpf.Node{next})))
@@ -349,8 +349,8 @@ func TestSilenceEndsItsPathOnly(t *testing.T) {
 	overdue := func(what string, taken, underWay int) []bpf.Recursion {
 		t.Helper()
 		late, others, err := p.TakeOverdue(patience, time.Hour)
-		if err != nil || len(late) != taken || others != underWay {
-			t.Fatalf("%s: %d taken over, %d under way, want %d and %d: %v", what, len(late), others, taken, underWay, err)
+		if err != nil || len(late) != taken || others.Count != underWay {
+			t.Fatalf("%s: %d taken over, %d under way, want %d and %d: %v", what, len(late), others.Count, taken, underWay, err)
 		}
 		return late
 	}
@@ -485,16 +485,46 @@ func TestPathsOverdue(t *testing.T) {
 	s := snapshot(r, 30, 0)
 	p := launching(t, s, true)
 	asked, tids := threePaths(t, p, s, randomID(r))
-	if late, others, err := p.TakeOverdue(time.Hour, time.Hour); err != nil || len(late) != 0 || others != 1 {
-		t.Errorf("%d late, %d others: %v", len(late), others, err)
+	if late, others, err := p.TakeOverdue(time.Hour, time.Hour); err != nil || len(late) != 0 || others.Count != 1 {
+		t.Errorf("%d late, %d others: %v", len(late), others.Count, err)
 	}
 	late, others, err := p.TakeOverdue(0, time.Hour)
-	if err != nil || len(late) != 1 || len(late[0].Others) != bpf.MaxPaths-1 || others != 0 {
-		t.Errorf("%d late, %d others: %v", len(late), others, err)
+	if err != nil || len(late) != 1 || len(late[0].Others) != bpf.MaxPaths-1 || others.Count != 0 {
+		t.Errorf("%d late, %d others: %v", len(late), others.Count, err)
 	}
 	for i := range asked { // user space waits for all of them
 		expect(t, p, "hop_taken", "an answer after the take-over", replyOf(t, asked[i], response(tids[i], asked[i].ID, false, nil)))
 	}
+}
+
+// TestNextOverdue says how long it takes until a recursion is overdue: until the node that was asked last, on any path that goes on, is late, or
+// until the time for the whole is over.
+func TestNextOverdue(t *testing.T) {
+	r := rand.New(rand.NewPCG(48, 1))
+	s := snapshot(r, 30, 0)
+	p := launching(t, s, true)
+	next := func(what string, hop, whole, want time.Duration) {
+		t.Helper()
+		late, others, err := p.TakeOverdue(hop, whole)
+		if err != nil || len(late) != 0 || others.Next > want || others.Next < want-want/4 {
+			t.Errorf("%s: %d late, the next in %v, want %v: %v", what, len(late), others.Next, want, err)
+		}
+	}
+	next("none", time.Hour, time.Hour, 0)
+	aim := randomID(r)
+	asked, tids := threePaths(t, p, s, aim)
+	old := time.Duration(now()) / 2 // the clock began with the machine
+	next("all were asked just now", 4*old, 100*old, 4*old)
+	next("the time for the whole", 4*old, 2*old, 2*old)
+	must(t, p.AgePath(tids[0], old))
+	must(t, p.AgePath(tids[1], old))
+	next("one was asked just now", 4*old, 100*old, 4*old)
+	drops(t, p, "hop_ended", replyOf(t, asked[2], response(tids[2], asked[2].ID, false, nil)))
+	next("two are left, asked some time ago", 4*old, 100*old, 3*old)
+	if verdict, _ := run(t, p, replyOf(t, asked[0], response(tids[0], asked[0].ID, false, []bpf.Node{closerTo(aim, asked[0])}))); verdict != xdpTX {
+		t.Fatalf("verdict %d", verdict)
+	}
+	next("one has gone on", 4*old, 100*old, 4*old)
 }
 
 // TestPathsPaced passes over nodes that were sent enough already, and takes as many as are left.

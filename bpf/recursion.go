@@ -270,53 +270,69 @@ func (p *Program) SetPatience(hop time.Duration) error {
 	return p.putSettings()
 }
 
+// UnderWay are the recursions that go on.
+type UnderWay struct {
+	Count int
+	// Next is how long it takes until the first of them is overdue, unless an answer comes before; it may have been less. Zero: there are
+	// none, or it is not known.
+	Next time.Duration
+}
+
 // TakeOverdue ends the recursions on none of whose paths a node was asked within the last hop that may still answer, and those
-// that have begun longer than whole ago, and returns what was known of them, and how many others are under way. One node that is
+// that have begun longer than whole ago, and returns what was known of them, and which others are under way. One node that is
 // late does not end a recursion that goes on elsewhere.
-func (p *Program) TakeOverdue(hop, whole time.Duration) (overdue []Recursion, others int, err error) {
+//
+// One that begins after a call is overdue no sooner than a hop later. So who calls this once a hop, and when the first is
+// overdue, takes every one over just in time.
+func (p *Program) TakeOverdue(hop, whole time.Duration) (overdue []Recursion, others UnderWay, err error) {
 	now, err := monotonic()
 	if err != nil {
-		return nil, 0, err
+		return nil, others, err
 	}
 	p.taking.Lock()
 	defer p.taking.Unlock()
 	if p.left {
-		return nil, 0, ErrClosed
+		return nil, others, ErrClosed
 	}
-	since := now - min(now, uint64(max(hop, 0)))
-	late := map[uint32]*kdhtRecursion{}
-	under := map[recursionKey]bool{} // those under way
+	hop, whole = max(hop, 0), max(whole, 0)
+	since := now - min(now, uint64(hop))
+	var late map[uint32]*kdhtRecursion
+	var under map[recursionKey]uint64 // those under way, and when they are overdue
 	var key uint32
 	var state kdhtRecursion
 	it := p.objs.Pending.Iterate()
 	for it.Next(&key, &state) {
+		if late == nil { // mostly there are none
+			late, under = map[uint32]*kdhtRecursion{}, map[recursionKey]uint64{}
+		}
 		switch {
-		case state.Begun+uint64(max(whole, 0)) <= now:
+		case state.Begun+uint64(whole) <= now:
 			late[key] = nil
 		case End(state.Ended) != GoesOn: // it is taken over with the others
 		case state.Sent <= since:
 			s := state
 			late[key] = &s
 		default:
-			under[keyOf(&state)] = true
+			k := keyOf(&state)
+			under[k] = min(max(under[k], state.Sent+uint64(hop)), state.Begun+uint64(whole))
 		}
 	}
 	// When elements go meanwhile the walk may begin again or end early: what it missed is there the next time.
 	if err := it.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
-		return nil, 0, classify("list the recursions", err)
+		return nil, others, classify("list the recursions", err)
 	} else if err != nil {
-		others++
+		others.Count++
 	}
 	for key, state := range late {
 		if state != nil {
-			if under[keyOf(state)] {
+			if _, goesOn := under[keyOf(state)]; goesOn {
 				continue
 			}
 			// The walk sees no one moment: a path may have gone on meanwhile.
 			if goesOn, err := p.goesOn(state, since); err != nil {
 				return overdue, others, err
 			} else if goesOn {
-				under[keyOf(state)] = true
+				under[keyOf(state)] = min(now+uint64(hop), state.Begun+uint64(whole))
 				continue
 			}
 		}
@@ -332,7 +348,16 @@ func (p *Program) TakeOverdue(hop, whole time.Duration) (overdue []Recursion, ot
 		}
 		overdue = append(overdue, r)
 	}
-	return overdue, others + len(under), nil
+	for _, due := range under {
+		if wait := time.Duration(due - now); others.Next == 0 || wait < others.Next {
+			others.Next = wait
+		}
+	}
+	if others.Count > 0 {
+		others.Next = 0
+	}
+	others.Count += len(under)
+	return overdue, others, nil
 }
 
 // recursionKey tells recursions apart.

@@ -66,7 +66,7 @@ func takeAll(t testing.TB, p *bpf.Program) []bpf.Recursion {
 	for {
 		got, others, err := p.TakeOverdue(0, 0)
 		must(t, err)
-		if all = append(all, got...); others == 0 {
+		if all = append(all, got...); others.Count == 0 {
 			return all
 		}
 	}

@@ -40,7 +40,7 @@ type Program interface {
 	Watch(on bool) error
 	TakeRecursion(tid []byte, from netip.AddrPort, answer func(*bpf.Recursion) bool) (bpf.Recursion, bool, error)
 	SetPatience(hop time.Duration) error
-	TakeOverdue(hop, whole time.Duration) ([]bpf.Recursion, int, error)
+	TakeOverdue(hop, whole time.Duration) ([]bpf.Recursion, bpf.UnderWay, error)
 	Dismiss(tid [4]byte) error
 	Close(detach bool) error
 }

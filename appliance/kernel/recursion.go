@@ -17,10 +17,10 @@ const (
 	// recursionLease is how long the program begins recursions after this process last said that it takes over what
 	// becomes of them. It is far shorter than the lease for answers, which come from the program alone.
 	recursionLease = 9 * time.Second
-	// The pause between two looks at the recursions under way is a fraction of what a hop may take, within bounds.
-	looksPerHop       = 4
-	minLook, maxLook  = 5 * time.Millisecond, 100 * time.Millisecond
-	looksBeforeSleep  = 20
+	// minLook is the least pause between two looks at the recursions under way, and looksBeforeSleep how many see none before
+	// somebody must be woken for the next: to be woken costs about as much as they do.
+	minLook           = time.Millisecond
+	looksBeforeSleep  = 3
 	recursionTooOldAt = 5 * time.Second // the client has given up
 )
 
@@ -149,7 +149,7 @@ func (r *recursions) run(ctx context.Context) {
 	defer renew.Stop()
 	r.allow()
 	for ctx.Err() == nil {
-		if r.look(ctx) { // what a predecessor has left, or what began when the last watch had ended and the next was not yet told
+		if any, _ := r.look(ctx); any { // what a predecessor has left, or what began when the last watch had ended and the next was not yet told
 			r.watch(ctx, renew.C)
 			continue
 		}
@@ -198,29 +198,47 @@ func (r *recursions) try(what string, err error) {
 	}
 }
 
-// watch looks again and again until for a while there was nothing to see.
+// watch looks again and again until for a while there was nothing to see. Nobody is woken when a recursion begins meanwhile: one
+// is overdue no sooner than a hop after it began, so a look every hop, and when the first of those that it finds is overdue, is enough.
 func (r *recursions) watch(ctx context.Context, renew <-chan time.Time) {
 	r.try("recursions of the kernel half are watched at some cost", r.program.Watch(true))
 	// What begins after this is told again, and what began before is seen by the look that follows.
 	defer func() { r.try("recursions of the kernel half are noticed late", r.program.Watch(false)) }()
-	for quiet := 0; quiet < looksBeforeSleep; quiet++ {
-		pause := min(max(r.h.c.Node.HopPatience()/looksPerHop, minLook), maxLook)
+	before := r.replied()
+	next := time.NewTimer(r.h.c.Node.HopPatience())
+	defer next.Stop()
+	for quiet := 0; quiet < looksBeforeSleep; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-renew:
 			r.allow()
-		case <-time.After(pause):
+			continue
+		case <-next.C:
 		}
-		if r.look(ctx) {
-			quiet = 0
+		quiet++
+		any, under := r.look(ctx)
+		if replied := r.replied(); any || replied != before {
+			quiet, before = 0, replied
 		}
+		pause := r.h.c.Node.HopPatience()
+		if under.Count > 0 {
+			pause = max(min(pause, under.Next), minLook)
+		}
+		next.Reset(pause)
 	}
 }
 
-// look takes over what is late, and reports whether any recursion was under way.
-func (r *recursions) look(ctx context.Context) (any bool) {
-	late, others, err := r.program.TakeOverdue(r.h.c.Node.HopPatience(), router.KernelTime)
+// replied is how many recursions were taken over with a reply.
+func (r *recursions) replied() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.stats.Replied
+}
+
+// look takes over what is late. It reports whether any recursion was under way, and returns which still are.
+func (r *recursions) look(ctx context.Context) (any bool, under bpf.UnderWay) {
+	late, under, err := r.program.TakeOverdue(r.h.c.Node.HopPatience(), router.KernelTime)
 	r.try("recursions of the kernel half cannot be taken over", err)
 	for i := range late {
 		st := stateOf(&late[i])
@@ -236,7 +254,7 @@ func (r *recursions) look(ctx context.Context) (any bool) {
 			r.h.c.Log.Warn("a recursion of the kernel half cannot be taken over", "client", late[i].Client, "err", err)
 		}
 	}
-	return len(late) > 0 || others > 0
+	return len(late) > 0 || under.Count > 0, under
 }
 
 func contact(n bpf.Node) router.Contact { return router.Contact{ID: n.ID, Addr: n.Addr} }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
@@ -21,14 +22,20 @@ import (
 	"kdht/router/krpc"
 )
 
+// hopPatience is how long a node may take to answer.
+const hopPatience = 200 * time.Millisecond
+
 // recursive is the part of the fakes that concerns recursion.
 type recursive struct {
 	begun    chan struct{}
 	nexthops chan nexthop.Changes
 	late     []bpf.Recursion // taken over by the next look
-	others   int             // under way beside
+	underWay []time.Time     // when nodes were asked that have not answered
 	waiting  map[string]bpf.Recursion
 	looks    int
+	watched  bool // nobody need be woken
+
+	tookAfter []time.Duration // how long after they were asked the nodes of underWay counted as late
 
 	attachments []bpf.Attachment
 	detached    map[int]bool // launchers that somebody has taken away since the last look
@@ -55,7 +62,33 @@ func (f *fake) SetRoutes(routes []bpf.Route) error {
 func (f *fake) SetNeighbours(ns []bpf.Neighbour) error { return f.note("neighbours %d", len(ns)) }
 func (f *fake) AddNeighbour(n bpf.Neighbour) error     { return f.note("add %v", n.Addr) }
 func (f *fake) RemoveNeighbour(n bpf.Neighbour) error  { return f.note("remove %v", n.Addr) }
-func (f *fake) Watch(on bool) error                    { return f.note("watch %v", on) }
+func (f *fake) Watch(on bool) error {
+	f.mu.Lock()
+	f.rec.watched = on
+	f.mu.Unlock()
+	return f.note("watch %v", on)
+}
+
+// begin has a recursion begin whose node does not answer, or does so at once.
+func (f *fake) begin(answered bool) {
+	f.mu.Lock()
+	wake := !f.rec.watched
+	from := netip.MustParseAddrPort("198.18.1.3:6881")
+	if answered {
+		f.rec.waiting["\x80bcd"+from.String()] = aRecursion()
+	} else {
+		f.rec.underWay = append(f.rec.underWay, time.Now())
+	}
+	taker := f.rec.taker
+	f.mu.Unlock()
+	if wake {
+		f.rec.begun <- struct{}{}
+	}
+	if answered {
+		taker.Take([]byte("\x80bcd"), from, func(*router.RecursionState) bool { return false })
+	}
+}
+
 func (f *fake) AllowRecursion(d time.Duration, private bool) error {
 	return f.note("renew recursion %v %v", d, private)
 }
@@ -100,17 +133,31 @@ func (f *fake) Relaunch(index int) (lost bool, err error) {
 
 func (f *fake) SetPatience(time.Duration) error { return nil }
 func (f *fake) Dismiss(tid [4]byte) error       { return f.note("dismiss %x", tid) }
-func (f *fake) TakeOverdue(_, _ time.Duration) ([]bpf.Recursion, int, error) {
+func (f *fake) TakeOverdue(hop, _ time.Duration) ([]bpf.Recursion, bpf.UnderWay, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	late := f.rec.late
 	f.rec.late = nil
 	f.rec.looks++
-	return late, f.rec.others, nil
+	var under bpf.UnderWay
+	f.rec.underWay = slices.DeleteFunc(f.rec.underWay, func(sent time.Time) bool {
+		left := time.Until(sent.Add(hop))
+		if left <= 0 {
+			f.rec.tookAfter = append(f.rec.tookAfter, time.Since(sent))
+			r := aRecursion()
+			late = append(late, r)
+			return true
+		}
+		if under.Count++; under.Next == 0 || left < under.Next {
+			under.Next = left
+		}
+		return false
+	})
+	return late, under, nil
 }
 
 func (n node) SetKernelRecursion(k router.KernelRecursion) { n.rec.taker = k }
-func (n node) HopPatience() time.Duration                  { return 200 * time.Millisecond }
+func (n node) HopPatience() time.Duration                  { return hopPatience }
 func (n node) Resume(st router.RecursionState) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -212,22 +259,16 @@ func TestRecursionsLate(t *testing.T) {
 			t.Errorf("%d looks in an idle minute", f.rec.looks)
 		}
 		f.took()
-		f.mu.Lock()
-		f.rec.others = 1
-		f.mu.Unlock()
-		f.rec.begun <- struct{}{}
-		time.Sleep(time.Second)
+		f.begin(false)
+		time.Sleep(hopPatience / 2)
 		expect(t, f, "one began", "watch true")
 		f.mu.Lock()
-		if f.rec.looks < 10 {
-			t.Errorf("%d looks", f.rec.looks)
-		}
-		f.rec.others = 0
+		f.rec.underWay = nil // it has found its end
 		old := aRecursion()
 		old.Begun = time.Minute
 		f.rec.late = []bpf.Recursion{aRecursion(), old}
 		f.mu.Unlock()
-		time.Sleep(50 * time.Millisecond)
+		time.Sleep(hopPatience/2 + 50*time.Millisecond)
 		synctest.Wait()
 		f.mu.Lock()
 		if len(f.rec.resumed) != 1 {
@@ -255,6 +296,83 @@ func TestRecursionsLate(t *testing.T) {
 		defer f.mu.Unlock()
 		if !slices.Contains(f.journal, "renew recursion 0s true") {
 			t.Errorf("recursion goes on: %v", f.journal)
+		}
+	})
+}
+
+// TestRecursionsTakenOverInTime has recursions begin whenever they like whose nodes never answer, among others that are answered at once: each is taken
+// over as soon as its node is late, though nobody is woken when it begins, unless it is the first for a while.
+func TestRecursionsTakenOverInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, _, end := startRecursive(t)
+		synctest.Wait()
+		const all = 300
+		rng := rand.New(rand.NewPCG(1, 1))
+		for i := range all {
+			f.begin(false)
+			synctest.Wait()
+			time.Sleep(time.Duration(rng.Int64N(int64(2 * hopPatience))))
+			if i%10 == 0 {
+				time.Sleep(time.Duration(rng.Int64N(int64(10 * hopPatience))))
+			}
+			f.begin(i%3 == 0)
+			synctest.Wait()
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		f.mu.Lock()
+		if n := len(f.rec.tookAfter); n != 2*all-(all+2)/3 {
+			t.Errorf("%d taken over", n)
+		}
+		for _, after := range f.rec.tookAfter {
+			if after > hopPatience+2*time.Millisecond {
+				t.Errorf("taken over %v after the node was asked", after)
+			}
+		}
+		f.mu.Unlock()
+		if err := end(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestAnsweredRecursionsCostFewLooks has recursions answered at once: as long as they come one after the other, nobody is woken but once,
+// and there is one look for each time that a node may take.
+func TestAnsweredRecursionsCostFewLooks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, _, end := startRecursive(t)
+		synctest.Wait()
+		time.Sleep(time.Minute)
+		f.took()
+		f.mu.Lock()
+		f.rec.looks = 0
+		f.mu.Unlock()
+		for range 100 {
+			f.begin(true)
+			time.Sleep(hopPatience / 2)
+			synctest.Wait()
+		}
+		f.mu.Lock()
+		if f.rec.looks > 51 {
+			t.Errorf("%d looks for 100 recursions in the time of 50 answers", f.rec.looks)
+		}
+		f.mu.Unlock()
+		expect(t, f, "one after the other", "watch true")
+		time.Sleep(2 * time.Second)
+		f.took()
+		f.mu.Lock()
+		f.rec.looks = 0
+		f.mu.Unlock()
+		f.begin(true)
+		time.Sleep(2 * time.Second)
+		expect(t, f, "a single one", "watch true; watch false")
+		f.mu.Lock()
+		if f.rec.looks > 6 {
+			t.Errorf("%d looks for a single one", f.rec.looks)
+		}
+		f.mu.Unlock()
+		if err := end(); err != nil {
+			t.Error(err)
 		}
 	})
 }
