@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"kdht/appliance"
 	"kdht/appliance/admin"
 	"kdht/appliance/admin/change"
+	"kdht/appliance/health"
 	"kdht/store"
 )
 
@@ -248,6 +250,88 @@ func TestUpdaterChangesReservedKeys(t *testing.T) {
 	}
 	if err := b.ended(); !isRestart(err) {
 		t.Fatalf("Serve = %v, want ErrRestart", err)
+	}
+}
+
+// TestKeptByWhoMayUndoIt has an operator come while a change is on trial that only an updater could undo: it is kept once such a one has come.
+func TestKeptByWhoMayUndoIt(t *testing.T) {
+	t.Parallel()
+	n := newTailnet(t, nil)
+	cfg := configure(t)
+	h, check := fileOf(t, &cfg, `{ "network": "private", "discovery": "off", "bootstrap": "none", "tailnet": { "mode": "on", "controlURL": "`+n.url+`", "hostname": "box",
+		"operators": ["user-2@fake-control.example.net", "user-3@fake-control.example.net"], "updaters": ["user-3@fake-control.example.net"] } }`)
+	o := options{admin: admin.Options{History: h, Check: check}, config: &cfg}
+	b := start(t, o)
+	b.state("connected")
+	operator, updater := n.peer("operator"), n.peer("updater")
+	at := b.host.Report().Tailnet.Addrs[0]
+	operator.box, updater.box = at, at
+	operator.rolesAre("viewer, operator")
+	updater.rolesAre("viewer, operator, updater")
+	first := updater.must(200, "GET", "/admin/config/file", "").body
+	said := updater.must(202, "PUT", "/admin/config", strings.Replace(first, `"updaters": [`, `"updaters": ["tag:deploy", `, 1)).body
+	if !strings.Contains(said, "an operator who is updater as well") {
+		t.Errorf("the answer does not say who must come: %s", said)
+	}
+	if err := b.ended(); !isRestart(err) {
+		t.Fatalf("Serve = %v, want ErrRestart", err)
+	}
+	b = again(t, o)
+	b.state("connected")
+	operator.rolesAre("viewer, operator")
+	eventually(t, func() bool {
+		return strings.Contains(operator.must(200, "GET", "/", "").body, "an operator has come by the tailnet, and nobody who may change it back")
+	}, func() string { return fmt.Sprintf("the trial does not wait for an updater: %+v", h.Versions()) })
+	updater.rolesAre("viewer, operator, updater")
+	eventually(t, func() bool { return h.Trial() == nil }, func() string { return "the change was not kept" })
+	if v := h.Versions(); v[0].Outcome != "in force" {
+		t.Errorf("%+v", v[0])
+	}
+}
+
+// TestOutageInATrial has all that is beyond the box be silent for longer than a change is on trial: the trial waits. Once the DHT answers, the
+// change is kept; where the control server does and the DHT does not, it is the change that is taken back.
+func TestOutageInATrial(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		back bool // the DHT
+		want string
+	}{
+		"the change is not to blame": {true, "in force"},
+		"the change is to blame":     {false, "taken back: bootstrap: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			other, outside := freePort(t), freePort(t)
+			cfg := configure(t)
+			text := `{ "network": "private", "discovery": "off", "bootstrap": ["` + other + `"] }`
+			h, check := fileOf(t, &cfg, text)
+			before := change.Before{Worked: []string{health.Bootstrap, health.Table, health.Answers}, Others: 1, Outside: outside}
+			const within = 2 * time.Second
+			if _, err := h.Begin([]byte(text+"\n"), "", "user-2", within, before, time.Now()); err != nil {
+				t.Fatal(err)
+			}
+			b := again(t, options{admin: admin.Options{History: h, Check: check}, config: &cfg, alone: true})
+			eventually(t, func() bool { r := b.host.Report(); return r.Time.Sub(r.Started) > 2*within }, func() string { return "time stands still" })
+			if h.Trial() == nil {
+				t.Fatalf("the change was not waited with: %+v", h.Versions())
+			}
+			if c.back {
+				there := configure(t)
+				there.Listen = []netip.AddrPort{netip.MustParseAddrPort(other)}
+				start(t, options{config: &there})
+			} else {
+				l, err := net.Listen("tcp", outside)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer l.Close()
+			}
+			eventually(t, func() bool { return h.Trial() == nil }, func() string { return "the trial does not end" })
+			if v := h.Versions()[0]; !strings.HasPrefix(v.Outcome, c.want) {
+				t.Errorf("outcome: %s, want %s", v.Outcome, c.want)
+			}
+		})
 	}
 }
 

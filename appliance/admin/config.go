@@ -138,13 +138,17 @@ func (g *gate) putConfig(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusUnprocessableEntity, "tailnet.mode: with this the box leaves the tailnet, and nobody can take it back from here. If that is meant, say so: PUT /admin/config?without=tailnet")
 		return
 	}
-	h, before := g.p.o.History, g.p.before(next, without)
+	h, was := g.p.o.History, before(g.p.h.Config, next, g.p.h.Report(), without)
+	was.Reserved = keys
+	if home, had, err := readPin(g.p.dir); err == nil && had {
+		was.Outside = answering(r.Context(), home.ControlURL)
+	}
 	now, err := h.Text()
 	if err == nil && string(now) == string(text) {
 		_, _ = io.WriteString(w, "That is the configuration already; nothing was changed.\n")
 		return
 	}
-	v, err := h.Begin(text, strings.Trim(r.Header.Get("If-Match"), `"`), caller(r).Name, limit, before, time.Now().UTC())
+	v, err := h.Begin(text, strings.Trim(r.Header.Get("If-Match"), `"`), caller(r).Name, limit, was, time.Now().UTC())
 	switch {
 	case errors.Is(err, change.ErrTrial):
 		fail(w, http.StatusConflict, err.Error())
@@ -160,8 +164,12 @@ func (g *gate) putConfig(w http.ResponseWriter, r *http.Request) {
 	noted(w)
 	w.WriteHeader(http.StatusAccepted)
 	_, _ = fmt.Fprintf(w, "Version %d is on trial: the program starts anew with it, and goes back to the one before unless it proves well within %s.\n", v.ID, limit)
-	if mustCome(before) {
+	switch mustCome(was) {
+	case 0:
+	case Operator:
 		_, _ = io.WriteString(w, "As it changes how the box is reached, that takes somebody who comes by the tailnet afterwards and may change it again: GET /admin will do.\n")
+	default:
+		_, _ = io.WriteString(w, "As it changes how the box is reached, or by whom, that takes somebody who comes by the tailnet afterwards and may change it back, an operator who is updater as well: GET /admin will do.\n")
 	}
 	if t := next.Tailnet; t.ControlURL == "" && g.p.h.Config.Tailnet.ControlURL != "" && t.Mode == config.TailnetAuto && !t.HasKey() {
 		_, _ = io.WriteString(w, "That there is no tailnet.controlURL does not move the box: it stays with the control server where it has joined.\n")

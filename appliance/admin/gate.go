@@ -37,8 +37,8 @@ type gate struct {
 	p      *plane
 	table  []route
 	origin *http.CrossOriginProtection
-	busy   sync.Map    // paths that one caller at a time may ask for
-	came   atomic.Bool // somebody has asked who may change the configuration
+	busy   sync.Map      // paths that one caller at a time may ask for
+	came   atomic.Uint32 // the [Role] of the operator who has asked since the start, of several of the one with more; 0 if none has
 
 	mu       sync.Mutex
 	follow   map[tailcfg.StableNodeID]int // how many follow the log, by node
@@ -133,10 +133,20 @@ func (g *gate) admit(w http.ResponseWriter, r *http.Request, who whois) (Identit
 			caller.Name, Capability))
 		return Identity{}, false
 	}
-	if caller.May(Operator) {
-		g.came.Store(true)
-	}
+	g.sawOperator(caller.Roles)
 	return caller, true
+}
+
+// sawOperator takes down that somebody has come, if he may change the configuration.
+func (g *gate) sawOperator(has Role) {
+	if has&Operator == 0 {
+		return
+	}
+	for was := g.came.Load(); ; was = g.came.Load() {
+		if more := max(was, uint32(has&(Operator|Updater))); more == was || g.came.CompareAndSwap(was, more) {
+			return
+		}
+	}
 }
 
 // foreign says why a request is not what its sender wants, but a page of another site that his browser shows.

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"kdht/appliance/admin/change"
 	"kdht/appliance/health"
@@ -15,18 +16,26 @@ import (
 // tailnetCheck is the name of the plane's check in the health of the node.
 const tailnetCheck = "tailnet"
 
-// before is what the node does now, and what of that a change to another configuration must not cost.
-func (p *plane) before(next config.Config, without []string) change.Before {
-	r, now := p.h.Report(), p.h.Config
+// before is what a node does now by its report, and what of that a change to another configuration must not cost.
+//
+// What is not known yet, since the node has just started, counts as working: it has not failed, and where it turns out that it never would have
+// worked, a good change is taken back, and can be made again. To have whoever makes it wait until all is known would keep a program that
+// only runs for moments from ever being given another configuration.
+func before(now, next config.Config, r status.Report, without []string) change.Before {
 	lost := unserved(now, r)
 	b := change.Before{
 		Others: others(r), Kernel: attached(r), Tailnet: inTailnet(r), Unserved: texts(lost), Missing: missing(lost, r),
 		Changes: config.Differences(&now, &next), Without: without,
 	}
+	if b.Others == 0 && r.Time.Sub(r.Started) < askTime {
+		b.Others = contacts(r)
+	}
 	for _, c := range r.Health.Checks {
-		if c.State.Works() {
+		unknown := c.State == health.Waiting && (c.Because == "" || r.Health.Check(c.Because).State == health.Waiting)
+		if c.State.Works() || unknown && c.Essential() {
 			b.Worked = append(b.Worked, c.Name)
 		}
+		b.Kernel = b.Kernel || unknown && c.Name == health.Kernel
 	}
 	for _, t := range r.Tasks {
 		if !t.Running {
@@ -40,6 +49,17 @@ func (p *plane) before(next config.Config, without []string) change.Before {
 		b.Others = 0 // it may be the first node there; that it finds others where some are named, the health says
 	}
 	return b
+}
+
+// askTime is within what time of a start the contacts that the node knew before have been asked whether they are still there.
+const askTime = time.Minute
+
+// contacts is how many other nodes are known, whether or not they answer.
+func contacts(r status.Report) (n int) {
+	for _, f := range r.Families {
+		n += f.Contacts
+	}
+	return n
 }
 
 // others is how many other nodes answer.
@@ -64,12 +84,33 @@ func touches(was change.Before, key string) bool {
 }
 
 // reaches are the keys by which the box is found in the tailnet, and found by whoever may change it.
-var reaches = []string{"tailnet.mode", "tailnet.authKey", "tailnet.authKeyFile", "tailnet.controlURL", "tailnet.hostname", "tailnet.tags", "tailnet.operators"}
+var reaches = []string{
+	"tailnet.mode", "tailnet.authKey", "tailnet.authKeyFile", "tailnet.controlURL", "tailnet.hostname", "tailnet.tags", "tailnet.operators", "tailnet.updaters",
+}
 
-// mustCome reports whether a change is only proved by somebody who could make another one: with a box in another tailnet, under another
-// name, or with other tags, for which the policy has other rules, all may be well but that nobody gets at it.
-func mustCome(was change.Before) bool {
-	return was.Tailnet && !slices.Contains(was.Without, tailnetCheck) && slices.ContainsFunc(reaches, func(k string) bool { return touches(was, k) })
+// mustCome gives the roles of whom a change is only proved by that he comes, 0 if nobody need: with a box in another tailnet, under another
+// name, or with other tags, for which the policy has other rules, all may be well but that nobody gets at it who could change it back.
+func mustCome(was change.Before) Role {
+	switch {
+	case !was.Tailnet || slices.Contains(was.Without, tailnetCheck) || !slices.ContainsFunc(reaches, func(k string) bool { return touches(was, k) }):
+		return 0
+	case len(was.Reserved) > 0:
+		return Operator | Updater
+	}
+	return Operator
+}
+
+// nobodyCame says that the one who must come has not; came are the roles of whoever could change most of those who have.
+func nobodyCame(must, came Role) string {
+	switch {
+	case came&must == must:
+		return ""
+	case came == 0 && must == Operator:
+		return "nobody has come by the tailnet who may change the configuration, as with GET /admin"
+	case came == 0:
+		return "nobody has come by the tailnet who may change it back, an operator who is updater as well, as with GET /admin"
+	}
+	return "an operator has come by the tailnet, and nobody who may change it back: one who is updater as well, as with GET /admin"
 }
 
 // unserved lists the addresses that a node should serve on and does not.
@@ -130,12 +171,22 @@ func outage(r status.Report, was change.Before) string {
 	return ""
 }
 
+// distant says that all which is unwell has to do with who is elsewhere: nobody of the DHT answers, or the tailnet is not reached. That may be because
+// the network beyond the LAN is gone, unless the change may have taken the box off the LAN.
+func distant(c config.Config, r status.Report, was change.Before, came Role) bool {
+	if touches(was, "interfaces") || touches(was, "xdp.") {
+		return false
+	}
+	was.Without = append(slices.Clone(was.Without), health.Bootstrap, health.Table, tailnetCheck)
+	return unwell(c, r, was, came) == ""
+}
+
 // unwell says what the node does not do any more that it did before a change, or should do now and does not, or of which that is not
-// known yet; "" if it does all. came says that somebody has been there since who may change the configuration.
+// known yet; "" if it does all. came are the roles of the operator who has been there since, of several of the one with more; 0 if none has.
 //
 // What had failed before is not looked at, nor what waits for that. So a change that is made while no other node answers is kept when all
 // the rest is well.
-func unwell(c config.Config, r status.Report, was change.Before, came bool) string {
+func unwell(c config.Config, r status.Report, was change.Before, came Role) string {
 	var what []string
 	matters := func(check string) bool { return !slices.Contains(was.Without, check) }
 	// blamed says that a check waits for another one, which is in the list.
@@ -186,8 +237,10 @@ func unwell(c config.Config, r status.Report, was change.Before, came bool) stri
 			why = ": " + strings.TrimSuffix(r.Tailnet.Error, ".")
 		}
 		what = append(what, "the admin plane is not in the tailnet"+why)
-	case mustCome(was) && !came:
-		what = append(what, "nobody has come by the tailnet who may change the configuration, as with GET /admin")
+	default:
+		if lacks := nobodyCame(mustCome(was), came); lacks != "" {
+			what = append(what, lacks)
+		}
 	}
 	return strings.Join(what, "; ")
 }

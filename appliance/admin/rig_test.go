@@ -127,6 +127,7 @@ type options struct {
 	values []string // keys and values of the configuration
 	config *config.Config
 	more   []appliance.Extension
+	alone  bool // it finds nobody, and is not waited for
 }
 
 // configure gives a configuration for a node that meets nobody.
@@ -179,6 +180,9 @@ func start(t *testing.T, o options) *box {
 	case b.host = <-hosts:
 	case err := <-b.served:
 		t.Fatal(err)
+	}
+	if o.alone {
+		return b
 	}
 	select {
 	case <-b.host.Node.Ready():

@@ -14,7 +14,7 @@ const (
 	// must be well.
 	wellEvery = time.Second
 	wellTimes = 5
-	// outageMax is for how long a trial waits for a cable or an address that is gone for reasons of its own.
+	// outageMax is for how long a trial waits for a cable, an address or all that is beyond the LAN, gone for reasons of its own.
 	outageMax = time.Hour
 )
 
@@ -63,11 +63,17 @@ func (t *trial) Run(ctx context.Context) error {
 	return nil
 }
 
+// watch judges the change. Its time begins anew when an outage is over that is not of its making, since that shows nothing of it, for better or
+// worse, and the node finds back into its network only then: a cable or an address that is gone, or whoever is elsewhere being silent, the control
+// server too, which answered before the change. A change that makes the DHT or the tailnet silent does not make him silent who answers a plain
+// connection; one that may have, since it is about interfaces or XDP, does not wait. Nor does one where he answers: then it is taken for the culprit even if
+// it is the network that lets him through alone. That costs the owner another try, and the configuration of before is always safe.
 func (t *trial) watch(ctx context.Context, x change.Trial) error {
 	tick := time.NewTicker(wellEvery)
 	defer tick.Stop()
-	last := time.Now()
-	deadline, most := last.Add(x.Within), last.Add(outageMax)
+	began := time.Now()
+	deadline, most := began.Add(x.Within), began.Add(outageMax)
+	out := outside{addr: x.Before.Outside}
 	for well := 0; ; {
 		var now time.Time
 		select {
@@ -76,14 +82,18 @@ func (t *trial) watch(ctx context.Context, x change.Trial) error {
 		case <-tick.C:
 			now = time.Now() // a tick may be old
 		}
-		r := t.p.h.Report()
+		c, r, came := t.p.h.Config, t.p.h.Report(), Role(t.p.gate.came.Load()) //nolint:gosec // it was one
 		why := outage(r, x.Before)
-		if why != "" && now.Before(most) {
-			deadline = deadline.Add(now.Sub(last)) // it shows nothing of the change, for better or worse
-		} else if why == "" {
-			why = unwell(t.p.h.Config, r, x.Before, t.p.gate.came.Load())
+		waits := why != ""
+		if !waits {
+			why = unwell(c, r, x.Before, came)
+			if waits = why != "" && distant(c, r, x.Before, came) && out.gone(ctx); waits {
+				why += "; but " + out.addr + " is silent as well, which the change has nothing to do with"
+			}
 		}
-		last = now
+		if waits && now.Before(most) {
+			deadline = now.Add(x.Within)
+		}
 		t.why.Store(&why)
 		switch {
 		case why == "":

@@ -19,8 +19,8 @@ const maxStarts = 2
 
 // Before is what the node did before a change, and must do again.
 type Before struct {
-	Worked  []string `json:"worked"`  // the checks of its health that were good or degraded, by name
-	Others  int      `json:"others"`  // how many other nodes answered
+	Worked  []string `json:"worked"`  // the checks of its health that were good or degraded, or not known yet, by name
+	Others  int      `json:"others"`  // how many other nodes answered, or right after a start were known
 	Kernel  bool     `json:"kernel"`  // the kernel half answered at some interface
 	Tailnet bool     `json:"tailnet"` // the admin plane was reached
 	Failing []string `json:"failing"` // tasks that did not run
@@ -32,6 +32,10 @@ type Before struct {
 	// Changes are the keys of the configuration that the change gives other values, and Without the checks that it may cost.
 	Changes []string `json:"changes,omitempty"`
 	Without []string `json:"without,omitempty"`
+	// Reserved are the keys that it takes the role updater to change back.
+	Reserved []string `json:"reserved,omitempty"`
+	// Outside is the address, host and port, of somebody beyond the LAN who answered and is no part of the DHT; "" if nobody is known to.
+	Outside string `json:"outside,omitempty"`
 }
 
 // Trial is a change that has to prove well.
