@@ -13,31 +13,37 @@ const (
 	firstPenalty   = time.Second
 	longestPenalty = time.Minute
 	forgiveness    = time.Hour
-	// maxGuessers is for how many addresses that is known. While there are more, only those are let in that were before:
-	// so all of them together have maxGuessers guesses in longestPenalty.
-	maxGuessers = 512
+	// maxGuessers is for how many addresses that is known, and maxNeighbours for how many in one /64 of IPv6. All others there, and all
+	// others anywhere, have one penalty in common, which is crowdPenalty at most. So a /64 has at most maxNeighbours guesses in
+	// longestPenalty and one in crowdPenalty, which are 31 a minute, and all addresses together 527, in a steady state.
+	maxGuessers   = 512
+	maxNeighbours = 16
+	crowdPenalty  = 4 * time.Second
 	// maxKnown is how many addresses that knew the password are remembered, and acquaintance for how long.
 	maxKnown     = 64
 	acquaintance = 24 * time.Hour
 )
 
-// guesses slows down whoever guesses at the password. An IPv6 guesser is known by its /64, in which it has as many addresses
-// as it likes; whoever has known the password before by the whole address, so that no neighbour can lock it out.
+// guesses slows down whoever guesses at the password. Each address has penalties of its own, so that a host which has it wrong does not lock
+// out its LAN, which in IPv6 is one /64. Since a host has as many addresses there as it likes, only the first few have; the others share
+// one, which stays short, so that the owner among them has to try again, but not to wait until the guesser gives up. Whoever
+// has known the password shares none.
 type guesses struct {
 	mu       sync.Mutex
-	guessers map[netip.Prefix]*guesser
-	known    map[netip.Addr]time.Time // until when
+	guessers map[netip.Prefix]*guesser // by address, /64, and for all others by that of length 0
+	known    map[netip.Addr]time.Time  // until when
 }
 
-// guesser is one that had a wrong password.
+// guesser is one that had a wrong password, or several that share a penalty.
 type guesser struct {
-	wrong int
-	last  time.Time
+	wrong   int
+	last    time.Time
+	longest time.Duration
 }
 
 // until is when another password is looked at.
 func (g *guesser) until() time.Time {
-	return g.last.Add(min(firstPenalty<<min(g.wrong-1, 10), longestPenalty))
+	return g.last.Add(min(firstPenalty<<min(g.wrong-1, 10), g.longest))
 }
 
 // try looks at a password, or gives the time to wait before it would. Of several at once it looks at one.
@@ -45,9 +51,9 @@ func (a *guesses) try(from netip.Addr, now time.Time, right func() bool) (ok boo
 	from = from.Unmap().WithZone("")
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	key, known := guesserOf(from), now.Before(a.known[from])
-	if known {
-		key = netip.PrefixFrom(from, from.BitLen())
+	key, longest := a.keyOf(from, now), longestPenalty
+	if !key.IsSingleIP() {
+		longest = crowdPenalty
 	}
 	g := a.guessers[key]
 	if g != nil && now.Sub(g.last) > forgiveness {
@@ -56,16 +62,15 @@ func (a *guesses) try(from netip.Addr, now time.Time, right func() bool) (ok boo
 	if g != nil && now.Before(g.until()) {
 		return false, g.until().Sub(now)
 	}
-	if g == nil && !a.room(now) && !known {
-		return false, longestPenalty
-	}
 	if right() {
-		delete(a.guessers, key)
+		if key.IsSingleIP() {
+			delete(a.guessers, key)
+		}
 		a.remember(from, now)
 		return true, 0
 	}
 	if g == nil {
-		g = &guesser{}
+		g = &guesser{longest: longest}
 		if a.guessers == nil {
 			a.guessers = make(map[netip.Prefix]*guesser)
 		}
@@ -75,8 +80,46 @@ func (a *guesses) try(from netip.Addr, now time.Time, right func() bool) (ok boo
 	return false, 0
 }
 
-// guesserOf is by what a guesser is known.
-func guesserOf(from netip.Addr) netip.Prefix {
+// keyOf is by what a guesser is known: its address, or what it shares a penalty with. Whose penalty is long ago is forgotten when there is no
+// room without that.
+func (a *guesses) keyOf(from netip.Addr, now time.Time) netip.Prefix {
+	own, _ := from.Prefix(from.BitLen()) // of no address it is none, which is that of all others
+	if _, there := a.guessers[own]; there || now.Before(a.known[from]) {
+		return own
+	}
+	network := networkOf(from)
+	crowded := func() (netip.Prefix, bool) {
+		all, neighbours := 0, 0
+		for key := range a.guessers {
+			if key.IsSingleIP() {
+				all++
+				if network.Contains(key.Addr()) {
+					neighbours++
+				}
+			}
+		}
+		switch {
+		case from.Is6() && neighbours >= maxNeighbours:
+			return network, true
+		case all >= maxGuessers:
+			return netip.Prefix{}, true
+		}
+		return own, false
+	}
+	key, full := crowded()
+	if full {
+		for key, g := range a.guessers {
+			if now.Sub(g.last) > forgiveness {
+				delete(a.guessers, key)
+			}
+		}
+		key, _ = crowded()
+	}
+	return key
+}
+
+// networkOf is the network in which a guesser has as many addresses as it likes.
+func networkOf(from netip.Addr) netip.Prefix {
 	from = from.Unmap().WithZone("")
 	bits := from.BitLen()
 	if from.Is6() {
@@ -84,19 +127,6 @@ func guesserOf(from netip.Addr) netip.Prefix {
 	}
 	key, _ := from.Prefix(bits) // of no address it is none, which is a key, too
 	return key
-}
-
-// room says whether there is room for another guesser.
-func (a *guesses) room(now time.Time) bool {
-	if len(a.guessers) < maxGuessers {
-		return true
-	}
-	for key, g := range a.guessers {
-		if now.Sub(g.last) > forgiveness {
-			delete(a.guessers, key)
-		}
-	}
-	return len(a.guessers) < maxGuessers
 }
 
 // remember notes who knew the password.

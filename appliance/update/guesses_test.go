@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"kdht/appliance/update"
 	"kdht/store"
 )
 
@@ -22,6 +24,72 @@ func (b *bench) guess(from, user, password string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	b.m.Handler().ServeHTTP(w, r)
 	return w
+}
+
+// A host of a LAN that has the password wrong, by the four addresses that it has there, is slowed down, and nobody else there is.
+func TestWrongPasswordsDoNotLockOutTheLAN(t *testing.T) {
+	b := newBench(t)
+	host := []string{"[fd00::1]:1", "[fd00::2]:1", "[fd00::3]:1", "10.0.0.1:1"}
+	for range 50 {
+		for _, from := range host {
+			b.guess(from, "gokrazy", "wrong")
+		}
+	}
+	for _, from := range host {
+		if w := b.guess(from, "gokrazy", password); w.Code != http.StatusTooManyRequests {
+			t.Errorf("%s: %d", from, w.Code)
+		}
+	}
+	for _, from := range []string{"[fd00::9]:1", "10.0.0.9:1", "[fe80::9%eth0]:1"} {
+		if w := b.guess(from, "gokrazy", password); w.Code != http.StatusOK {
+			t.Errorf("the owner at %s: %d %s", from, w.Code, w.Body)
+		}
+	}
+}
+
+// TestGuessingTakesItsTime has somebody guess from ever new addresses of a /64 for an hour, as fast as he may: the box looks at 31 guesses a
+// minute, and the owner, whom it does not know there, waits 4 seconds at most when the other one pauses.
+func TestGuessingTakesItsTime(t *testing.T) {
+	var g update.Guesses
+	start := time.Date(2026, 11, 28, 0, 0, 0, 0, time.UTC)
+	looked := 0
+	wrong := func() bool { looked++; return false }
+	from := func(n int) netip.Addr { return netip.MustParseAddr(fmt.Sprintf("fd00::%x", n)) }
+	now := start
+	for n := 0; now.Before(start.Add(time.Hour)); n++ {
+		for i := range 16 {
+			g.Try(from(i), now, wrong)
+		}
+		g.Try(from(100+n), now, wrong)
+		now = now.Add(250 * time.Millisecond)
+	}
+	if looked > 33*60 || looked < 29*60 { // some more at the beginning
+		t.Errorf("%d guesses in an hour", looked)
+	}
+	owner := netip.MustParseAddr("fd00::abcd:1")
+	right := func() bool { return true }
+	if ok, wait := g.Try(owner, now, right); !ok && wait > 4*time.Second {
+		t.Errorf("the owner waits %s", wait)
+	}
+	if ok, wait := g.Try(owner, now.Add(4*time.Second), right); !ok {
+		t.Errorf("after 4 s the owner waits %s", wait)
+	}
+	now = now.Add(time.Minute)
+	g.Try(from(3), now, wrong)
+	if ok, wait := g.Try(from(3), now, right); ok || wait < time.Minute {
+		t.Errorf("who guessed from one address waits %s", wait)
+	}
+
+	// Of thousands of addresses in thousands of networks the same holds for all together.
+	looked = 0
+	for n := range 10_000 {
+		at := now.Add(time.Duration(n) * 360 * time.Millisecond) // an hour
+		g.Try(netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)}), at, wrong)
+		g.Try(netip.MustParseAddr(fmt.Sprintf("fd00:0:%x:%x::1", n>>16, n&0xffff)), at, wrong)
+	}
+	if most := 2*512 + 15*60 + 10; looked > most {
+		t.Errorf("%d guesses of 20,000 addresses in an hour, want at most %d", looked, most)
+	}
 }
 
 // TestGuessing lets nobody try many passwords, and nobody be locked out by others.
@@ -55,11 +123,12 @@ func TestGuessing(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if codes[http.StatusUnauthorized] != 1 || codes[http.StatusTooManyRequests] != 99 {
+	if codes[http.StatusUnauthorized] != 17 || codes[http.StatusTooManyRequests] != 83 { // 16 addresses, and one for all others
 		t.Errorf("100 guesses at once from one /64: %v", codes)
 	}
 	expect("a stranger there", "[2001:db8::3]:1", password, http.StatusTooManyRequests)
 	expect("the owner there", "[2001:db8::1]:2", password, http.StatusOK)
+	expect("a stranger in another /64", "[2001:db8:0:1::3]:1", password, http.StatusOK)
 
 	for i := range 2000 {
 		b.guess(fmt.Sprintf("10.1.%d.%d:1", i>>8, i&0xff), "gokrazy", "wrong")
