@@ -37,19 +37,27 @@ setup: ## install what the tests need (Debian packages when root; otherwise say 
 	@.ci/setup
 
 # -count=1: of the programs that tests build and run, go's cache of results knows nothing.
-KERNELS = kdht/image/kernels
+GOTEST = KDHT_REQUIRE=$(REQUIRE) go test -count=1 -timeout 30m
+KERNELS = ./image/kernels
+# What looks at time, or has the whole machine work, is alone. The rest mostly waits: beside each other, and beside the emulators.
+ALONE = ./appliance ./appliance/conformance ./appliance/discover ./appliance/fleet/... ./appliance/linklocal ./bpf/... ./router/...
+REST = $$(comm -23 <(go list ./... | sort) <(go list $(ALONE) $(KERNELS) | sort))
 
 .PHONY: test
-test: test-here test-kernels ## run every test (as root: also namespaces, XDP, real clients, a browser, three kernels in QEMU)
+test: setup ## run every test (as root: also namespaces, XDP, real clients, a browser, three kernels in QEMU)
+	@$(GOTEST) -p 1 $(ALONE)
+	@$(GOTEST) -p 3 $(KERNELS) $(REST)
+	@KDHT_REQUIRE=$(REQUIRE) go test -C appliance/browser -count=1 -timeout 10m ./...
 
 .PHONY: test-here
 test-here: setup ## ... but those in QEMU
-	@set -e; all=$$(go list ./...); KDHT_REQUIRE=$(REQUIRE) go test -count=1 -p 1 -timeout 30m $$(echo "$$all" | grep -v '^$(KERNELS)$$')
-	@KDHT_REQUIRE=$(REQUIRE) go test -C appliance/browser -count=1 -timeout 5m ./...
+	@$(GOTEST) -p 1 $(ALONE)
+	@$(GOTEST) -p 2 $(REST)
+	@KDHT_REQUIRE=$(REQUIRE) go test -C appliance/browser -count=1 -timeout 10m ./...
 
 .PHONY: test-kernels
 test-kernels: setup ## ... those in QEMU alone: the kernel half, /perm and the flashing of a stick on the stock kernels
-	@KDHT_REQUIRE=$(REQUIRE) go test -count=1 -timeout 60m $(KERNELS)
+	@$(GOTEST) $(KERNELS)
 
 .PHONY: test-headscale
 test-headscale: setup ## the admin plane against a real control server, Headscale, which is built from its own module (root; minutes the first time)
