@@ -294,3 +294,32 @@ func TestForgedClientsBeginLittle(t *testing.T) {
 		t.Errorf("%d begun for who may not", n)
 	}
 }
+
+// However little the program may send for clients, those who never proved their address have a part of it: the first of them is looked up for, another one when that
+// is paid for.
+func TestForgedClientsBeginWhateverThereIs(t *testing.T) {
+	r := rand.New(rand.NewPCG(66, 1))
+	p := recursive(t, snapshot(r, 40, 0), true)
+	t.Cleanup(func() {
+		must(t, p.SetLimits(limit.Config{}))
+		must(t, p.SetLauncher(1, false))
+	})
+	for _, paths := range []int{1, bpf.MaxPaths} {
+		must(t, p.SetLauncher(1, paths > 1))
+		for _, queries := range []int{1, 2, 10, 47, 48, 100} { // a second
+			must(t, p.SetLimits(limit.Config{Unproven: 1000, Queries: queries}))
+			must(t, p.SetBudgets(0))
+			begin, begun := time.Now(), 0
+			for i := range 40 {
+				before := counts(t, p)["recursion_begun"]
+				run(t, p, queryTo(node4, netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, 72, byte(i)}), 1024), rdQuery("get", fmt.Sprint(serial.Add(1)), randomID(r))).frame(t))
+				begun += int(counts(t, p)["recursion_begun"] - before)
+			}
+			most := max(1, queries/2/8/paths) + int(time.Since(begin).Seconds()*float64(queries)/8/float64(paths)) + 1
+			if begun == 0 || begun > most {
+				t.Errorf("%d queries a second, %d paths: %d begun for who may be forged, want 1 to %d", queries, paths, begun, most)
+			}
+			takeAll(t, p)
+		}
+	}
+}

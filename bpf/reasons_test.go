@@ -42,7 +42,7 @@ func mutate(t testing.TB, to, from netip.AddrPort, f func(d *datagram, ip []byte
 func setIPv4Checksum(ip []byte) {
 	binary.BigEndian.PutUint16(ip[10:], 0)
 	sum := uint32(0)
-	for i := 0; i < 20; i += 2 {
+	for i := 0; i < 4*int(ip[0]&15); i += 2 {
 		sum += uint32(binary.BigEndian.Uint16(ip[i:]))
 	}
 	sum = sum&0xffff + sum>>16

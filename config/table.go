@@ -196,7 +196,7 @@ var keys = []*key{
 			"for a sign first, which costs an honest client one more try. 0B is no limit."),
 	entry("limits.unprovenDatagrams", whole{0, 10_000_000, "datagrams per second"}, `1000`,
 		func(c *Config) *int { return &c.Limits.UnprovenDatagrams },
-		"What the kernel half passes up to user space from such senders, all together. What exceeds it is asked for a sign or dropped. "+
+		"What the kernel half passes up to user space from such senders, all together; of what comes in fragments the first counts. What exceeds it is asked for a sign or dropped. "+
 			"Those of limits.exempt and recursion.allow have half as much, of their own: such addresses can be forged, too, and recursion costs more. 0 is no limit."),
 	entry("limits.exempt", list[netip.Prefix]{elem: prefix{}, what: "prefixes", example: `["192.168.0.0/16", "fd00::/8"]`, none: "none", max: 1024},
 		defaultAllow,

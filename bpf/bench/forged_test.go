@@ -18,6 +18,7 @@ type forgery struct {
 	random  int  // where 20 bytes are that differ from one to the next; 0: there are none
 	padded  int  // the least size of its frame
 	private bool // the sources are private addresses, which are exempt from limits and may ask for recursion, else public ones
+	options bool // there is an option in its IPv4 header, and a header with one behind that of IPv6
 }
 
 // anyTarget stands for the 20 bytes of a forgery that differ.
@@ -62,6 +63,8 @@ func forgeries(cold, hot string) (all []forgery) {
 		add("sample_infohashes", plain("sample_infohashes", target, ""))
 		add("response", "d1:rd2:id20:abcdefghij0123456789e1:t4:aaaa1:v4:LT\x02\x081:y1:re")
 		add("garbage", "d1:y1:qe")
+		add("find_node, with IP options", plain("find_node", target, ""))
+		all[len(all)-1].options = true
 	}
 	return all
 }
@@ -176,6 +179,14 @@ func (f *flood) frame(b []byte, kind *forgery, way *route) []byte {
 	if !v6 {
 		b = append(appendHeaders(b, from, way.to, len(payload)), payload...)
 		udpChecksum(b)
+		if kind.options {
+			b = slices.Insert(b, ethLen+ipLen, 1, 1, 1, 1) // no operation
+			ip := b[ethLen:]
+			ip[0]++
+			binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)))
+			ip[10], ip[11] = 0, 0
+			binary.BigEndian.PutUint16(ip[10:], ^fold(sum(0, ip[:ipLen+4])))
+		}
 		return b
 	}
 	b = append(append(b, way.to.mac[:]...), from.mac[:]...)
@@ -193,5 +204,10 @@ func (f *flood) frame(b []byte, kind *forgery, way *route) []byte {
 		c = 0xffff
 	}
 	binary.BigEndian.PutUint16(b[udp+6:], c)
+	if kind.options {
+		b = slices.Insert(b, udp, 17, 0, 1, 4, 0, 0, 0, 0) // destination options: padding
+		b[ethLen+6] = 60
+		binary.BigEndian.PutUint16(b[ethLen+4:], uint16(len(b)-udp))
+	}
 	return b
 }

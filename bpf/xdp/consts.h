@@ -21,7 +21,14 @@ enum ip {
 	IP_PROTO_UDP = 17,
 	IP_DONT_FRAGMENT = 0x4000,
 	IP_FRAGMENT_MASK = 0x3fff, /* offset and "more fragments" */
+	IP_OFFSET_MASK = 0x1fff,
+	IP6_OFFSET_MASK = 0xfff8,
 	HOP_LIMIT = 64,
+	/* Extension headers of IPv6 behind which there may be a datagram for us. */
+	EXTENSION_HOP_BY_HOP = 0,
+	EXTENSION_ROUTING = 43,
+	EXTENSION_FRAGMENT = 44,
+	EXTENSION_DESTINATION = 60,
 };
 
 enum kademlia {
@@ -103,7 +110,8 @@ enum reason {
 	REASON_RECURSION_JOINED,
 	/* Dropped: the reply with which a path ends, while others of the recursion go on. */
 	REASON_HOP_ENDED,
-	/* Not ours: everything that is not a whole UDP datagram to one of our endpoints. */
+	/* Not ours: everything that is not a whole UDP datagram to one of our endpoints. Of what has IP
+	   options, extension headers or is a fragment, the stack finds out: see wrapped.h. */
 	REASON_NOT_IP,
 	REASON_NOT_UDP,
 	REASON_NOT_OURS,
@@ -177,6 +185,7 @@ enum no_reason {
 	CONTINUE_RECURSION, /* begin() */
 	CONTINUE_REFERRAL,  /* follow() */
 	CONTINUE_CHALLENGE, /* ask for a proof of the address */
+	CONTINUE_WRAPPED,   /* judge_wrapped() */
 };
 
 /* Things counted that are not exits. */

@@ -11,23 +11,9 @@
 #include "recurse.h"
 #include "reply.h"
 #include "sighting.h"
+#include "wrapped.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
-
-/* Whether the lease runs. Reads the clock once per tick, and leaves the time in s. */
-INLINE int lease_runs(struct scratch *s, const struct settings *live)
-{
-	u64 tick = jiffies64();
-
-	if (UNLIKELY(tick != s->tick)) {
-		u64 time = ktime_coarse();
-		s->tick = tick;
-		if ((time ^ s->time) >> ROUND_SHIFT)
-			s->looks = s->looks_unproven = s->unproven = 0;
-		s->time = time;
-	}
-	return s->time < live->lease;
-}
 
 /* Parses the query into s->query. */
 INLINE int read_query(struct xdp_md *ctx, const struct packet *pk, struct scratch *s, const void *payload,
@@ -187,6 +173,8 @@ INLINE u32 carry_on(struct xdp_md *ctx, u32 what)
 		what = begin(ctx);
 	} else if (what == CONTINUE_REFERRAL) {
 		what = follow(ctx);
+	} else if (what == CONTINUE_WRAPPED) {
+		what = judge_wrapped(ctx);
 	}
 	what = pass_up(s, settings, what);
 	return what == CONTINUE_CHALLENGE ? challenge(ctx) : what;

@@ -36,6 +36,21 @@ INLINE u64 hash_words(u64 seed, u64 first, u64 second)
 #define SET_OF(hash) ((u32)((hash) >> 30) & (SETS - 1))
 #define WAY_OF(hash) ((u32)((hash) >> 27) & (WAYS - 1))
 
+/* Whether the lease runs. Reads the clock once per tick, and leaves the time in s. */
+INLINE int lease_runs(struct scratch *s, const struct settings *live)
+{
+	u64 tick = jiffies64();
+
+	if (UNLIKELY(tick != s->tick)) {
+		u64 time = ktime_coarse();
+		s->tick = tick;
+		if ((time ^ s->time) >> ROUND_SHIFT)
+			s->looks = s->looks_unproven = s->unproven = 0;
+		s->time = time;
+	}
+	return s->time < live->lease;
+}
+
 INLINE u64 ticks(const struct scratch *s)
 {
 	return s->time >> TICK_SHIFT & TIME_MASK;

@@ -30,6 +30,22 @@ INLINE u64 read16(const void *p)
 	return number & 0xffff;
 }
 
+/* This network, loopback, and everything from multicast up are nobody's address (RFC 6890). */
+INLINE int is_bad_source4(u32 source, u32 dest)
+{
+	u8 net = source;
+
+	return net == 0 || net == 127 || net >= 224 || source == dest;
+}
+
+/* Multicast; unspecified and loopback; IPv4-mapped (RFC 6890). */
+INLINE int is_bad_source6(const u64 *source, const u64 *dest)
+{
+	return (u8)source[0] == 0xff ||
+	       (!source[0] && (!(source[1] & ~be64(1)) || (u32)source[1] == 0xffff0000)) ||
+	       (source[0] == dest[0] && source[1] == dest[1]);
+}
+
 INLINE int read_ipv4(struct packet *pk, struct scratch *s, const struct settings *live, const void *ip,
 		     const void *end)
 {
@@ -37,10 +53,8 @@ INLINE int read_ipv4(struct packet *pk, struct scratch *s, const struct settings
 		return REASON_TRUNCATED;
 	if (AT8(ip + 9) != IP_PROTO_UDP)
 		return REASON_NOT_UDP;
-	if (AT8(ip) != 0x45)
-		return REASON_IP_OPTIONS;
-	if (AT16(ip + 6) & be16(IP_FRAGMENT_MASK))
-		return REASON_FRAGMENT;
+	if (AT8(ip) != 0x45 || AT16(ip + 6) & be16(IP_FRAGMENT_MASK))
+		return CONTINUE_WRAPPED;
 
 	u32 source = AT32(ip + 12), dest = AT32(ip + 16);
 	pk->l4 = pk->l2 + IP_LEN;
@@ -60,22 +74,18 @@ INLINE int read_ipv4(struct packet *pk, struct scratch *s, const struct settings
 		return REASON_BAD_LENGTH;
 	if (sum_fold(pk->addr_sum + AT32(ip) + AT32(ip + 4) + AT32(ip + 8)) != 0xffff)
 		return REASON_BAD_IP_CHECKSUM;
-	/* This network, loopback, and everything from multicast up are nobody's address (RFC 6890). */
-	u8 net = source;
-	if (net == 0 || net == 127 || net >= 224 || source == dest)
-		return REASON_BAD_SOURCE;
-	return GO_ON;
+	return is_bad_source4(source, dest) ? REASON_BAD_SOURCE : GO_ON;
 }
 
 INLINE int is_extension(u8 next_header)
 {
 	switch (next_header) {
-	case 0:	  /* hop-by-hop options */
-	case 43:  /* routing */
-	case 44:  /* fragment */
+	case EXTENSION_HOP_BY_HOP:
+	case EXTENSION_ROUTING:
+	case EXTENSION_FRAGMENT:
+	case EXTENSION_DESTINATION:
 	case 50:  /* encapsulating security payload */
 	case 51:  /* authentication */
-	case 60:  /* destination options */
 	case 135: /* mobility */
 	case 139: /* host identity */
 	case 140: /* shim6 */
@@ -90,7 +100,7 @@ INLINE int read_ipv6(struct packet *pk, struct scratch *s, const struct settings
 	if (ip + IP6_LEN + UDP_LEN > end)
 		return REASON_TRUNCATED;
 	if (AT8(ip + 6) != IP_PROTO_UDP)
-		return is_extension(AT8(ip + 6)) ? REASON_IPV6_EXTENSION : REASON_NOT_UDP;
+		return is_extension(AT8(ip + 6)) ? CONTINUE_WRAPPED : REASON_NOT_UDP;
 
 	pk->l4 = pk->l2 + IP6_LEN;
 	pk->ports = AT32(ip + IP6_LEN);
@@ -108,12 +118,16 @@ INLINE int read_ipv6(struct packet *pk, struct scratch *s, const struct settings
 
 	if (AT8(ip) >> 4 != 6 || be16(AT16(ip + 4)) != pk->len)
 		return REASON_BAD_LENGTH;
-	/* Multicast; unspecified and loopback; IPv4-mapped (RFC 6890). */
-	if ((u8)pk->source[0] == 0xff ||
-	    (!pk->source[0] && (!(pk->source[1] & ~be64(1)) || (u32)pk->source[1] == 0xffff0000)) ||
-	    (pk->source[0] == dest[0] && pk->source[1] == dest[1]))
-		return REASON_BAD_SOURCE;
-	return GO_ON;
+	return is_bad_source6(pk->source, dest) ? REASON_BAD_SOURCE : GO_ON;
+}
+
+/* The bits of a frame's first 8 bytes that say that an address is a group's. */
+#define GROUP_BITS (1 | 1ULL << 48)
+
+/* Whether a frame is sent from the address that it is sent to. */
+INLINE int is_from_itself(u64 mac, u32 mac_rest)
+{
+	return (mac >> 48 | (u64)mac_rest << 16) == (mac & 0xffffffffffff);
 }
 
 /* What is left to check once the headers are read. Says GO_ON when it is a whole datagram for one of our
@@ -128,9 +142,9 @@ INLINE int check_frame(const struct packet *pk, struct scratch *s, const void *d
 	s->mac = mac;
 	s->mac_rest = mac_rest;
 	s->vlan = AT32(data + 12);
-	if (mac & (1 | 1ULL << 48))
+	if (mac & GROUP_BITS)
 		return REASON_NOT_UNICAST;
-	if (!(u16)pk->ports || (mac >> 48 | (u64)mac_rest << 16) == (mac & 0xffffffffffff))
+	if (!(u16)pk->ports || is_from_itself(mac, mac_rest))
 		return REASON_BAD_SOURCE;
 	if (pk->l4 + pk->len > pk->frame)
 		return REASON_TRUNCATED;

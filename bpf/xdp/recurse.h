@@ -233,8 +233,9 @@ INLINE int may_ask(const struct scratch *s, const struct settings *rules, u32 pa
 
 	if (!rules->query_cost || !rules->unproven_cost || is_known(s, 0))
 		return 1;
-	return all && spend(&all->recursions, s->time, (u64)paths * UNPROVEN_SHARE * rules->query_cost,
-			    2 * rules->query_window);
+	u64 cost = (u64)paths * UNPROVEN_SHARE * rules->query_cost, window = 2 * rules->query_window;
+	/* However little there is, there is a recursion's worth at some time. */
+	return all && spend(&all->recursions, s->time, cost, cost > window ? cost : window);
 }
 
 /* Makes the first queries for what is in s, as many as may be. Returns how many there are, or why there is
