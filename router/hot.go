@@ -74,7 +74,8 @@ type hotEntry struct {
 	expires time.Time
 	peers   bool
 	mutable bool
-	partial bool // there are more peers than the kernel has
+	seq     int64 // of a mutable item
+	partial bool  // there are more peers than the kernel has
 	large   bool
 	queries bpf.HotFor
 	checked time.Time // when it was seen that these are the queries
@@ -187,6 +188,17 @@ func (h *hot) forget(key ID) bool {
 	return true
 }
 
+// outdate is called when a version of a mutable item is known that may be newer than the kernel's. It reports whether the kernel answers
+// with an older one.
+func (h *hot) outdate(key ID, seq int64) bool {
+	h.mu.Lock()
+	delete(h.pending, key) // what is being read may be older as well
+	e := h.entries[key]
+	older := e != nil && e.mutable && e.seq < seq
+	h.mu.Unlock()
+	return older && h.forget(key)
+}
+
 // again has a key given to the kernel soon that it answered for until now.
 func (h *hot) again(key ID) {
 	h.mu.Lock()
@@ -256,6 +268,22 @@ func (n *Node) forgetItem(key ID) {
 			n.hot.again(key)
 		}
 	}
+}
+
+// keepFetched keeps an item that a lookup has found, and returns the newest version of it that is known here. When it returns, the kernel
+// gives nobody an older one any more.
+func (n *Node) keepFetched(it *Item, now time.Time) *Item {
+	it = n.recursor.cache.add(it, n.localItem, now)
+	if !it.Mutable || !n.hot.kernel.Load() {
+		return it
+	}
+	n.publishing.Lock()
+	defer n.publishing.Unlock()
+	if n.hot.outdate(it.Target, it.Seq) {
+		n.cool(it.Target)
+		n.hot.again(it.Target)
+	}
+	return it
 }
 
 // cool takes a key from the kernel. n.publishing is held.
@@ -346,7 +374,7 @@ func (n *Node) heatItem(key ID) {
 	}
 	var e *hotEntry
 	if it != nil {
-		e = &hotEntry{expires: expires, mutable: it.Mutable}
+		e = &hotEntry{expires: expires, mutable: it.Mutable, seq: it.Seq}
 	}
 	n.heat(key, e, func() error {
 		hot := bpf.HotItem{V: it.V, Mutable: it.Mutable, K: it.K, Seq: it.Seq, Sig: it.Sig}

@@ -68,8 +68,9 @@ func (l *lookup) itemResult(found *Item, copies int, local bool) (*ItemResult, e
 		return r, ErrNotFound
 	}
 	switch cache := l.n.recursor.cache; {
-	case l.options.cached && !local: // what is stored here needs no other place
-		found = cache.add(found, l.n.localItem, time.Now())
+	case l.options.cached && !local, // what is stored here needs no other place
+		cache.keepsOlder(found):
+		found = l.n.keepFetched(found, time.Now())
 	default:
 		found = cache.newest(found, l.n.localItem)
 	}

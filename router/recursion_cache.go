@@ -78,7 +78,8 @@ func (c *itemCache) offer(target ID, now time.Time) offer {
 }
 
 // add keeps an item and returns the newest version of it that is known here, which may be another one: that in the cache or
-// the one stored, which stored returns. Either may have come after the item was found.
+// the one stored, which stored returns. Either may have come after the item was found. Those who were given an older one until now are not
+// told: see [Node.keepFetched].
 func (c *itemCache) add(it *Item, stored func(ID) *Item, now time.Time) *Item {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -88,6 +89,14 @@ func (c *itemCache) add(it *Item, stored func(ID) *Item, now time.Time) *Item {
 		}
 	}
 	return c.put(it, now)
+}
+
+// keepsOlder reports whether an older version of a mutable item is kept.
+func (c *itemCache) keepsOlder(it *Item) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := c.of[it.Target]
+	return e != nil && it.Mutable && e.Value.(*cachedItem).item.Seq < it.Seq
 }
 
 // newest returns the newest version of an item that is known here, as add does, and keeps nothing.

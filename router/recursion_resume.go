@@ -127,7 +127,7 @@ func (n *Node) Resume(st RecursionState) error {
 		r.item, r.checked = verified(st.Target, nil, &r.Message), true
 		it, old := r.item, rs.cache.get(st.Target, now)
 		if it != nil && (!it.Mutable || old != nil && old.Seq < it.Seq) {
-			rs.cache.add(it, n.localItem, now)
+			n.keepFetched(it, now)
 		}
 	}
 	defer func() {

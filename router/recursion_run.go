@@ -105,7 +105,7 @@ func (rec *recursion) get() {
 	}
 	rec.join(l)
 	if found.item != nil {
-		found.item = n.recursor.cache.add(found.item, n.localItem, time.Now())
+		found.item = n.keepFetched(found.item, time.Now())
 	}
 	rec.answer(l, func(c *composer, q *krpc.Message) {
 		c.addToken()

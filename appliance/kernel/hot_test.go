@@ -39,6 +39,12 @@ type hotNode struct {
 
 func newHotNode(t *testing.T, c bpf.Config) hotNode {
 	t.Helper()
+	return newHotNodeWith(t, c, nil, nil)
+}
+
+// newHotNodeWith changes the configuration of node and kernel half first, if there is something to change.
+func newHotNodeWith(t *testing.T, c bpf.Config, change func(*router.Config), changeHalf func(*kernel.Config)) hotNode {
+	t.Helper()
 	testenv.NeedXDP(t)
 	n := hotNode{ahead: new(atomic.Int64)}
 	s, err := store.Open(filepath.Join(t.TempDir(), "kdht.db"), store.Options{
@@ -49,7 +55,11 @@ func newHotNode(t *testing.T, c bpf.Config) hotNode {
 	conns, err := router.Listen(t.Context(), netip.MustParseAddrPort("127.0.0.1:0"))
 	must(t, err)
 	n.addr, n.store = conns[0].LocalAddr().String(), s
-	n.Node, err = router.New(router.Config{Conns: conns, Store: s, Private: true})
+	config := router.Config{Conns: conns, Store: s, Private: true}
+	if change != nil {
+		change(&config)
+	}
+	n.Node, err = router.New(config)
 	must(t, err)
 	f := newFake()
 	h, endHalf := f.start(t, func(k *kernel.Config) {
@@ -59,6 +69,9 @@ func newHotNode(t *testing.T, c bpf.Config) hotNode {
 			loaded.HotBytes = c.HotBytes
 			n.program, err = bpf.Load(loaded)
 			return n.program, err
+		}
+		if changeHalf != nil {
+			changeHalf(k)
 		}
 	})
 	n.half = h
