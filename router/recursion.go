@@ -1,6 +1,7 @@
 package router
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha1"
 	"encoding/binary"
@@ -92,7 +93,8 @@ type recursor struct {
 
 	mu      sync.Mutex
 	running map[recursionKey]*recursion // those that wait included
-	active  map[netip.Addr]int          // recursions under way, by the host that began them
+	active  map[netip.Addr]int          // recursions under way, by what they count as
+	begun   map[netip.Addr]int          // the same, by the host that asked first, whether it may be forged or not
 	sum     int                         // of all hosts
 	queue   []*recursion                // those that wait, the oldest first
 	pumping bool                        // somebody looks whether they may begin
@@ -106,7 +108,7 @@ func newRecursor(n *Node, c Recursion) *recursor {
 	c = c.orDefaults()
 	return &recursor{
 		config: c, n: n, cache: newItemCache(c.CacheBytes, c.CacheTTL), peers: newPeerCache(c.CacheBytes/peersPart, c.CacheTTL),
-		budget: newFairBudget(c.QueryRate), active: make(map[netip.Addr]int),
+		budget: newFairBudget(c.QueryRate), active: make(map[netip.Addr]int), begun: make(map[netip.Addr]int),
 		running: make(map[recursionKey]*recursion), waiting: make(map[netip.Addr]int), each: make(map[netip.Addr]int), given: newAnswers(),
 	}
 }
@@ -233,7 +235,8 @@ func (rs *recursor) admit(j *job, begun time.Time, known *headStart) bool {
 		n.count(eventRecursionRepeated)
 		return true
 	}
-	if rs.waiting[host] >= rs.mostWaiting(host) || rs.each[hostOf(j.from.Addr())] >= rs.config.MaxPerClient || rs.total >= maxShared*rs.config.MaxLookups {
+	client := hostOf(j.from.Addr())
+	if rs.each[client] >= rs.config.MaxPerClient || rs.total >= maxShared*rs.config.MaxLookups || !rs.hasPlace(host, client) {
 		n.count(eventRecursionBusy)
 		return false
 	}
@@ -286,6 +289,7 @@ func (rs *recursor) start(rec *recursion) bool {
 	}
 	rs.n.count(eventRecursionBegun)
 	rs.active[rec.host]++
+	rs.begun[hostOf(rec.client.Addr())]++
 	rs.sum++
 	rs.budget.join(rec.host)
 	return true
@@ -296,6 +300,7 @@ func (rs *recursor) stop(rec *recursion) {
 	rs.budget.leave(rec.host)
 	rs.sum--
 	uncount(rs.active, rec.host)
+	uncount(rs.begun, hostOf(rec.client.Addr()))
 	rs.pump()
 }
 
@@ -347,6 +352,11 @@ func (rs *recursor) mostWaiting(host netip.Addr) int {
 	return rs.config.MaxPerClient
 }
 
+// hasPlace reports whether a query of a client may wait for a recursion, and makes a place for it if that is fair.
+func (rs *recursor) hasPlace(host, client netip.Addr) bool {
+	return rs.waiting[host] < rs.mostWaiting(host) || host == unprovenClients && rs.displace(client)
+}
+
 // pump begins recursions that wait, while there may be more.
 func (rs *recursor) pump() {
 	for rs.startNext() {
@@ -361,6 +371,7 @@ func (rs *recursor) pumpLater() {
 	rs.pumping = rs.n.spawn(func() {
 		for rs.n.sleep(context.Background(), pumpPause) == nil {
 			rs.mu.Lock()
+			rs.endOverdue()
 			rs.pump()
 			rs.pumping = len(rs.queue) > 0
 			more := rs.pumping
@@ -388,8 +399,41 @@ func (rs *recursor) makeRoom(host netip.Addr) bool {
 	if last < 0 || queued[rs.queue[last].host] <= queued[host]+1 {
 		return false
 	}
-	rec := rs.queue[last]
-	rs.queue = slices.Delete(rs.queue, last, last+1)
+	rs.turnAway(last)
+	return true
+}
+
+// displace makes room among the clients who may be forged for one that has fewer queries there than another one, whose latest that waits alone is turned away;
+// false if there is none. So few who ask for much do not keep others out; ever new ones, as a forger has, do.
+func (rs *recursor) displace(client netip.Addr) bool {
+	last, most := -1, rs.each[client]+2
+	for i, q := range rs.queue {
+		greedy := hostOf(q.client.Addr())
+		shared := slices.ContainsFunc(q.waiters, func(j *job) bool { return hostOf(j.from.Addr()) != greedy })
+		if n := rs.each[greedy]; q.host == unprovenClients && !shared && n >= most {
+			last, most = i, n
+		}
+	}
+	if last < 0 {
+		return false
+	}
+	rs.turnAway(last)
+	return true
+}
+
+// endOverdue turns away those who have waited for so long that a lookup would not end in time.
+func (rs *recursor) endOverdue() {
+	for i := len(rs.queue) - 1; i >= 0; i-- {
+		if time.Since(rs.queue[i].begun) > recursionTime-recursionLeast {
+			rs.turnAway(i)
+		}
+	}
+}
+
+// turnAway takes a recursion out of the queue. Who waits for it is answered as if the query were not recursive.
+func (rs *recursor) turnAway(i int) {
+	rec := rs.queue[i]
+	rs.queue = slices.Delete(rs.queue, i, i+1)
 	delete(rs.running, rec.key)
 	rec.over = true
 	rs.n.spawn(func() { rs.n.dismiss(rec.known) }) // system calls, not under the mutex
@@ -397,10 +441,9 @@ func (rs *recursor) makeRoom(host netip.Addr) bool {
 		rs.n.count(eventRecursionBusy)
 		j.answerPlainly(rs.n)
 	}
-	return true
 }
 
-// startNext begins one that waits and may begin, the oldest of the client with the fewest; false if there is none.
+// startNext begins one that waits and may begin: of those who count as the one with the fewest, the oldest of the client with the fewest; false if there is none.
 func (rs *recursor) startNext() bool {
 	next := -1
 	may := make(map[netip.Addr]bool)
@@ -410,7 +453,7 @@ func (rs *recursor) startNext() bool {
 			ok = rs.mayStart(q.host)
 			may[q.host] = ok
 		}
-		if ok && (next < 0 || rs.active[q.host] < rs.active[rs.queue[next].host]) {
+		if ok && (next < 0 || rs.hasLess(q, rs.queue[next])) {
 			next = i
 		}
 	}
@@ -421,6 +464,14 @@ func (rs *recursor) startNext() bool {
 	rs.queue = slices.Delete(rs.queue, next, next+1)
 	rs.start(q)
 	return true
+}
+
+// hasLess reports whether who asked for a has fewer recursions under way than who asked for b: all that count as the same, then the client alone.
+func (rs *recursor) hasLess(a, b *recursion) bool {
+	return cmp.Or(
+		cmp.Compare(rs.active[a.host], rs.active[b.host]),
+		cmp.Compare(rs.begun[hostOf(a.client.Addr())], rs.begun[hostOf(b.client.Addr())]),
+	) < 0
 }
 
 // end closes a recursion, and returns who waits for its answer.

@@ -96,7 +96,63 @@ func TestForgedClientsCountAsOne(t *testing.T) {
 	})
 }
 
-// One client that never proved its address and asks for more than it may does not keep another one from being answered.
+// A client that has proved its address and asks for what a forger has had looked up has its answer as if it had been the first: neither does it wait for what there
+// is for those who may be forged, where the lookup has not begun, nor does the lookup go on with what there is for them, where it has.
+func TestClientJoinsForgersLookup(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		before int // of the lookups that forgers ask for
+		after  int
+	}{{"that waits", 40, 20}, {"that is under way", 3, 0}} {
+		t.Run(c.name, func(t *testing.T) {
+			sim(t, func(t *testing.T, s *simNet) {
+				config := recursion
+				config.QueryRate = 40
+				n, stop := startResolverWith(t, s, config, limit.Config{Growth: 1 << 40})
+				client := s.client(t, clientAddr(router.IPv4, 0), n.addr)
+				token := n.View().Token(client.conn.local.Addr())
+				client.send(client.datagram(announce(router.ID{1}, token[:], 9)))
+				if r, _ := client.receive(answerTime); r == nil || r.Type != krpc.TypeResponse {
+					t.Fatalf("announced: %s", brief(r))
+				}
+				find := krpc.Message{Method: krpc.MethodFindNode, Target: router.ID{99}, HasTarget: true, Recursive: true}
+				forged := 0
+				forge := func(target router.ID) {
+					forged++
+					q := find
+					q.Type, q.TID, q.HasID, q.Target = krpc.TypeQuery, []byte("aa"), true, target
+					b, err := q.Append(nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					s.conns[n.addr].inbox <- router.Packet{Data: b, Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 19, 1, byte(forged)}), 4000)}
+				}
+				for i := range c.before {
+					forge(router.ID{byte(4 * i), 1})
+				}
+				time.Sleep(200 * time.Millisecond) // they use up what there is for who may be forged
+				forge(find.Target)
+				for i := range c.after {
+					forge(router.ID{byte(4 * i), 2})
+				}
+				time.Sleep(time.Millisecond)
+				client.send(client.datagram(find))
+				r, took := client.receive(answerTime)
+				if counted(n, "joined one under way") != 1 {
+					t.Errorf("%d joined", counted(n, "joined one under way"))
+				}
+				t.Logf("answered within %v: %s", took, brief(r))
+				if r == nil || !r.Recursive || took > 2*time.Second {
+					t.Errorf("after %v: %s", took, brief(r))
+				}
+				stop()
+			})
+		})
+	}
+}
+
+// Two clients that never proved their address and ask for more than they may, so that they have all places that there are for such, do not keep a third one
+// from having its query looked up. They have some answer to each of theirs in time, too.
 func TestClientsWithoutProofShare(t *testing.T) {
 	sim(t, func(t *testing.T, s *simNet) {
 		n, stop := startResolverWith(t, s, recursion, limit.Config{Growth: 1 << 40})
@@ -105,16 +161,68 @@ func TestClientsWithoutProofShare(t *testing.T) {
 			binary.BigEndian.PutUint64(q.Target[:], uint64(i+1)*0x9e3779b97f4a7c15)
 			c.send(c.datagram(q))
 		}
-		greedy, modest := s.client(t, clientAddr(router.IPv4, 0), n.addr), s.client(t, clientAddr(router.IPv4, 1), n.addr)
-		for i := range 500 {
-			find(greedy, i)
+		modest := s.client(t, clientAddr(router.IPv4, 9), n.addr)
+		greedy := []*rdClient{s.client(t, clientAddr(router.IPv4, 0), n.addr), s.client(t, clientAddr(router.IPv4, 1), n.addr)}
+		const each = 200
+		for i := range each {
+			for j, c := range greedy {
+				find(c, i*len(greedy)+j)
+			}
 		}
+		begin := time.Now()
 		time.Sleep(50 * time.Millisecond)
 		find(modest, 1000)
 		if r, _ := modest.receive(answerTime); r == nil || r.Type != krpc.TypeResponse || !r.Recursive {
-			t.Error(brief(r))
+			t.Errorf("who asks once: %s", brief(r))
+		}
+		time.Sleep(time.Until(begin.Add(answerTime)))
+		for i, c := range greedy {
+			answered, lookedUp := 0, 0
+			for ; len(c.conn.inbox) > 0; answered++ {
+				if r, _ := c.receive(answerTime); r.Recursive && r.Type == krpc.TypeResponse {
+					lookedUp++
+				}
+			}
+			t.Logf("who asks for much: %d answers to %d queries, %d of them looked up", answered, each, lookedUp)
+			if answered < each || lookedUp < 5 {
+				t.Errorf("client %d: %d answers to %d queries, %d of them looked up", i, answered, each, lookedUp)
+			}
+		}
+		stop()
+	})
+}
+
+// Clients that never proved their address, and wait for so long that no lookup would end in time, are answered in time all the same, as if their queries were not recursive.
+func TestWhoWaitsIsAnsweredInTime(t *testing.T) {
+	sim(t, func(t *testing.T, s *simNet) {
+		c := recursion
+		c.QueryRate = 40
+		n, stop := startResolverWith(t, s, c, limit.Config{Growth: 1 << 40})
+		const each = 20
+		var clients []*rdClient
+		for i := range 3 {
+			client := s.client(t, clientAddr(router.IPv4, i), n.addr)
+			for j := range each {
+				client.send(client.datagram(krpc.Message{Method: krpc.MethodFindNode, Target: router.ID{byte(12*j + 4*i)}, HasTarget: true, Recursive: true}))
+			}
+			clients = append(clients, client)
 		}
 		time.Sleep(answerTime)
+		answered, plain := 0, 0
+		for _, client := range clients {
+			for ; len(client.conn.inbox) > 0; answered++ {
+				if r, _ := client.receive(answerTime); r.Type == krpc.TypeResponse && !r.HasRecursive && len(r.Nodes) > 0 {
+					plain++
+				}
+			}
+		}
+		t.Logf("%d answers to %d queries, %d of them as if not recursive", answered, each*len(clients), plain)
+		if answered != each*len(clients) || plain == 0 {
+			t.Errorf("%d answers to %d queries, %d of them as if not recursive", answered, each*len(clients), plain)
+		}
+		if r, _ := clients[0].receive(answerTime); r != nil {
+			t.Errorf("another answer: %s", brief(r))
+		}
 		stop()
 	})
 }
