@@ -96,6 +96,11 @@ func run(s *system) (code int) {
 	if err != nil {
 		return s.complain(parseFailure(err))
 	}
+	for _, p := range ctx.Path {
+		if p.Flag != nil && p.Flag.Name == "via" && p.Flag.Target.String() == "" {
+			return s.complain(usage("write HOST or HOST:PORT after it, or leave it out to ask the DHT from here", "--via is empty"))
+		}
+	}
 	ctx.BindTo(s.ctx, (*context.Context)(nil))
 	command := func() error { return ctx.Run(s) }
 	if ctx.Command() == "serve" { // it takes the time it needs to stop cleanly
@@ -147,7 +152,7 @@ func printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 	if err := kong.DefaultHelpPrinter(options, ctx); err != nil {
 		return err
 	}
-	if ctx.Selected() == nil {
+	if n := ctx.Selected(); n == nil || n.Group != nil && n.Group.Key == "client" {
 		_, err := fmt.Fprint(ctx.Stdout, "\n"+exitHelp())
 		return err
 	}

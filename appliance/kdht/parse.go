@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/hex"
+	"strings"
 
 	"kdht/router/krpc"
 )
@@ -15,6 +16,9 @@ func parseID(what, s string) (krpc.ID, error) {
 	hint := "write 40 hexadecimal digits, as in e5f96f6f38320f0f33959cb4d3d656452117aadb"
 	if len(s) == 64 {
 		hint += "; if these 64 are a public key, write --key before them"
+	}
+	if strings.HasPrefix(s, "magnet:") {
+		hint = "write only the 40 hexadecimal digits that follow \"urn:btih:\" in the link"
 	}
 	if _, bad := hex.DecodeString(s); bad != nil && len(s) == 40 {
 		return id, usage(hint, "the %s %q has characters that are no hexadecimal digits", what, s)

@@ -72,6 +72,30 @@ func (p *progress) line(r router.Progress) string {
 	return line
 }
 
+// wait shows, until the function that it returns is called, for how long an answer has been waited for, once that is worth telling.
+func (p *progress) wait(whom string, most time.Duration) (end func()) {
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		begun := time.Now()
+		tick := time.NewTicker(patience)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				p.show(fmt.Sprintf("%s of %s, no answer from %s yet", time.Since(begun).Truncate(time.Second), most, whom))
+			case <-stop:
+				return
+			}
+		}
+	}()
+	return func() {
+		close(stop)
+		<-stopped
+		p.end()
+	}
+}
+
 // end removes the line.
 func (p *progress) end() {
 	p.mu.Lock()

@@ -77,18 +77,44 @@ func (f *clientFlags) ask(s *system, m krpc.Message) (*viaAnswer, error) {
 	if err != nil {
 		return nil, err
 	}
-	for i, a := range addrs { // of a name with several addresses, the first where somebody is
-		answer, err := exchange(ctx, a, query, m.TID, viaPatience)
+	waited := s.newProgress(m.Method.String(), "").wait(node, f.Timeout)
+	defer waited()
+	answer, err := f.askAt(ctx, node, addrs, query, m.TID)
+	if s.ctx.Err() != nil {
+		return nil, s.ctx.Err()
+	}
+	return answer, err
+}
+
+// askAt sends a query to the addresses of a node in turn, until somebody answers. Of a name with several addresses, as of both families,
+// nobody may be at the first.
+func (f *clientFlags) askAt(ctx context.Context, node string, addrs []netip.AddrPort, query, tid []byte) (*viaAnswer, error) {
+	all := make([]string, len(addrs))
+	for i, a := range addrs {
+		all[i] = a.String()
+	}
+	whom := strings.Join(all, ", ")
+	if len(all) > 1 {
+		whom = fmt.Sprintf("%s (%s)", node, whom)
+	}
+	for i, a := range addrs {
+		turn, patience, end := ctx, viaPatience, func() {}
+		if left := len(addrs) - i; left > 1 {
+			until, _ := ctx.Deadline()
+			patience = min(viaPatience, time.Until(until)/time.Duration(left))
+			turn, end = context.WithTimeout(ctx, patience)
+			patience *= 2 // one datagram: the turn ends before
+		}
+		answer, err := exchange(turn, a, query, tid, patience)
+		end()
 		switch {
 		case err == nil:
 			return answer, f.refusal(answer)
-		case s.ctx.Err() != nil:
-			return nil, s.ctx.Err()
 		case ctx.Err() != nil:
-			return nil, &failure{code: exitUnreachable, msg: fmt.Sprintf("%s did not answer within %s", a, f.Timeout), hint: "check address and port, and firewalls between"}
+			return nil, &failure{code: exitUnreachable, msg: fmt.Sprintf("%s did not answer within %s", whom, f.Timeout), hint: "check address and port, and firewalls between"}
 		case i == len(addrs)-1:
 			hint := "is it on, and does \"kdht serve\" run there? --via takes HOST:PORT, and the port is " + viaPort + " unless its configuration says otherwise"
-			return nil, &failure{code: exitUnreachable, msg: "no node at " + a.String(), err: cause(err), hint: hint}
+			return nil, &failure{code: exitUnreachable, msg: "no node at " + whom, err: cause(err), hint: hint}
 		}
 	}
 	return nil, failed(nil, "name a node by its IP address", "%s has no address", node)
@@ -192,7 +218,7 @@ func (f *clientFlags) missing(a *viaAnswer, notFound *failure) error {
 	case !a.HasRecursive:
 		return f.noRecursion(a)
 	case !a.Recursive:
-		return &failure{code: exitUnreachable, msg: a.from.String() + " did not find it in the time it has, and cannot say that it is not there", hint: "try again; if that does not help, its status page says whether it reaches other nodes"}
+		return &failure{code: exitUnreachable, msg: a.from.String() + " does not have it, and could not ask all others that may: time ran out, or none answers it", hint: "try again; if that does not help, its status page says whether it reaches other nodes"}
 	}
 	return notFound
 }

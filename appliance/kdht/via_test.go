@@ -8,9 +8,11 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"kdht/router/krpc"
@@ -217,7 +219,7 @@ func TestViaTrouble(t *testing.T) {
 	}{
 		"forged":   {func(_ int, q *krpc.Message) *krpc.Message { r := response(q); r.V = []byte("1:x"); return r }, exitFailure, "answered with a value of another hash"},
 		"none":     {func(_ int, q *krpc.Message) *krpc.Message { return response(q) }, exitRejected, "looked nothing up for this machine"},
-		"too late": {func(_ int, q *krpc.Message) *krpc.Message { r := response(q); r.HasRecursive = true; return r }, exitUnreachable, "did not find it in the time it has"},
+		"too late": {func(_ int, q *krpc.Message) *krpc.Message { r := response(q); r.HasRecursive = true; return r }, exitUnreachable, "could not ask all others that may"},
 		"error": {func(_ int, q *krpc.Message) *krpc.Message {
 			return &krpc.Message{Type: krpc.TypeError, TID: q.TID, Err: krpc.Error{Code: 202, Text: "busy"}}
 		}, exitRejected, `answered with error 202 ("busy")`},
@@ -258,8 +260,79 @@ func TestViaTrouble(t *testing.T) {
 			t.Errorf("%s: %s, %v", via, got, err)
 		}
 	}
-	if r := kdht(t, "get", id40, "--via", "10.0.0.1:x"); r.code != exitUsage {
-		t.Errorf("%+v", r)
+	for _, args := range [][]string{{"--via", "10.0.0.1:x"}, {"--via", ""}, {"--via="}} {
+		if r := kdht(t, append(args, "get", id40)...); r.code != exitUsage {
+			t.Errorf("%q: %+v", args, r)
+		}
+	}
+}
+
+// Of a node with several addresses, as a name of both families has, the first is asked where somebody is, with one datagram.
+func TestViaTriesAllAddresses(t *testing.T) {
+	good := answering(t, func(_ int, q *krpc.Message) *krpc.Message { return response(q) })
+	gone, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	none := gone.LocalAddr().(*net.UDPAddr).AddrPort()
+	_ = gone.Close()
+	q := krpc.Message{Type: krpc.TypeQuery, Method: krpc.MethodPing, TID: []byte("tid!"), HasID: true, Recursive: true, ReadOnly: true}
+	b, err := q.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	silent := netip.AddrPort{} // stands for one of each case
+	for name, c := range map[string]struct {
+		addrs []netip.AddrPort
+		sent  int64 // to the one who is silent
+		want  string
+	}{
+		"first":   {[]netip.AddrPort{good, silent}, 0, ""},
+		"refused": {[]netip.AddrPort{none, good}, 0, ""},
+		"silent":  {[]netip.AddrPort{silent, good}, 1, ""},
+		"both":    {[]netip.AddrPort{silent, none}, 1, "no node at box:1 (%s, %s): connection refused"},
+		"in vain": {[]netip.AddrPort{none, silent}, 1, "box:1 (%s, %s) did not answer within 900ms"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var asked atomic.Int64
+			i := slices.Index(c.addrs, silent)
+			if i >= 0 {
+				c.addrs[i] = answering(t, func(int, *krpc.Message) *krpc.Message { asked.Add(1); return nil })
+			}
+			f := clientFlags{Timeout: 900 * time.Millisecond}
+			ctx, cancel := context.WithTimeout(t.Context(), f.Timeout)
+			defer cancel()
+			answer, err := f.askAt(ctx, "box:1", c.addrs, b, q.TID)
+			switch {
+			case c.want == "" && (err != nil || answer.from != good):
+				t.Errorf("%+v, %v", answer, err)
+			case c.want != "" && (err == nil || err.Error() != fmt.Sprintf(c.want, c.addrs[0], c.addrs[1])):
+				t.Errorf("%v, want %s", err, c.want)
+			}
+			if n := asked.Load(); n != c.sent {
+				t.Errorf("the one who is silent got %d datagrams", n)
+			}
+		})
+	}
+}
+
+// On a terminal one sees that a node is being waited for, once that takes long, and nothing of it is left afterwards.
+func TestWaitingIsShown(t *testing.T) {
+	for waited, want := range map[time.Duration]string{
+		500 * time.Millisecond:  "",
+		2500 * time.Millisecond: "\r\x1b[Kget: 1s of 30s, no answer from box:1 yet\r\x1b[Kget: 2s of 30s, no answer from box:1 yet\r\x1b[K",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var shown strings.Builder
+			s := &system{stderr: &shown, stderrIsTerminal: true}
+			end := s.newProgress("get", "").wait("box:1", 30*time.Second)
+			time.Sleep(waited)
+			end()
+			if shown.String() != want {
+				t.Errorf("after %v: %q, want %q", waited, shown.String(), want)
+			}
+		})
 	}
 }
 
