@@ -66,7 +66,7 @@ func again(t *testing.T, o options) *box {
 // TestChangeOfConfiguration follows changes: wrong ones, one that proves well, and one that would lock the operator out.
 func TestChangeOfConfiguration(t *testing.T) {
 	t.Parallel()
-	_, p, b, o := operated(t)
+	n, p, b, o := operated(t)
 	first := p.must(200, "GET", "/admin/config/file", "")
 	if strings.Contains(first.body, "tskey-auth-secret") || !strings.Contains(first.body, `"(kept)"`) || !strings.Contains(first.body, "// a box") {
 		t.Fatalf("the file is shown as\n%s", first.body)
@@ -132,7 +132,14 @@ func TestChangeOfConfiguration(t *testing.T) {
 	if page := p.must(200, "GET", "/", "").body; !strings.Contains(page, "version 3 was taken back: the admin plane is not in the tailnet") {
 		t.Error("the page does not say that the change was taken back")
 	}
-	for range 3 {
+	for _, name := range []string{"operator", "another", "a-third"} { // he may call his node as he likes
+		for _, x := range n.control.AllNodes() {
+			if x.Hostinfo.Hostname() == "operator" {
+				x.Name = name + "." + domain + "."
+				n.control.UpdateNode(x)
+			}
+		}
+		eventually(t, func() bool { return strings.Contains(p.must(200, "GET", "/admin", "").body, "("+name+")") }, func() string { return "the box does not hear of the name " + name })
 		p.must(403, "POST", "/update/switch", "")
 	}
 	audit := p.must(200, "GET", "/admin/audit", "").body

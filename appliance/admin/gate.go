@@ -44,16 +44,8 @@ type gate struct {
 	follow   map[tailcfg.StableNodeID]int // how many follow the log, by node
 	stranger time.Time                    // when the log had one last
 
-	failures *audit.Failures
-	reads    audit.Seldom // guarded by mu
+	failures, reads *audit.Repeated
 }
-
-const (
-	// readsEvery is how often the audit log has that somebody has read the same, and maxReads how much different it has in that time: what
-	// is read changes nothing, and must not push out what does.
-	readsEvery = 24 * time.Hour
-	maxReads   = 50
-)
 
 // maxFollowers is how many callers may follow the log at a time, and maxPerFollower how many of them from one node.
 const (
@@ -62,8 +54,8 @@ const (
 )
 
 func newGate(p *plane) *gate {
-	g := &gate{p: p, origin: http.NewCrossOriginProtection(), follow: make(map[tailcfg.StableNodeID]int), failures: audit.NewFailures(p.h.Store, p.h.Log),
-		reads: audit.Seldom{Every: readsEvery, Most: maxReads}}
+	g := &gate{p: p, origin: http.NewCrossOriginProtection(), follow: make(map[tailcfg.StableNodeID]int), failures: audit.Failures(p.h.Store, p.h.Log),
+		reads: audit.Reads(p.h.Store, p.h.Log)}
 	g.table = g.routes()
 	return g
 }
@@ -176,7 +168,7 @@ func (g *gate) sayStranger(who Identity, r *http.Request) {
 func (g *gate) serve(w http.ResponseWriter, r *http.Request, t route, who Identity) {
 	if !who.May(t.need) {
 		if t.what != "" {
-			g.failed(who, t.what, what(t, r), "refused")
+			g.seldom(g.failures, who, t.what, what(t, r), "refused")
 		}
 		fail(w, http.StatusForbidden, fmt.Sprintf("You are %s, with the roles %s; this takes %s.", who.Name, who.Roles, strings.Join(t.need.Names(), " or ")))
 		return
@@ -199,35 +191,25 @@ func (g *gate) serve(w http.ResponseWriter, r *http.Request, t route, who Identi
 	switch outcome := outcome(rec.status); {
 	case rec.noted:
 	case rec.status >= http.StatusBadRequest:
-		g.failed(who, t.what+" "+outcome, what(t, r), outcome)
+		g.seldom(g.failures, who, t.what+" "+outcome, what(t, r), outcome)
 	case r.Method == http.MethodGet || r.Method == http.MethodHead:
-		g.read(who, what(t, r), outcome)
+		g.seldom(g.reads, who, what(t, r), what(t, r), outcome)
 	default:
 		g.note(who, what(t, r), outcome)
 	}
 }
 
-// read notes that somebody has read something, of the same once a day.
-func (g *gate) read(who Identity, what, outcome string) {
-	g.mu.Lock()
-	more, ok, _ := g.reads.Admit(who.Name+" "+what, time.Now())
-	g.mu.Unlock()
-	if ok {
-		g.note(who, what, outcome+more)
-	}
-}
-
-// failed notes what somebody has tried in vain, of one thing once a day.
-func (g *gate) failed(who Identity, key, what, outcome string) {
-	if g.failures.Note(who.Name+" "+key, entry(who, what, outcome)) {
+// seldom notes what somebody has read or tried in vain, of one thing once a day, whatever he is called by then.
+func (g *gate) seldom(to *audit.Repeated, who Identity, key, what, outcome string) {
+	if to.Note(who.ID+" "+key, entry(who, what, outcome)) {
 		g.p.log.Info("admin", "who", who.Name, "what", what, "outcome", outcome)
 	}
 }
 
-// noteForeign notes that somebody has logged the box in to where it does not belong.
-func (g *gate) noteForeign(by, tailnet string) {
-	what := "log the box in to the tailnet " + tailnet
-	g.failed(Identity{Name: by}, what, what, "refused: it does not belong there")
+// noteForeign notes that somebody has logged the box in to where it does not belong. Whoever has done that may call himself and his tailnet
+// as he likes, so of one user it is noted once a day.
+func (g *gate) noteForeign(by Identity, tailnet string) {
+	g.seldom(g.failures, by, "log in", "log the box in to the tailnet "+tailnet, "refused: it does not belong there")
 }
 
 // what names what somebody did.

@@ -3,9 +3,12 @@ package admin
 import (
 	"context"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 
 	"tailscale.com/client/tailscale/apitype"
+	"tailscale.com/tailcfg"
 
 	"kdht/appliance/gateway"
 )
@@ -14,6 +17,8 @@ import (
 type Identity struct {
 	Name  string // for people and the audit log: user or tags, and node, as in "alice@example.org (laptop)"
 	Roles Role
+	// ID is the same whatever he and his node are called, and however many nodes he has: of his user, or of the tags.
+	ID string
 
 	who *apitype.WhoIsResponse
 }
@@ -27,8 +32,22 @@ func identityOf(who *apitype.WhoIsResponse, roles Role) Identity {
 		node, _, _ := strings.Cut(who.Node.Name, ".")
 		name = strings.TrimSpace(name + " (" + node + ")")
 	}
-	return Identity{Name: name, Roles: roles, who: who}
+	return Identity{Name: name, Roles: roles, ID: idOf(who.Node), who: who}
 }
+
+// idOf names whose a node is by what nobody but the tailnet's administrators can change.
+func idOf(n *tailcfg.Node) string {
+	switch {
+	case n == nil:
+		return ""
+	case len(n.Tags) > 0:
+		return strings.Join(slices.Sorted(slices.Values(n.Tags)), " ")
+	}
+	return userID(n.User)
+}
+
+// userID names a user, who may have another login name tomorrow.
+func userID(u tailcfg.UserID) string { return "user " + strconv.FormatInt(int64(u), 10) }
 
 type identityKey struct{}
 
@@ -41,7 +60,7 @@ func IdentityOf(ctx context.Context) (Identity, bool) {
 // Authority is the authority of the gateway for requests that came over the tailnet: viewers read, operators do everything.
 func Authority(r *http.Request) (gateway.Caller, error) {
 	who, _ := IdentityOf(r.Context())
-	c := gateway.Caller{Name: who.Name}
+	c := gateway.Caller{Name: who.Name, ID: who.ID}
 	if who.May(Viewer) {
 		c.Rights |= gateway.Read
 	}

@@ -188,7 +188,7 @@ func (l *login) connected(ctx context.Context, st *ipnstate.Status) error {
 		return err
 	}
 	if !ok {
-		return l.leave(ctx, here, was, st.User[st.Self.UserID].LoginName)
+		return l.leave(ctx, here, was, Identity{Name: st.User[st.Self.UserID].LoginName, ID: userID(st.Self.UserID)})
 	}
 	if !l.said {
 		if err := keepHome(l.p.dir); err != nil {
@@ -225,14 +225,14 @@ func (l *login) connected(ctx context.Context, st *ipnstate.Status) error {
 }
 
 // leave takes the box out of a tailnet, or from a user, that it does not belong to.
-func (l *login) leave(ctx context.Context, here, home pin, by string) error {
-	if by == "" {
-		by = "somebody"
+func (l *login) leave(ctx context.Context, here, home pin, by Identity) error {
+	if by.Name == "" {
+		by.Name = "somebody"
 	}
 	why := fmt.Sprintf("This box belongs to the tailnet %s, and %s has logged it in to %s: nobody was served there, and it went back. Its owner has to log in, or extend its key. "+
-		"If it is to move, give it an auth key from where it goes, in tailnet.authKeyFile.", home.where(), by, here.where())
+		"If it is to move, give it an auth key from where it goes, in tailnet.authKeyFile.", home.where(), by.Name, here.where())
 	l.p.now.refuse(why)
-	l.p.log.Error("the box was logged in to where it does not belong, and goes back", "belongs", home.where(), "login", here.where(), "by", by)
+	l.p.log.Error("the box was logged in to where it does not belong, and goes back", "belongs", home.where(), "login", here.where(), "by", by.Name)
 	l.p.gate.noteForeign(by, here.where())
 	ctx, cancel := context.WithTimeout(ctx, leaveTime)
 	defer cancel()

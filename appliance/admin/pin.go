@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"tailscale.com/ipn/ipnstate"
@@ -29,7 +28,7 @@ type pin struct {
 
 // pinOf is the pin of the node that we are now.
 func pinOf(controlURL string, st *ipnstate.Status) pin {
-	owner := "user " + strconv.FormatInt(int64(st.Self.UserID), 10)
+	owner := userID(st.Self.UserID)
 	if st.Self.Tags != nil && st.Self.Tags.Len() > 0 {
 		owner = strings.Join(slices.Sorted(slices.Values(st.Self.Tags.AsSlice())), " ")
 	}

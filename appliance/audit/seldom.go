@@ -3,13 +3,9 @@ package audit
 
 import (
 	"fmt"
-	"log/slog"
 	"maps"
 	"strings"
-	"sync"
 	"time"
-
-	"kdht/store"
 )
 
 // Seldom decides what becomes an entry: of the same one within Every, and at most Most different ones in that time. One goroutine
@@ -68,48 +64,4 @@ func (s *Seldom) Admit(what string, now time.Time) (more string, ok, full bool) 
 func (s *Seldom) Forget(now time.Time) (empty bool) {
 	maps.DeleteFunc(s.noted, func(_ string, n *noted) bool { return now.Sub(n.at) >= s.Every })
 	return len(s.noted) == 0
-}
-
-// Log is where entries go.
-type Log interface{ AddAudit(store.Audit) error }
-
-const (
-	// failureEvery is how often the audit log has that the same was tried in vain, and maxFailures how much different it has in that time.
-	failureEvery = 24 * time.Hour
-	maxFailures  = 100
-)
-
-// Failures notes what was refused or did not work, so seldom that nobody floods the log by it. All methods may be called by any goroutine.
-type Failures struct {
-	to  Log
-	log *slog.Logger
-
-	mu     sync.Mutex
-	seldom Seldom
-}
-
-// NewFailures makes one that notes in an audit log; that it cannot be written, the other log says.
-func NewFailures(to Log, log *slog.Logger) *Failures {
-	return &Failures{to: to, log: log, seldom: Seldom{Every: failureEvery, Most: maxFailures}}
-}
-
-// Note notes a failure, unless one with the same key has an entry of the last day, and reports whether it did. The key is to have nothing that
-// who fails can make up.
-func (f *Failures) Note(key string, a store.Audit) bool {
-	f.mu.Lock()
-	more, ok, full := f.seldom.Admit(key, a.Time)
-	f.mu.Unlock()
-	switch {
-	case ok:
-		a.Outcome += more
-	case full:
-		a.What, a.Outcome = "failures", fmt.Sprintf("more than %d different within a day: others have no entry", maxFailures)
-	default:
-		return false
-	}
-	a.Failed = true
-	if err := f.to.AddAudit(a); err != nil {
-		f.log.Error("the audit log cannot be written", "err", err)
-	}
-	return true
 }

@@ -15,17 +15,18 @@ import (
 type entries []string
 
 func (e *entries) AddAudit(a store.Audit) error {
+	s := a.Who + ": " + a.What + ": " + a.Outcome
 	if !a.Failed {
-		return fmt.Errorf("%+v is no failure", a)
+		s += ", and it is no failure"
 	}
-	*e = append(*e, a.Who+": "+a.What+": "+a.Outcome)
+	*e = append(*e, s)
 	return nil
 }
 
 // However often somebody fails, and in however many ways, the log has a bounded number of entries a day, and says what it does not have.
 func TestFailuresAreBounded(t *testing.T) {
 	var log entries
-	f := audit.NewFailures(&log, slog.New(slog.DiscardHandler))
+	f := audit.Failures(&log, slog.New(slog.DiscardHandler))
 	now := time.Unix(1_800_000_000, 0)
 	note := func(who string) {
 		f.Note(who+" password", store.Audit{Time: now, Who: who, What: "password", Outcome: "wrong"})
@@ -43,5 +44,18 @@ func TestFailuresAreBounded(t *testing.T) {
 	note("mallory")
 	if want := (entries{"mallory: password: wrong (999 times more since the entry before, 901 others have no entry)"}); !slices.Equal(log, want) {
 		t.Errorf("a day later: %q, want %q", log, want)
+	}
+}
+
+// What is read takes no more room than that, among the changes, and nor is what was not noted forgotten.
+func TestReadsAreBounded(t *testing.T) {
+	var log entries
+	r := audit.Reads(&log, slog.New(slog.DiscardHandler))
+	for n := range 1000 {
+		r.Note(fmt.Sprint(n), store.Audit{Time: time.Unix(1_800_000_000, 0), Who: "alice", What: fmt.Sprint("profile ", n), Outcome: "done"})
+	}
+	if len(log) != 51 || log[0] != "alice: profile 0: done, and it is no failure" ||
+		log[50] != "alice: reading: more than 50 different within a day: others have no entry, and it is no failure" {
+		t.Errorf("%d entries: %q", len(log), log)
 	}
 }

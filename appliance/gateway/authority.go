@@ -34,6 +34,8 @@ const (
 type Caller struct {
 	Name   string // for the log, as in "loopback"
 	Rights Rights
+	// ID is what tells callers apart who may change their names; "": the name does.
+	ID string
 }
 
 // May reports whether the caller has all of these rights.
@@ -60,7 +62,7 @@ func Union(all ...Authority) Authority {
 				continue
 			}
 			if who.Name == "" {
-				who.Name = c.Name
+				who.Name, who.ID = c.Name, c.ID
 			}
 			who.Rights |= c.Rights
 		}
@@ -76,7 +78,7 @@ func tokens(c config.Gateway) Authority {
 	}
 	var all []holder
 	for _, t := range c.Tokens {
-		all = append(all, holder{sha256.Sum256([]byte(t.Secret)), Caller{t.Name, rightsOf(c, t.Name)}})
+		all = append(all, holder{sha256.Sum256([]byte(t.Secret)), Caller{Name: t.Name, Rights: rightsOf(c, t.Name)}})
 	}
 	return func(r *http.Request) (Caller, error) {
 		header := r.Header.Get("Authorization")
@@ -115,7 +117,7 @@ func loopback(c config.Gateway) Authority {
 		if !local(r) || relayed(r) || !appliance.OurName(r.Host, c.Hosts) || foreign(r, c) {
 			return Caller{}, nil
 		}
-		return Caller{config.Loopback, rights}, nil
+		return Caller{Name: config.Loopback, Rights: rights}, nil
 	}
 }
 
@@ -131,9 +133,9 @@ func lan(c config.Config) Authority {
 			return Caller{}, nil
 		}
 		if foreign(r, c.Gateway) { // who may look at answers, browsers say; who may put anything, we do
-			return Caller{"lan", Read}, nil
+			return Caller{Name: "lan", Rights: Read}, nil
 		}
-		return Caller{"lan", rights}, nil
+		return Caller{Name: "lan", Rights: rights}, nil
 	}
 }
 

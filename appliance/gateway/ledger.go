@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -30,14 +31,14 @@ type ledger struct {
 	now   func() time.Time
 
 	mu      sync.Mutex
-	callers map[string]*audit.Seldom // by name; all that come when there are too many share that of ""
+	callers map[string]*audit.Seldom // by ID, or name; all that come when there are too many share that of ""
 }
 
 // note notes that a request was carried out. Its entry is durable when it returns.
 func (l *ledger) note(who Caller, r *http.Request) {
 	what := "write: " + r.Method + " " + r.URL.Path
 	now := l.now()
-	outcome, ok := l.admit(who.Name, what, now)
+	outcome, ok := l.admit(cmp.Or(who.ID, who.Name), what, now)
 	switch {
 	case ok:
 	case outcome != "":

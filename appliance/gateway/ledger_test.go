@@ -136,3 +136,24 @@ func TestAuditLogOfManyCallers(t *testing.T) {
 		t.Errorf("an hour later: %d entries, the last is %q", len(got), got[len(got)-1])
 	}
 }
+
+// Whoever calls himself another name has no more entries than before.
+func TestAuditLogOfRenamedCaller(t *testing.T) {
+	b := start(t, "127.0.2.1", "none", "names.secret", fleetSeed)
+	known := func(r *http.Request) (gateway.Caller, error) {
+		return gateway.Caller{Name: r.Header.Get("Tailnet-User"), ID: "user 7", Rights: gateway.Read | gateway.Name}, nil
+	}
+	g := gateway.New(gateway.Options{Config: b.Host.Config, Node: b.Host.Node, Store: b.Host.Store, Log: quiet, Authorities: []gateway.Authority{known}})
+	for n := range 3 {
+		r := httptest.NewRequest(http.MethodPut, "/v1/names/foo", strings.NewReader("x"))
+		r.Host = "box"
+		r.Header.Set("Tailnet-User", fmt.Sprint("name ", n))
+		w := httptest.NewRecorder()
+		if g.Handler().ServeHTTP(w, r); w.Code/100 != 2 {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+	}
+	if got := written(t, b); len(got) != 1 || !strings.HasPrefix(got[0], "name 0 from ") {
+		t.Errorf("%q", got)
+	}
+}

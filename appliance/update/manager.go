@@ -66,7 +66,7 @@ type Manager struct {
 	stamp   stamp
 
 	guesses  guesses // at the password
-	failures *audit.Failures
+	failures *audit.Repeated
 
 	mu       sync.Mutex
 	busy     string // what is under way
@@ -106,7 +106,7 @@ type Progress struct {
 
 // New makes a Manager, tidies up after a trial or a power cut, and writes to the history what became of a trial.
 func New(o Options) (*Manager, error) {
-	m := &Manager{o: o, dir: o.State, slots: slots{Slots: make(map[bootdisk.Slot]*slotRecord)}, failures: audit.NewFailures(o.History, o.Log)}
+	m := &Manager{o: o, dir: o.State, slots: slots{Slots: make(map[bootdisk.Slot]*slotRecord)}, failures: audit.Failures(o.History, o.Log)}
 	var err error
 	if o.Config.Update.Key != "" {
 		if m.key, err = manifest.PublicKey(o.Config.Update.Key); err != nil {
