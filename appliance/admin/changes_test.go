@@ -25,15 +25,15 @@ import (
 
 func isRestart(err error) bool { return errors.Is(err, appliance.ErrRestart) }
 
-// operated starts a box with a configuration file and a peer who may do everything.
-func operated(t *testing.T) (n *tailnet, p *peer, b *box, o options) {
+// operated starts a box with a configuration file and a peer who may do all that an operator may, and other operators.
+func operated(t *testing.T, others ...string) (n *tailnet, p *peer, b *box, o options) {
 	t.Helper()
 	n = newTailnet(t, nil)
 	cfg := configure(t)
 	h, check := fileOf(t, &cfg, `{
 	// a box
 	"network": "private", "discovery": "off", "bootstrap": "none",
-	"tailnet": { "mode": "on", "controlURL": "`+n.url+`", "hostname": "box", "authKey": "tskey-auth-secret", "operators": ["user-2@fake-control.example.net"] },
+	"tailnet": { "mode": "on", "controlURL": "`+n.url+`", "hostname": "box", "authKey": "tskey-auth-secret", "operators": ["`+strings.Join(append([]string{"user-2@fake-control.example.net"}, others...), `", "`)+`"] },
 }
 `)
 	o = options{admin: admin.Options{History: h, Check: check}, config: &cfg}
@@ -162,10 +162,10 @@ func TestChangeOfConfiguration(t *testing.T) {
 	p.must(409, "PUT", "/admin/config", first.body)
 }
 
-// TestReservedKeys has an operator try to make himself an updater by the configuration: what that takes, takes an updater.
+// TestReservedKeys has an operator try to make himself an updater by the configuration, and to shut updaters out: what that takes, takes an updater.
 func TestReservedKeys(t *testing.T) {
 	t.Parallel()
-	_, p, b, o := operated(t)
+	_, p, _, _ := operated(t, "tag:boss")
 	first := p.must(200, "GET", "/admin/config/file", "").body
 	for key, next := range map[string]string{
 		"tailnet.updaters":    strings.Replace(first, `"mode": "on"`, `"mode": "on", "updaters": ["user-2@fake-control.example.net"]`, 1),
@@ -175,28 +175,16 @@ func TestReservedKeys(t *testing.T) {
 		"tailnet.authKeyFile": strings.Replace(first, `"authKey": "(kept)"`, `"authKeyFile": "/perm/mine"`, 1),
 		"update.key":          strings.Replace(first, `// a box`, `"update": { "key": "`+strings.Repeat("0", 63)+`1" },`, 1),
 		"update.trial":        strings.Replace(first, `// a box`, `"update": { "trial": "30s" },`, 1),
+		"tailnet.mode":        strings.Replace(first, `"mode": "on"`, `"mode": "off"`, 1),
+		"tailnet.operators":   strings.Replace(first, `, "tag:boss"`, ``, 1),
 	} {
 		if next == first {
 			t.Fatalf("%s: nothing is changed", key)
 		}
-		got := p.must(403, "PUT", "/admin/config", next).body
+		got := p.must(403, "PUT", "/admin/config?without=tailnet", next).body
 		if !strings.Contains(got, key) || !strings.Contains(got, "takes the role updater beside operator") {
 			t.Errorf("%s: %s", key, got)
 		}
-	}
-	// To leave the tailnet takes saying so, and then nobody goes back on it.
-	off := strings.Replace(first, `"mode": "on"`, `"mode": "off"`, 1)
-	if got := p.must(422, "PUT", "/admin/config", off).body; !strings.Contains(got, "without=tailnet") {
-		t.Errorf("mode off: %s", got)
-	}
-	p.must(202, "PUT", "/admin/config?without=tailnet&within=30s", off)
-	if err := b.ended(); !isRestart(err) {
-		t.Fatalf("Serve = %v, want ErrRestart", err)
-	}
-	b = again(t, o)
-	eventually(t, func() bool { return o.admin.History.Trial() == nil }, func() string { return "the change was not kept" })
-	if v := o.admin.History.Versions(); v[0].Outcome != "in force" || b.host.Report().Tailnet != nil {
-		t.Errorf("%+v, tailnet %+v", v[0], b.host.Report().Tailnet)
 	}
 }
 
@@ -293,6 +281,21 @@ func TestKeptByWhoMayUndoIt(t *testing.T) {
 	eventually(t, func() bool { return h.Trial() == nil }, func() string { return "the change was not kept" })
 	if v := h.Versions(); v[0].Outcome != "in force" {
 		t.Errorf("%+v", v[0])
+	}
+
+	// To leave the tailnet takes saying so, and then nobody goes back on it.
+	off := strings.Replace(updater.must(200, "GET", "/admin/config/file", "").body, `"mode": "on"`, `"mode": "off"`, 1)
+	if got := updater.must(422, "PUT", "/admin/config", off).body; !strings.Contains(got, "without=tailnet") {
+		t.Errorf("mode off: %s", got)
+	}
+	updater.must(202, "PUT", "/admin/config?without=tailnet&within=30s", off)
+	if err := b.ended(); !isRestart(err) {
+		t.Fatalf("Serve = %v, want ErrRestart", err)
+	}
+	b = again(t, o)
+	eventually(t, func() bool { return h.Trial() == nil }, func() string { return "the change was not kept" })
+	if v := h.Versions(); v[0].Outcome != "in force" || b.host.Report().Tailnet != nil {
+		t.Errorf("%+v, tailnet %+v", v[0], b.host.Report().Tailnet)
 	}
 }
 

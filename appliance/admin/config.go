@@ -121,13 +121,13 @@ func (g *gate) putConfig(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	keys := g.reserved(text, &next)
-	if len(keys) > 0 && !caller(r).May(Updater) {
-		fail(w, http.StatusForbidden, fmt.Sprintf("%s: to change this takes the role updater beside operator, or operators could make themselves updaters. You are %s, with the roles %s.",
-			strings.Join(keys, ", "), caller(r).Name, caller(r).Roles))
-		return
-	}
 	if who := caller(r).who; rolesOf(who, next.Tailnet)&Operator == 0 {
 		fail(w, http.StatusUnprocessableEntity, "tailnet.operators: with this you would be no operator any more, and could not take it back. Have it name you, or somebody else change it.")
+		return
+	}
+	if len(keys) > 0 && !caller(r).May(Updater) {
+		fail(w, http.StatusForbidden, fmt.Sprintf("%s: to change this takes the role updater beside operator, or operators could make themselves updaters, or shut the updaters out. You are %s, with the roles %s.",
+			strings.Join(keys, ", "), caller(r).Name, caller(r).Roles))
 		return
 	}
 	if who := caller(r).who; len(keys) > 0 && rolesOf(who, next.Tailnet)&Updater == 0 {
@@ -195,8 +195,8 @@ func (g *gate) without(r *http.Request) (names []string, unknown string) {
 }
 
 // reserved names those of the keys that a new text changes which an operator may not change by himself: he could make himself an
-// updater, by a list, by the policy of another tailnet, or by tags that the policy of this one gives more to, or have the box take
-// releases that others have signed.
+// updater, by a list, by the policy of another tailnet, or by tags that the policy of this one gives more to, have the box take
+// releases that others have signed, or shut those out who may more than he, by taking them off the list of operators, or the box out of the tailnet.
 //
 // What counts is what the file says, old and new, whether or not it stands without the flags: those are nothing that he changes, and what
 // they hide today is in force once they are gone. Where the old file is none, it is what the program runs with, and would run with.
@@ -210,7 +210,9 @@ func (g *gate) reserved(text []byte, next *config.Config) (names []string) {
 		}
 	}
 	for _, name := range config.Differences(now, next) {
-		if strings.HasPrefix(name, "update.") || slices.Contains(reservedKeys, name) {
+		less := name == "tailnet.operators" && slices.ContainsFunc(now.Tailnet.Operators, func(s string) bool { return !slices.Contains(next.Tailnet.Operators, s) })
+		off := name == "tailnet.mode" && !wanted(next.Tailnet, g.p.h.Config.State)
+		if less || off || strings.HasPrefix(name, "update.") || slices.Contains(reservedKeys, name) {
 			names = append(names, name)
 		}
 	}
