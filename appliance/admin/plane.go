@@ -36,6 +36,8 @@ const (
 	nodeTime       = time.Second // to find out whose a connection is
 	// closeTime is more than the 5 s that tsnet gives what it shuts down itself: a node that only takes its time does not count as stuck.
 	closeTime = 10 * time.Second
+	// maxLeft is how many nodes that do not end are left to themselves, each with some 5 MB of memory.
+	maxLeft = 3
 )
 
 // A task has appliance.StopTimeout to end, and the plane ends its server and then its node in it.
@@ -55,8 +57,9 @@ type plane struct {
 	dir  string
 	keys *keys
 
-	control string          // URL of the control server of this session
-	left    <-chan struct{} // closed when the node of the last session has ended; nil once that is so
+	control string // URL of the control server of this session
+	last    *ended // the node of the last session; nil once it has ended, or is left to itself
+	left    atomic.Int32
 
 	gate    *gate
 	trial   *trial // nil: no configuration can be changed
@@ -125,19 +128,39 @@ func (p *plane) Run(ctx context.Context) error {
 	}
 }
 
-// await waits until the node of the last session has ended; false if ctx has before. Nothing else waits for it, whatever becomes of it: the DHT
-// goes on. There is no other node meanwhile: two with one key would drive each other out.
+// ended is a node that was told to end.
+type ended struct {
+	server *tsnet.Server
+	state  *sealable
+	done   chan struct{} // closed when it has
+}
+
+// await makes sure that there can be another node; false if ctx has ended before. Nothing else waits for that, whatever becomes of the node of the
+// last session: the DHT goes on. Two nodes with one key would drive each other out, and write the same state. So one that does not end is cut off
+// from the network and from its state, and left to itself. Where that does not work either, or has happened too often, there is no other before it has
+// ended.
 func (p *plane) await(ctx context.Context) bool {
-	if p.left == nil {
+	if p.last == nil {
 		return true
 	}
 	select {
-	case <-p.left:
-		p.left = nil
+	case <-p.last.done:
+		p.last = nil
 		return true
 	case <-ctx.Done():
 		return false
 	default:
+	}
+	if int(p.left.Load()) < maxLeft && p.last.cut(ctx) {
+		p.log.Error("the node in the tailnet does not end; it was cut off and is left to itself, and there is another")
+		p.left.Add(1)
+		go func(x *ended) {
+			<-x.done
+			p.left.Add(-1)
+			p.log.Info("a node in the tailnet that was left to itself has ended at last")
+		}(p.last)
+		p.last = nil
+		return ctx.Err() == nil
 	}
 	p.log.Error("the node in the tailnet does not end, and is left to itself; there is no admin plane until it has ended, or the program was started anew")
 	why := "the node of before does not end, and there is no other until it has; if that lasts, start the program anew. The DHT is none the worse for it"
@@ -146,9 +169,9 @@ func (p *plane) await(ctx context.Context) bool {
 	}
 	p.now.set("starting", why)
 	select {
-	case <-p.left:
+	case <-p.last.done:
 		p.log.Info("the node in the tailnet has ended at last")
-		p.left = nil
+		p.last = nil
 		return true
 	case <-ctx.Done():
 		return false
@@ -156,21 +179,44 @@ func (p *plane) await(ctx context.Context) bool {
 }
 
 // end ends a node, and waits for that some time.
-func (p *plane) end(server *tsnet.Server) {
-	ended := make(chan struct{})
-	p.left = ended
+func (p *plane) end(server *tsnet.Server, state *sealable) {
+	x := &ended{server, state, make(chan struct{})}
+	p.last = x
 	if !p.o.loud {
 		hush(server)
 	}
 	go func() {
-		defer close(ended)
+		defer close(x.done)
 		_ = server.Close() // there is nothing to be done about it
 	}()
 	select {
-	case <-ended:
-		p.left = nil
+	case <-x.done:
+		p.last = nil
 	case <-time.After(closeTime):
 	}
+}
+
+// cut takes the network away from a node, and its state: it has no connection to its control server then, none to a relay or to another node, and
+// makes none. It does what is last in [tsnet.Server.Close], which has got stuck before that, and reports whether it could.
+func (x *ended) cut(ctx context.Context) bool {
+	x.state.seal()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if dialer, ok := x.server.Sys().Dialer.GetOK(); ok {
+			_ = dialer.Close() // it cannot fail
+		}
+		if engine, ok := x.server.Sys().Engine.GetOK(); ok {
+			engine.Close()
+		}
+	}()
+	select {
+	case <-done:
+		return true
+	case <-ctx.Done():
+	case <-time.After(closeTime):
+	}
+	return false
 }
 
 // hush takes its addresses away from a node that is to end, so that it writes no packet any more. When it ends it resets all its connections, in a
@@ -214,14 +260,18 @@ func (p *plane) session(ctx context.Context) (err error) {
 	}
 	p.now.stays(stay)
 	envknob.SetNoLogsNoSupport() // nobody's log goes to anybody
+	state, err := openState(p.logf, p.dir)
+	if err != nil {
+		return err
+	}
 	server := &tsnet.Server{
-		Dir: p.dir, Hostname: p.hostname(), AuthKey: key, ControlURL: p.control, AdvertiseTags: p.h.Config.Tailnet.Tags,
+		Dir: p.dir, Store: state, Hostname: p.hostname(), AuthKey: key, ControlURL: p.control, AdvertiseTags: p.h.Config.Tailnet.Tags,
 		UserLogf: p.logf, Logf: p.logf,
 	}
 	if err := startWith(server); err != nil {
 		return err
 	}
-	defer p.end(server)
+	defer p.end(server, state)
 	p.tailnet.Store(server)
 	defer p.tailnet.Store(nil)
 	if p.o.node != nil {
