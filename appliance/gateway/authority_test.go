@@ -203,7 +203,9 @@ func TestNothingIsLookedUpForOtherPages(t *testing.T) {
 	b := start(t, "127.0.2.1", "none", "gateway.origins", "https://app.example.org", "names.secret", fleetSeed)
 	b.do("PUT", "/v1/names/foo", "value").ok(t, http.StatusCreated, nil)
 	const target = "/v1/items/2c6b6858d61da9543d4231a71db4b1c9264b0685"
-	browser := func(more ...string) []string { return append([]string{"User-Agent", "Mozilla/5.0", "Accept-Language", "de"}, more...) }
+	browser := func(more ...string) []string {
+		return append([]string{"User-Agent", "Mozilla/5.0", "Accept-Language", "de"}, more...)
+	}
 	for _, path := range []string{"/v1/names/foo", target, "/v1/peers/2c6b6858d61da9543d4231a71db4b1c9264b0685", "/" + zKey(seedKey(3))} {
 		for name, header := range map[string][]string{
 			"a picture":                browser("Accept", "image/avif,image/webp,*/*;q=0.8"),
@@ -219,7 +221,7 @@ func TestNothingIsLookedUpForOtherPages(t *testing.T) {
 		for name, header := range map[string][]string{
 			"curl":             {"User-Agent", "curl/8.14.1", "Accept", "*/*"},
 			"Node":             {"User-Agent", "node", "Accept-Language", "*", "Sec-Fetch-Mode", "cors"},
-			"a page of ours":   browser("Referer", b.URL + "/"),
+			"a page of ours":   browser("Referer", b.URL+"/"),
 			"a script of ours": browser("Origin", b.URL),
 			"a page that may":  browser("Origin", "https://app.example.org"),
 			"typed, localhost": browser("Sec-Fetch-Site", "none", "Sec-Fetch-Mode", "navigate"),
