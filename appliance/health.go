@@ -150,6 +150,18 @@ func (w *healthWatch) state() (links []health.NetLink, linksError string, p heal
 	return links, w.linksError, w.probe
 }
 
+// hosted are the addresses of the loopback interface but the loopback ones.
+func (w *healthWatch) hosted() (all []netip.Addr) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, l := range w.interfaces {
+		if l.Loopback && l.Up {
+			all = append(all, slices.DeleteFunc(slices.Clone(l.Addrs), netip.Addr.IsLoopback)...)
+		}
+	}
+	return all
+}
+
 // health computes the tree of a report that is otherwise complete.
 func (p *process) health(r status.Report, n router.Stats) health.Tree {
 	in := health.Input{
@@ -167,6 +179,7 @@ func (p *process) health(r status.Report, n router.Stats) health.Tree {
 		},
 	}
 	in.Links, in.LinksError, in.Probe = p.watch.state()
+	in.Hosted = p.watch.hosted()
 	if r.Store.FailedSince != nil {
 		in.Store.FailedSince = *r.Store.FailedSince
 	}

@@ -136,7 +136,15 @@ func (in Input) address() (State, string) {
 		return Degraded, "The addresses are not known."
 	}
 	global, local := in.addresses()
+	var hosted []string // of those that the node listens on
+	for _, a := range in.Bound {
+		if slices.Contains(in.Hosted, a) {
+			hosted = append(hosted, a.String())
+		}
+	}
 	switch {
+	case in.bound() == nil && hosted != nil:
+		return Good, few(hosted) + ", which the loopback interface has."
 	case in.Bound != nil && in.bound() == nil && !in.starting():
 		var all []string
 		for _, a := range in.Bound {

@@ -81,12 +81,17 @@ func TestExamine(t *testing.T) {
 		"listens on one of two ports": {func(in *health.Input) { in.Bound, in.Links[0].Up, in.Links[1].Up = addrs("192.0.2.7"), false, true },
 			"link failed, address waiting link, bootstrap waiting link, routing table waiting link, kernel half waiting link", health.Failed, false, "Not working. eth0 is down"},
 		"listens on an address that is gone": {func(in *health.Input) { in.Bound = addrs("192.0.2.8") }, "address failed, bootstrap waiting address, routing table waiting address", health.Failed, false, "192.0.2.8: the key listen"},
-		"interfaces unknown":                 {func(in *health.Input) { in.LinksError = "not permitted" }, "link degraded, address degraded", health.Degraded, true, "not permitted"},
-		"serves itself alone":                {func(in *health.Input) { in.OnlyLocal, in.Links = true, nil }, "", health.Good, true, "Well."},
-		"no DHCP server":                     {func(in *health.Input) { in.Links[0].Addrs = addrs("fe80::1") }, "address failed, bootstrap waiting address, routing table waiting address", health.Failed, false, "is there a DHCP server?"},
-		"DHCP server takes its time":         {func(in *health.Input) { in.Links[0].Addrs, in.Started = nil, now.Add(-9*time.Second) }, "address waiting, bootstrap waiting address, routing table waiting address", health.Waiting, false, "Starting. No interface has an address yet."},
-		"link-local, public":                 {func(in *health.Input) { in.Links[0].Addrs = addrs("169.254.7.7") }, "address failed, bootstrap waiting address, routing table waiting address", health.Failed, false, "Only the link-local address 169.254.7.7"},
-		"link-local, private":                {func(in *health.Input) { in.Links[0].Addrs, in.Private = addrs("169.254.7.7"), true }, "address degraded", health.Degraded, true, "beyond this LAN"},
+		"listens on an address of a service": {func(in *health.Input) { in.Bound, in.Hosted = addrs("192.0.2.8"), addrs("192.0.2.9", "192.0.2.8") }, "", health.Good, true, "Well."},
+		"listens there, and the cable is out": {func(in *health.Input) {
+			in.Bound, in.Hosted, in.Links[0].Up, in.Links[1].Up = addrs("192.0.2.8"), addrs("192.0.2.8"), false, false
+		},
+			"link failed, address waiting link, bootstrap waiting link, routing table waiting link, kernel half waiting link", health.Failed, false, "Not working. "},
+		"interfaces unknown":         {func(in *health.Input) { in.LinksError = "not permitted" }, "link degraded, address degraded", health.Degraded, true, "not permitted"},
+		"serves itself alone":        {func(in *health.Input) { in.OnlyLocal, in.Links = true, nil }, "", health.Good, true, "Well."},
+		"no DHCP server":             {func(in *health.Input) { in.Links[0].Addrs = addrs("fe80::1") }, "address failed, bootstrap waiting address, routing table waiting address", health.Failed, false, "is there a DHCP server?"},
+		"DHCP server takes its time": {func(in *health.Input) { in.Links[0].Addrs, in.Started = nil, now.Add(-9*time.Second) }, "address waiting, bootstrap waiting address, routing table waiting address", health.Waiting, false, "Starting. No interface has an address yet."},
+		"link-local, public":         {func(in *health.Input) { in.Links[0].Addrs = addrs("169.254.7.7") }, "address failed, bootstrap waiting address, routing table waiting address", health.Failed, false, "Only the link-local address 169.254.7.7"},
+		"link-local, private":        {func(in *health.Input) { in.Links[0].Addrs, in.Private = addrs("169.254.7.7"), true }, "address degraded", health.Degraded, true, "beyond this LAN"},
 		"address of another family": {func(in *health.Input) {
 			in.Families, in.Links[0].Addrs, in.Links = in.Families[:1], addrs("2001:db8::7"), in.Links[:3]
 		}, "address failed, bootstrap waiting address, routing table waiting address", health.Failed, false, "leads out of this machine"},

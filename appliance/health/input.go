@@ -19,6 +19,8 @@ type Input struct {
 	// Links are the interfaces but the loopback one; LinksError is why they are not known.
 	Links      []NetLink
 	LinksError string
+	// Hosted are the addresses of the loopback interface that others may have routes to, as of a service that is announced to routers.
+	Hosted []netip.Addr
 	// Bound are the addresses that the node listens on; empty if it listens on all that there are.
 	Bound []netip.Addr
 

@@ -57,6 +57,7 @@ type row struct {
 type tail struct {
 	Verdict string
 	Good    bool
+	Nobody  bool // was asked
 	Value   string
 	Facts   [][2]string
 	Peers   []string
@@ -148,6 +149,7 @@ func (t *tools) lookup(w http.ResponseWriter, r *http.Request) {
 	}
 	end := <-ended
 	end.way(rows)
+	end.Nobody = len(rows) == 0
 	_ = t.write(w, "result", end) && t.write(w, "close", nil)
 }
 

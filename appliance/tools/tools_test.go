@@ -183,6 +183,21 @@ func TestLookupIsNotForEverybody(t *testing.T) {
 	}
 }
 
+// Of a lookup that needed nobody the list says so.
+func TestLookupOfWhatIsHere(t *testing.T) {
+	b := start(t, "127.0.4.1", "none")
+	other := start(t, "127.0.4.2", b.UDP)
+	other.Knows(t, 1)
+	item, err := other.Host.Node.PutImmutable(t.Context(), []byte("5:hello"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := b.get(t, "/lookup", url.Values{"q": {item.Target.String()}}, http.StatusOK)
+	if !strings.Contains(page, `<li class="quiet">Nobody was asked.</li>`) || verdict(page) != "good: It is stored here, so nobody was asked." {
+		t.Error(page)
+	}
+}
+
 // A browser says over plain HTTP neither who it comes from nor that it comes from elsewhere: what its own form sends along is what counts, so
 // that no page can have the box look something up with a picture or a link.
 func TestLookupByAnotherPage(t *testing.T) {
