@@ -39,7 +39,10 @@
 // program or user space, never both. How they leave the host is published too ([Program.SetRoutes]); they do not pass
 // nftables' output chains either, and are not among what the router's own limits count.
 //
-// What is under way is bounded by its queries, 3,072: that many recursions where each has one path, a third of them with three. When the
+// What is under way is bounded by its queries, 3,072: that many recursions where each has one path, a third of them with three. They are in a
+// hash, not in an LRU, in which forged queries would push out real ones: who finds no room, or has used up what he may have (a client's slots, the
+// budgets of [limit.Config]), goes up. Routes and link addresses are our own maps, which user space keeps from netlink: bpf_fib_lookup says
+// BPF_FIB_LKUP_RET_FWD_DISABLED on a host that does not forward (package nexthop). When the
 // process ends while the program stays ([Program.Close]), it begins no more, but follows referrals on; what comes up then finds no socket
 // and is lost. The next process of the same version takes over what is late by then and answers the clients that still wait; of another
 // version it has other maps, and those recursions are lost: the client's repeated query begins a new one. Answers that a predecessor
