@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -425,9 +426,9 @@ func TestBackupAndRestore(t *testing.T) {
 	}
 }
 
-// TestLog follows the log over the tailnet.
+// TestLog follows the log over the tailnet, until the right to is taken away.
 func TestLog(t *testing.T) {
-	_, p, b, _ := operated(t)
+	n, p, b, _ := operated(t)
 	resp, err := p.http.Get("http://" + p.box + "/admin/log?n=2&follow&level=warn")
 	if err != nil {
 		t.Fatal(err)
@@ -455,4 +456,21 @@ func TestLog(t *testing.T) {
 	if err := json.Unmarshal([]byte(a.body), &line); err != nil || line.Message != "this" {
 		t.Errorf("%s: %v", a.body, err)
 	}
+
+	n.grant(n.key("box"), map[*peer]string{p: `{"roles": []}`})
+	p.rolesAre("nobody")
+	ended := make(chan struct{})
+	go func(rest io.Reader) {
+		defer close(ended)
+		_, _ = io.Copy(io.Discard, rest)
+	}(resp.Body)
+	eventually(t, func() bool {
+		b.host.Log.Warn("not for him any more")
+		select {
+		case <-ended:
+			return true
+		default:
+			return false
+		}
+	}, func() string { return "he follows the log though he is nobody" })
 }

@@ -110,15 +110,12 @@ func (g *gate) admit(w http.ResponseWriter, r *http.Request, who whois) (Identit
 		fail(w, http.StatusForbidden, "Another site may not ask in your name: "+err.Error()+".")
 		return Identity{}, false
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), whoTime)
-	defer cancel()
-	x, err := who(ctx, r.RemoteAddr)
-	if err != nil || x == nil || x.Node == nil {
+	caller, err := g.identify(r.Context(), r.RemoteAddr, who)
+	if err != nil {
 		g.p.log.Warn("the admin plane does not know who asks", "from", r.RemoteAddr, "err", err)
 		fail(w, http.StatusForbidden, "The tailnet does not say who you are.")
 		return Identity{}, false
 	}
-	caller := identityOf(x, rolesOf(x, g.p.h.Config.Tailnet))
 	if caller.Roles == 0 {
 		g.sayStranger(caller, r)
 		fail(w, http.StatusForbidden, fmt.Sprintf("You are %s, and nobody here: the tailnet's policy grants you no role of %s, and no list of the box's configuration (tailnet.viewers, operators, updaters) has you.",
@@ -127,6 +124,31 @@ func (g *gate) admit(w http.ResponseWriter, r *http.Request, who whois) (Identit
 	}
 	g.sawOperator(caller.Roles)
 	return caller, true
+}
+
+// errNobody says that the tailnet knows nobody with an address.
+var errNobody = errors.New("no node has the address")
+
+// identify finds out whose an address is, and what he may.
+func (g *gate) identify(ctx context.Context, remote string, who whois) (Identity, error) {
+	timeout, cancel := context.WithTimeout(ctx, whoTime)
+	defer cancel()
+	x, err := who(timeout, remote)
+	if err == nil && (x == nil || x.Node == nil) {
+		err = errNobody
+	}
+	if err != nil {
+		return Identity{}, err
+	}
+	caller := identityOf(x, rolesOf(x, g.p.h.Config.Tailnet))
+	caller.still = func(ctx context.Context) Role {
+		now, err := g.identify(ctx, remote, who)
+		if err != nil || now.ID != caller.ID {
+			return 0
+		}
+		return now.Roles
+	}
+	return caller, nil
 }
 
 // sawOperator takes down that somebody has come, if he may change the configuration.

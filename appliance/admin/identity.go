@@ -20,7 +20,8 @@ type Identity struct {
 	// ID is the same whatever he and his node are called, and however many nodes he has: of his user, or of the tags.
 	ID string
 
-	who *apitype.WhoIsResponse
+	who   *apitype.WhoIsResponse
+	still func(context.Context) Role // his roles by now
 }
 
 // May reports whether he has any of these roles.

@@ -9,12 +9,16 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"tailscale.com/tailcfg"
 
 	"kdht/appliance/journal"
 	"kdht/appliance/status"
 )
+
+// stillEvery is how often whoever follows the log is looked up again: his role may be taken from him.
+const stillEvery = time.Second
 
 // log serves the last lines of the log: ?n= of them (100), ?level= at least so severe, and with ?follow those that come. As
 // text, or if that is accepted as JSON, one object per line.
@@ -64,7 +68,14 @@ func (g *gate) log(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(sessionOf(ctx), cancel)() // or the stop would wait for those who follow
+	who, known := caller(r), time.Now()
 	for l := range g.p.h.Journal.Follow(ctx, last, least) {
+		if now := time.Now(); now.Sub(known) >= stillEvery {
+			if who.still(ctx)&Viewer == 0 {
+				return // he may not look any more
+			}
+			known = now
+		}
 		if write(out, l) != nil || rc.Flush() != nil {
 			return // the client has gone
 		}

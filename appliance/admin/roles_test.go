@@ -29,6 +29,56 @@ func updates(h *appliance.Host) error {
 	return nil
 }
 
+// asked is a request, with who may send it and what he is answered.
+type asked struct {
+	method, path, body string
+	may                admin.Role // any of these
+	want               int        // for those who may
+}
+
+// everything are requests for all that is served, as a box answers that has the extension updates, no names and no version 7 of its configuration.
+func everything() []asked {
+	const v, o, u = admin.Viewer, admin.Operator, admin.Updater
+	return []asked{
+		{"GET", "/admin", "", v, 200},
+		{"GET", "/admin/audit", "", v, 200},
+		{"GET", "/admin/log?n=3", "", v, 200},
+		{"GET", "/admin/config", "", v, 200},
+		{"GET", "/admin/config/file", "", o, 200},
+		{"PUT", "/admin/config", "{", o, 422},
+		{"GET", "/admin/config/versions", "", v, 200},
+		{"GET", "/admin/config/versions/7", "", o, 404},
+		{"GET", "/admin/backup", "", o, 200},
+		{"PUT", "/admin/restore", "no database", o, 422},
+		{"POST", "/admin/restore", "no database", o, 422},
+		{"POST", "/admin/reboot", "", o | u, 409},
+		{"GET", "/admin/nothing", "", v, 404},
+		{"DELETE", "/admin/config", "", v, 404},
+		{"GET", "/debug/pprof/", "", o, 200},
+		{"GET", "/debug/pprof/heap", "", o, 200},
+		{"GET", "/debug/pprof/cmdline", "", o, 403},
+		{"GET", "/debug/vars", "", o, 404},
+		{"GET", "/update/status", "", v, 200},
+		{"PUT", "/update/status", "", u, 200},
+		{"GET", "/update/features", "", v, 200},
+		{"PUT", "/update/root", "", u, 200},
+		{"POST", "/update/switch", "", u, 200},
+		{"PUT", "/uploadtemp/x", "", u, 200},
+		{"POST", "/divert", "", u, 200},
+		{"POST", "/reboot", "", o | u, 200},
+		{"POST", "/poweroff", "", o, 200},
+		{"GET", "/", "", v, 200},
+		{"GET", "/status", "", v, 200},
+		{"GET", "/metrics", "", v, 200},
+		{"GET", "/healthz", "", v, 200},
+		{"GET", "/v1", "", v, 200},
+		{"GET", "/v1/items/59150b1ea35033374e962e64895dcb527390530d", "", v, 404},
+		{"PUT", "/v1/items", "value", o, 201},
+		{"DELETE", "/v1/names/x", "", o, 404}, // it has no names
+		{"POST", "/", "", o, 405},
+	}
+}
+
 // TestRoles has everybody ask for everything: each may do what his roles say, by the tailnet's policy or the configuration, and
 // nothing else.
 func TestRoles(t *testing.T) {
@@ -68,48 +118,7 @@ func TestRoles(t *testing.T) {
 
 	const v, o, u = admin.Viewer, admin.Operator, admin.Updater
 	roles := map[*peer]admin.Role{viewer: v, operator: v | o, updater: v | u, listed: v, second: v | o, tagged: v | u}
-	cases := []struct {
-		method, path, body string
-		may                admin.Role // any of these
-		want               int        // for those who may
-	}{
-		{"GET", "/admin", "", v, 200},
-		{"GET", "/admin/audit", "", v, 200},
-		{"GET", "/admin/log?n=3", "", v, 200},
-		{"GET", "/admin/config", "", v, 200},
-		{"GET", "/admin/config/file", "", o, 200},
-		{"PUT", "/admin/config", "{", o, 422},
-		{"GET", "/admin/config/versions", "", v, 200},
-		{"GET", "/admin/config/versions/7", "", o, 404},
-		{"GET", "/admin/backup", "", o, 200},
-		{"PUT", "/admin/restore", "no database", o, 422},
-		{"POST", "/admin/restore", "no database", o, 422},
-		{"POST", "/admin/reboot", "", o | u, 409},
-		{"GET", "/admin/nothing", "", v, 404},
-		{"DELETE", "/admin/config", "", v, 404},
-		{"GET", "/debug/pprof/", "", o, 200},
-		{"GET", "/debug/pprof/heap", "", o, 200},
-		{"GET", "/debug/pprof/cmdline", "", o, 403},
-		{"GET", "/debug/vars", "", o, 404},
-		{"GET", "/update/status", "", v, 200},
-		{"PUT", "/update/status", "", u, 200},
-		{"GET", "/update/features", "", v, 200},
-		{"PUT", "/update/root", "", u, 200},
-		{"POST", "/update/switch", "", u, 200},
-		{"PUT", "/uploadtemp/x", "", u, 200},
-		{"POST", "/divert", "", u, 200},
-		{"POST", "/reboot", "", o | u, 200},
-		{"POST", "/poweroff", "", o, 200},
-		{"GET", "/", "", v, 200},
-		{"GET", "/status", "", v, 200},
-		{"GET", "/metrics", "", v, 200},
-		{"GET", "/healthz", "", v, 200},
-		{"GET", "/v1", "", v, 200},
-		{"GET", "/v1/items/59150b1ea35033374e962e64895dcb527390530d", "", v, 404},
-		{"PUT", "/v1/items", "value", o, 201},
-		{"DELETE", "/v1/names/x", "", o, 404}, // it has no names
-		{"POST", "/", "", o, 405},
-	}
+	cases := everything()
 	for _, c := range cases {
 		for _, p := range everybody {
 			a, err := p.do(c.method, c.path, strings.NewReader(c.body))
