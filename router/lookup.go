@@ -49,6 +49,8 @@ type lookup struct {
 	end      time.Time // when the deadline is
 	// complete says that the lookup came to its end by itself; starved, that our own limits kept it from asking.
 	complete, starved bool
+	// started says that it knows whom to ask first.
+	started bool
 	// hit says that the answer that was just looked at has what is looked for, verified.
 	hit bool
 }
@@ -85,6 +87,7 @@ func (l *lookup) run(ctx context.Context) error {
 	if l.start() {
 		return nil
 	}
+	l.started = true
 	again := time.NewTimer(l.limit)
 	defer again.Stop()
 	for {

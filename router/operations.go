@@ -57,8 +57,8 @@ type peerSet struct {
 	list  []netip.AddrPort
 	known map[netip.AddrPort]bool
 	ends  []int // of each node's part of the list
-	// sources is how many nodes have named any, known or not.
-	sources int
+	// sources is how many nodes have named any of each family, known or not.
+	sources [2]int
 	// The union of all filters that nodes gave (BEP 33), and how many nodes did.
 	seeds, downloaders krpc.BloomFilter
 	counted            int
@@ -125,16 +125,16 @@ func (n *Node) peersLookup(infohash ID, opts []Option) (*lookup, *peerSet) {
 	found.end()
 	l.progress.Found = len(found.list)
 	l.onAnswer = func(_ *candidate, r *reply) bool {
-		named := false
+		var named [2]int
 		for p := range krpc.Peers(r.Values) {
 			if !Usable(p, n.config.Private) { // what is kept here may have any address that it came from
 				continue
 			}
 			found.add(p)
-			named, l.hit = true, true
+			named[FamilyOf(p.Addr())], l.hit = 1, true
 		}
-		if named {
-			found.sources++
+		for f := range named {
+			found.sources[f] += named[f]
 		}
 		found.end()
 		found.count(r)

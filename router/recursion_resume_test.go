@@ -200,6 +200,48 @@ func TestNoNodeDecidesWhoThePeersAre(t *testing.T) {
 	}
 }
 
+// Nodes of one family that name its peers do not keep a client from those of the other: until several have named some there, too, or
+// nobody is left to ask, what one made up is not the answer, nor kept for the next.
+func TestPeersOfOneFamilyDoNotStandForTheOther(t *testing.T) {
+	sim(t, func(t *testing.T, s *simNet) {
+		s.setLatency(time.Millisecond, 2*time.Millisecond)
+		fleet := s.startRecursive(t, 40, router.IPv4, router.IPv6)
+		time.Sleep(time.Minute)
+		infohash := router.ID{1}
+		if _, err := fleet[0].Announce(t.Context(), infohash, 4242, false); err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(fleet, func(n *simNode) bool { return !n.store.Holds(infohash) })
+		n := fleet[i]
+		s.setSlower6(50 * time.Millisecond)
+		made := krpc.AppendPeer(nil, netip.AddrPortFrom(simAddr(router.IPv6, 99).Addr(), 1))
+		reply, err := (&krpc.Message{Type: krpc.TypeResponse, TID: []byte("krnl"), ID: fleet[39].ID(router.IPv4), HasID: true, Values: made}).Append(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c4 := s.client(t, clientAddr(router.IPv4, 0), n.addr)
+		st := stateOf(c4, n, infohash)
+		st.Method, st.Reply, st.ReplyFrom = krpc.MethodGetPeers, reply, fleet[39].addr
+		if err := n.Resume(st); err != nil {
+			t.Fatal(err)
+		}
+		first, _ := c4.receive(answerTime)
+		c6 := s.client(t, clientAddr(router.IPv6, 0), simAddr(router.IPv6, i))
+		again := c6.ask(getPeers(infohash))
+		for f, r := range []*krpc.Message{first, again} {
+			if r == nil {
+				t.Errorf("IPv%d: no answer", 4+2*f)
+				continue
+			}
+			want := netip.AddrPortFrom(simAddr(router.Family(f), 0).Addr(), 4242)
+			if got := slices.Collect(krpc.Peers(r.Values)); !slices.Contains(got, want) {
+				t.Errorf("%v is not among %v", want, got)
+			}
+		}
+		stopAll(fleet)
+	})
+}
+
 // get_peers and find_node go on likewise.
 func TestResumeOtherMethods(t *testing.T) {
 	sim(t, func(t *testing.T, s *simNet) {

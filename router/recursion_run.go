@@ -16,8 +16,8 @@ const (
 	// settleCopies is how many nodes must have the same version of a mutable item, and none a newer one, for it to be taken as
 	// the newest at once.
 	settleCopies = 3
-	// peersSources is how many nodes must have named peers for others to be waited for no longer than usual, and not at all when the
-	// answer is full.
+	// peersSources is how many nodes must have named peers of a family for others to be waited for no longer than usual, and not at
+	// all when the answer is full.
 	peersSources = 3
 )
 
@@ -148,16 +148,15 @@ func (rec *recursion) getPeers() {
 	collect := l.onAnswer
 	l.onAnswer = func(c *candidate, r *reply) bool {
 		collect(c, r)
-		if r.Values == nil || rec.q.Scrape { // to count them, everybody must be asked
-			return false
-		}
 		switch {
-		case found.sources >= peersSources:
+		case found.sources == [2]int{}, rec.q.Scrape: // to count them, everybody must be asked
+			return false
+		case l.settled(found):
 			l.endWithin(n.settle())
-		case len(found.list) > 0:
+		default:
 			l.endWithin(maxSettle)
 		}
-		return len(found.ends) >= peersSources && len(found.list) >= krpc.MaxPayload/len("6:"+"aaaapp")
+		return r.Values != nil && len(found.ends) >= peersSources && len(found.list) >= krpc.MaxPayload/len("6:"+"aaaapp")
 	}
 	if l.run(context.Background()) != nil {
 		rec.drop()
@@ -178,6 +177,20 @@ func (rec *recursion) getPeers() {
 		}
 		rec.admitFailure(c, l)
 	})
+}
+
+// settled reports whether enough nodes have named peers of every family, or nobody is left to ask there. Nodes that name peers of the one
+// say nothing about those of the other, of which a client may want these alone.
+func (l *lookup) settled(found *peerSet) bool {
+	for f, list := range l.lists {
+		if list == nil || found.sources[f] >= peersSources {
+			continue
+		}
+		if done, _ := list.done(time.Now()); !done || !l.started {
+			return false
+		}
+	}
+	return true
 }
 
 // findNode looks up the closest nodes.

@@ -23,6 +23,7 @@ type simNet struct {
 	loss    float64 // of datagrams, but for those of reliable addresses
 	sure    map[netip.AddrPort]bool
 	latency [2]time.Duration
+	slower6 time.Duration // what IPv6 takes longer, each way
 	conns   map[netip.AddrPort]*simConn
 	config  router.Config // of the nodes that startSim runs
 	tap     func(from, to netip.AddrPort, b []byte)
@@ -145,7 +146,11 @@ func (s *simNet) send(c *simConn, to netip.AddrPort, b []byte) {
 		return
 	}
 	b = slices.Clone(b)
-	time.AfterFunc(s.latency[0]+time.Duration(s.rng.Int64N(int64(s.latency[1]-s.latency[0]))), func() {
+	latency := s.latency[0] + time.Duration(s.rng.Int64N(int64(s.latency[1]-s.latency[0])))
+	if to.Addr().Is6() {
+		latency += s.slower6
+	}
+	time.AfterFunc(latency, func() {
 		s.mu.Lock()
 		peer := s.conns[to]
 		s.mu.Unlock()
@@ -423,4 +428,10 @@ func (s *simNet) setLatency(least, most time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.latency = [2]time.Duration{least, most}
+}
+
+func (s *simNet) setSlower6(by time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.slower6 = by
 }

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"kdht/appliance/fleet"
 )
 
@@ -119,23 +121,28 @@ func (e *experiment) announce(ctx context.Context, set string) ([]*item, error) 
 		infohashes[i] = it
 	}
 	what := "peers announced, " + set
+	var group errgroup.Group
+	group.SetLimit(faultWorkers)
 	for i, it := range infohashes {
-		a, err := newAsker(it.by.Host, false)
-		if err != nil {
-			return nil, err
-		}
-		for try := 0; try < putTries && it.stored < leastStored && err == nil; try++ {
-			it.stored, err = a.announce(ctx, it.by.Addr4, it)
-		}
-		a.close()
-		if err == nil && it.stored < leastStored {
-			err = fmt.Errorf("a peer is stored by %d nodes only", it.stored)
-		}
-		if err != nil {
-			return nil, err
-		}
-		e.progress.step(what, i+1, len(infohashes))
+		e.progress.step(what, i, len(infohashes))
+		group.Go(func() error {
+			a, err := newAsker(it.by.Host, false)
+			if err != nil {
+				return err
+			}
+			defer a.close()
+			for range putTries {
+				if it.stored, err = a.announce(ctx, it.by.Addr4, it); err != nil || it.stored >= leastStored {
+					return err
+				}
+			}
+			return fmt.Errorf("a peer is stored by %d nodes only", it.stored)
+		})
 	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	e.progress.step(what, len(infohashes), len(infohashes))
 	return infohashes, nil
 }
 
