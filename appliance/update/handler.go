@@ -38,8 +38,8 @@ func (m *Manager) Handler() http.Handler {
 	mux.HandleFunc("/update/apply", m.postApply)
 	mux.HandleFunc("/reboot", m.depart(false, "Rebooting"))
 	mux.HandleFunc("/poweroff", m.depart(true, "Powering off"))
-	mux.HandleFunc("/uploadtemp/", m.unsigned(gokrazy))
-	mux.HandleFunc("/divert", m.unsigned(gokrazy))
+	mux.HandleFunc("/uploadtemp/", m.unsigned(http.MethodPut, gokrazy))
+	mux.HandleFunc("/divert", m.unsigned(http.MethodPost, gokrazy))
 	return http.NewCrossOriginProtection().Handler(m.authenticated(mux))
 }
 
@@ -112,8 +112,11 @@ func refuseAll(sentence string) http.HandlerFunc {
 }
 
 // unsigned hands programs that somebody uploads on to gokrazy, unless only what is signed may run.
-func (m *Manager) unsigned(next http.Handler) http.HandlerFunc {
+func (m *Manager) unsigned(verb string, next http.Handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		if !method(w, r, verb) { // else whatever a page has a browser GET would be in the audit log
+			return
+		}
 		m.mu.Lock()
 		tried := m.tried != nil
 		m.mu.Unlock()

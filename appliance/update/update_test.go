@@ -780,6 +780,11 @@ func TestChangesAreInTheAuditLog(t *testing.T) {
 	if code, text := b.request(http.MethodPut, "uploadtemp/x", strings.NewReader("x")); code != http.StatusOK {
 		t.Fatal(code, text)
 	}
+	for _, path := range []string{"uploadtemp/x", "divert"} { // a picture on some page, in a browser that knows the password
+		if code, text := b.request(http.MethodGet, path, nil); code != http.StatusBadRequest {
+			t.Error(code, text)
+		}
+	}
 	req := httptest.NewRequestWithContext(update.WithAuthority(t.Context(), "alice@example.org"), http.MethodPut, "/update/mbr", strings.NewReader("x"))
 	w := httptest.NewRecorder()
 	if b.m.Handler().ServeHTTP(w, req); w.Code != http.StatusOK {
