@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"kdht/appliance/link"
 	"kdht/appliance/nexthop"
@@ -217,26 +218,10 @@ type loaded struct {
 func (h *Half) load() (Program, pinning, error) {
 	dir, errPin := h.c.PinDir(h.c.State)
 	if errPin == nil {
-		if gone := sweep(dir); len(gone) > 0 {
-			h.c.Log.Info("removed what dead instances of this program left at interfaces that are gone", "pins", len(gone))
-		}
-		owner, err := own(dir)
-		if err != nil { // the store's lock is the one that counts
-			h.c.Log.Debug("the pins are not marked as ours", "dir", dir, "err", err)
-		}
-		pins := pinning{dir, hasPins(dir), owner}
-		if !pins.used {
-			h.setSettled()
-		}
-		program, err := h.c.Load(bpf.Config{PinDir: dir, MaxHeld: room(h.c.MaxKeys), HotBytes: hotBytes(h.c.XDP.HotBytes)})
-		if err == nil {
-			h.update(func(r *status.XDP) { r.Pinned, r.PinDir, r.PinReason, r.TakenOver = true, dir, "", pins.used })
+		var program Program
+		var pins pinning
+		if program, pins, errPin = h.loadPinned(dir); errPin == nil {
 			return program, pins, nil
-		}
-		errPin = err
-		pins.release()
-		if pins.used { // nobody would tell it what is held here
-			_ = os.RemoveAll(dir) // who may not has no pins either
 		}
 	}
 	h.setSettled()
@@ -247,6 +232,33 @@ func (h *Half) load() (Program, pinning, error) {
 	h.c.Log.Warn("the kernel half will not outlive the process", "reason", errPin)
 	h.update(func(r *status.XDP) { r.Pinned, r.PinDir, r.PinReason, r.TakenOver = false, "", errPin.Error(), false })
 	return program, pinning{}, nil
+}
+
+// loadPinned loads the program with its pins in a directory. If that fails nothing is left there, unless it is another process's.
+func (h *Half) loadPinned(dir string) (Program, pinning, error) {
+	if gone := sweep(dir); len(gone) > 0 {
+		h.c.Log.Info("removed what dead instances of this program left at interfaces that are gone", "pins", len(gone))
+	}
+	owner, err := own(dir)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, pinning{}, err
+	} else if err != nil { // the store's lock is the one that counts
+		h.c.Log.Debug("the pins are not marked as ours", "dir", dir, "err", err)
+	}
+	pins := pinning{dir, hasPins(dir), owner}
+	if !pins.used {
+		h.setSettled()
+	}
+	program, err := h.c.Load(bpf.Config{PinDir: dir, MaxHeld: room(h.c.MaxKeys), HotBytes: hotBytes(h.c.XDP.HotBytes)})
+	if err != nil {
+		pins.release()
+		if pins.used { // nobody would tell it what is held here
+			_ = os.RemoveAll(dir) // who may not has no pins either
+		}
+		return nil, pinning{}, err
+	}
+	h.update(func(r *status.XDP) { r.Pinned, r.PinDir, r.PinReason, r.TakenOver = true, dir, "", pins.used })
+	return program, pins, nil
 }
 
 // without does nothing until ctx ends.

@@ -16,13 +16,13 @@ import (
 )
 
 const (
-	// ownTries and ownPause are how long own waits for another instance that only looks whether the directory is in use.
-	ownTries = 20
-	ownPause = 5 * time.Millisecond
+	// ownTries and ownPause are how long own waits for another instance that takes the directory for a dead one's and removes it.
+	ownTries = 500
+	ownPause = 10 * time.Millisecond
 )
 
 // own makes a pin directory, if there is none, and marks it as that of a living process, until the result is closed or the process
-// has died.
+// has died. The error is [unix.EWOULDBLOCK] if it is that of another living process.
 func own(dir string) (io.Closer, error) {
 	for try := 1; ; try++ {
 		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
