@@ -57,8 +57,10 @@ type peerSet struct {
 	list  []netip.AddrPort
 	known map[netip.AddrPort]bool
 	ends  []int // of each node's part of the list
-	// sources is how many nodes have named any of each family, known or not.
-	sources [2]int
+	// named is how many nodes of each family, the second index, have named any of each, known or not, and added how many have named
+	// some that were not known. A lookup asks a host once in each family, and both addresses of a host with two may answer.
+	named [2][2]int
+	added [2]int
 	// The union of all filters that nodes gave (BEP 33), and how many nodes did.
 	seeds, downloaders krpc.BloomFilter
 	counted            int
@@ -79,6 +81,12 @@ func (s *peerSet) end() {
 		s.ends = append(s.ends, len(s.list))
 	}
 }
+
+// sources is how many hosts, at least, have named peers of a family.
+func (s *peerSet) sources(f Family) int { return max(s.named[f][IPv4], s.named[f][IPv6]) }
+
+// adders is how many hosts, at least, have named peers that were not known.
+func (s *peerSet) adders() int { return max(s.added[IPv4], s.added[IPv6]) }
 
 // mixed returns the peers in turn from each node's part: where not all have room, none that names many crowds out the others'.
 func (s *peerSet) mixed() []netip.AddrPort {
@@ -124,8 +132,9 @@ func (n *Node) peersLookup(infohash ID, opts []Option) (*lookup, *peerSet) {
 	}
 	found.end()
 	l.progress.Found = len(found.list)
-	l.onAnswer = func(_ *candidate, r *reply) bool {
+	l.onAnswer = func(c *candidate, r *reply) bool {
 		var named [2]int
+		before := len(found.list)
 		for p := range krpc.Peers(r.Values) {
 			if !Usable(p, n.config.Private) { // what is kept here may have any address that it came from
 				continue
@@ -133,8 +142,14 @@ func (n *Node) peersLookup(infohash ID, opts []Option) (*lookup, *peerSet) {
 			found.add(p)
 			named[FamilyOf(p.Addr())], l.hit = 1, true
 		}
-		for f := range named {
-			found.sources[f] += named[f]
+		if c != nil { // else the lookup is over
+			by := FamilyOf(c.Addr.Addr())
+			for f := range named {
+				found.named[f][by] += named[f]
+			}
+			if len(found.list) > before {
+				found.added[by]++
+			}
 		}
 		found.end()
 		found.count(r)

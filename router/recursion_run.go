@@ -16,7 +16,7 @@ const (
 	// settleCopies is how many nodes must have the same version of a mutable item, and none a newer one, for it to be taken as
 	// the newest at once.
 	settleCopies = 3
-	// peersSources is how many nodes must have named peers of a family for others to be waited for no longer than usual, and not at
+	// peersSources is how many hosts must have named peers of a family for others to be waited for no longer than usual, and not at
 	// all when the answer is full.
 	peersSources = 3
 )
@@ -149,14 +149,14 @@ func (rec *recursion) getPeers() {
 	l.onAnswer = func(c *candidate, r *reply) bool {
 		collect(c, r)
 		switch {
-		case found.sources == [2]int{}, rec.q.Scrape: // to count them, everybody must be asked
+		case found.sources(IPv4)+found.sources(IPv6) == 0, rec.q.Scrape: // to count them, everybody must be asked
 			return false
 		case l.settled(found):
 			l.endWithin(n.settle())
 		default:
 			l.endWithin(maxSettle)
 		}
-		return r.Values != nil && len(found.ends) >= peersSources && len(found.list) >= krpc.MaxPayload/len("6:"+"aaaapp")
+		return r.Values != nil && found.adders() >= peersSources && len(found.list) >= krpc.MaxPayload/len("6:"+"aaaapp")
 	}
 	if l.run(context.Background()) != nil {
 		rec.drop()
@@ -183,7 +183,7 @@ func (rec *recursion) getPeers() {
 // say nothing about those of the other, of which a client may want these alone.
 func (l *lookup) settled(found *peerSet) bool {
 	for f, list := range l.lists {
-		if list == nil || found.sources[f] >= peersSources {
+		if list == nil || found.sources(Family(f)) >= peersSources {
 			continue
 		}
 		if done, _ := list.done(time.Now()); !done || !l.started {

@@ -80,13 +80,18 @@ func TestExampleInReadmeDistrusts(t *testing.T) {
 	script := exampleInReadme(t)
 	for _, lie := range []string{
 		"", "d", "de", "d1:rd1:v12:Hello World?e1:t2:aa1:y1:re", "d1:ei201e1:y1:ee", "d1:r-9:e", strings.Repeat("l", 2000), "d1:rli1ee1:y1:re",
+		"d1:ad2:id20:" + strings.Repeat("x", 20) + "e1:q4:ping1:t2:aa1:y1:qe", // again and again
 	} {
 		node, err := net.ListenPacket("udp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
 		go func() {
-			if _, from, err := node.ReadFrom(make([]byte, 2048)); err == nil {
+			for {
+				_, from, err := node.ReadFrom(make([]byte, 2048))
+				if err != nil {
+					return
+				}
 				_, _ = node.WriteTo([]byte(lie), from)
 			}
 		}()

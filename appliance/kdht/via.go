@@ -79,7 +79,7 @@ func (f *clientFlags) ask(s *system, m krpc.Message) (*viaAnswer, error) {
 	}
 	waited := s.newProgress(m.Method.String(), "").wait(node, f.Timeout)
 	defer waited()
-	answer, err := f.askAt(ctx, node, addrs, query, m.TID)
+	answer, err := f.askAt(ctx, node, addrs, query, m.TID, m.HasCAS)
 	if s.ctx.Err() != nil {
 		return nil, s.ctx.Err()
 	}
@@ -87,8 +87,9 @@ func (f *clientFlags) ask(s *system, m krpc.Message) (*viaAnswer, error) {
 }
 
 // askAt sends a query to the addresses of a node in turn, until somebody answers. Of a name with several addresses, as of both families,
-// nobody may be at the first.
-func (f *clientFlags) askAt(ctx context.Context, node string, addrs []netip.AddrPort, query, tid []byte) (*viaAnswer, error) {
+// nobody may be at the first. once says that what is asked must not be done twice: then only an error leads to the next one, and silence,
+// of which nobody knows whether the query or the answer was lost, does not.
+func (f *clientFlags) askAt(ctx context.Context, node string, addrs []netip.AddrPort, query, tid []byte, once bool) (*viaAnswer, error) {
 	all := make([]string, len(addrs))
 	for i, a := range addrs {
 		all[i] = a.String()
@@ -99,7 +100,7 @@ func (f *clientFlags) askAt(ctx context.Context, node string, addrs []netip.Addr
 	}
 	for i, a := range addrs {
 		turn, patience, end := ctx, viaPatience, func() {}
-		if left := len(addrs) - i; left > 1 {
+		if left := len(addrs) - i; left > 1 && !once {
 			until, _ := ctx.Deadline()
 			patience = min(viaPatience, time.Until(until)/time.Duration(left))
 			turn, end = context.WithTimeout(ctx, patience)
