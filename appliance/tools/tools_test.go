@@ -186,9 +186,7 @@ func TestLookupIsNotForEverybody(t *testing.T) {
 // Of a lookup that needed nobody the list says so.
 func TestLookupOfWhatIsHere(t *testing.T) {
 	b := start(t, "127.0.4.1", "none")
-	other := start(t, "127.0.4.2", b.UDP)
-	other.Knows(t, 1)
-	item, err := other.Host.Node.PutImmutable(t.Context(), []byte("5:hello"))
+	item, err := b.Host.Node.PutImmutable(t.Context(), []byte("5:hello"))
 	if err != nil {
 		t.Fatal(err)
 	}
