@@ -214,6 +214,27 @@ func TestUnprovenWrapped(t *testing.T) {
 	must(t, p.Renew(time.Hour))
 }
 
+// TestUnprovenUnanswerable sends datagrams that nobody can be answered, from nobody's address or port or in frames for many, when user space takes nothing more from
+// unproven sources: those for us are dropped, others pass.
+func TestUnprovenUnanswerable(t *testing.T) {
+	p, _ := limited(t, limit.Config{Unproven: 1000})
+	for _, e := range frames(t) {
+		if e.reason != "bad_source" && e.reason != "not_unicast" {
+			continue
+		}
+		must(t, p.SetBudgets(0))
+		expect(t, p, e.reason, e.name+", while the budget lasts", e.frame)
+		must(t, p.SetBudgets(usedUp))
+		expect(t, p, "overloaded", e.name, e.frame)
+	}
+	for _, d := range []datagram{queryTo(netip.AddrPortFrom(node4.Addr(), 53), asker4, []byte(ping)), queryTo(netip.AddrPortFrom(node6.Addr(), 53), asker6, []byte(ping))} {
+		d.from = netip.AddrPortFrom(d.from.Addr(), 0)
+		expect(t, p, "not_ours", "to another port", d.frame(t))
+		d.toMAC = net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+		expect(t, p, "not_ours", "to another port, for many", d.frame(t))
+	}
+}
+
 // TestWrappedSourceLimit sends more datagrams with options, with extension headers and in fragments than a source may.
 func TestWrappedSourceLimit(t *testing.T) {
 	p, _ := limited(t, oneEach)
@@ -231,7 +252,7 @@ func TestWrappedSourceLimit(t *testing.T) {
 	}
 }
 
-// A flood of datagrams with IP options, with extension headers and in fragments from forged sources does not reach the program at our port once it has had
+// A flood of datagrams with IP options, with extension headers, in fragments and from no port, from forged sources, does not reach the program at our port once it has had
 // what there is for such sources; other programs get all of theirs, and it gets those of proven sources.
 func TestWrappedFlood(t *testing.T) {
 	const flood = 20
@@ -278,7 +299,11 @@ func TestWrappedFlood(t *testing.T) {
 		}
 		for _, mode := range []bpf.Mode{bpf.ModeNative, bpf.ModeGeneric} {
 			attached(t, p, node, index(t, node, "wire"), mode)
-			for _, w := range wrappings(e.to.Addr().Is6()) {
+			fromNoPort := wrapping{name: "from no port", wrap: func(t testing.TB, d datagram) [][]byte {
+				d.from = netip.AddrPortFrom(d.from.Addr(), 0)
+				return [][]byte{d.frame(t)}
+			}}
+			for _, w := range append(wrappings(e.to.Addr().Is6()), fromNoPort) {
 				if w.unlike {
 					continue
 				}

@@ -3,7 +3,7 @@
  * a victim more than he sends himself, or keep user space busy from forged addresses.
  *
  * Budgets are for all of them together: of the bytes by which replies are longer than their queries, and of
- * the datagrams that go up to user space, those of wrapped.h included. While they last, all is as usual. Then
+ * the datagrams that go up to user space, those of odd.h included. While they last, all is as usual. Then
  * a ping is answered without the asker's address, which makes the reply as long as the shortest query.
  * Whoever asks for more is sent a ping himself, shorter than his query, whose transaction ID is a cookie: a
  * keyed hash of his address and the time, so that nothing has to be remembered. A reply with the cookie

@@ -111,7 +111,7 @@ enum reason {
 	/* Dropped: the reply with which a path ends, while others of the recursion go on. */
 	REASON_HOP_ENDED,
 	/* Not ours: everything that is not a whole UDP datagram to one of our endpoints. Of what has IP
-	   options, extension headers or is a fragment, the stack finds out: see wrapped.h. */
+	   options, extension headers or is a fragment, the stack finds out: see odd.h. */
 	REASON_NOT_IP,
 	REASON_NOT_UDP,
 	REASON_NOT_OURS,
@@ -185,7 +185,7 @@ enum no_reason {
 	CONTINUE_RECURSION, /* begin() */
 	CONTINUE_REFERRAL,  /* follow() */
 	CONTINUE_CHALLENGE, /* ask for a proof of the address */
-	CONTINUE_WRAPPED,   /* judge_wrapped() */
+	CONTINUE_ODD,	    /* judge_odd() */
 };
 
 /* Things counted that are not exits. */

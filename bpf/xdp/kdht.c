@@ -11,7 +11,7 @@
 #include "recurse.h"
 #include "reply.h"
 #include "sighting.h"
-#include "wrapped.h"
+#include "odd.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -173,8 +173,8 @@ INLINE u32 carry_on(struct xdp_md *ctx, u32 what)
 		what = begin(ctx);
 	} else if (what == CONTINUE_REFERRAL) {
 		what = follow(ctx);
-	} else if (what == CONTINUE_WRAPPED) {
-		what = judge_wrapped(ctx);
+	} else if (what == CONTINUE_ODD) {
+		what = judge_odd(ctx);
 	}
 	what = pass_up(s, settings, what);
 	return what == CONTINUE_CHALLENGE ? challenge(ctx) : what;

@@ -54,7 +54,7 @@ INLINE int read_ipv4(struct packet *pk, struct scratch *s, const struct settings
 	if (AT8(ip + 9) != IP_PROTO_UDP)
 		return REASON_NOT_UDP;
 	if (AT8(ip) != 0x45 || AT16(ip + 6) & be16(IP_FRAGMENT_MASK))
-		return CONTINUE_WRAPPED;
+		return CONTINUE_ODD;
 
 	u32 source = AT32(ip + 12), dest = AT32(ip + 16);
 	pk->l4 = pk->l2 + IP_LEN;
@@ -74,7 +74,7 @@ INLINE int read_ipv4(struct packet *pk, struct scratch *s, const struct settings
 		return REASON_BAD_LENGTH;
 	if (sum_fold(pk->addr_sum + AT32(ip) + AT32(ip + 4) + AT32(ip + 8)) != 0xffff)
 		return REASON_BAD_IP_CHECKSUM;
-	return is_bad_source4(source, dest) ? REASON_BAD_SOURCE : GO_ON;
+	return is_bad_source4(source, dest) ? CONTINUE_ODD : GO_ON;
 }
 
 INLINE int is_extension(u8 next_header)
@@ -100,7 +100,7 @@ INLINE int read_ipv6(struct packet *pk, struct scratch *s, const struct settings
 	if (ip + IP6_LEN + UDP_LEN > end)
 		return REASON_TRUNCATED;
 	if (AT8(ip + 6) != IP_PROTO_UDP)
-		return is_extension(AT8(ip + 6)) ? CONTINUE_WRAPPED : REASON_NOT_UDP;
+		return is_extension(AT8(ip + 6)) ? CONTINUE_ODD : REASON_NOT_UDP;
 
 	pk->l4 = pk->l2 + IP6_LEN;
 	pk->ports = AT32(ip + IP6_LEN);
@@ -118,7 +118,7 @@ INLINE int read_ipv6(struct packet *pk, struct scratch *s, const struct settings
 
 	if (AT8(ip) >> 4 != 6 || be16(AT16(ip + 4)) != pk->len)
 		return REASON_BAD_LENGTH;
-	return is_bad_source6(pk->source, dest) ? REASON_BAD_SOURCE : GO_ON;
+	return is_bad_source6(pk->source, dest) ? CONTINUE_ODD : GO_ON;
 }
 
 /* The bits of a frame's first 8 bytes that say that an address is a group's. */
@@ -142,10 +142,8 @@ INLINE int check_frame(const struct packet *pk, struct scratch *s, const void *d
 	s->mac = mac;
 	s->mac_rest = mac_rest;
 	s->vlan = AT32(data + 12);
-	if (mac & GROUP_BITS)
-		return REASON_NOT_UNICAST;
-	if (!(u16)pk->ports || is_from_itself(mac, mac_rest))
-		return REASON_BAD_SOURCE;
+	if (mac & GROUP_BITS || !(u16)pk->ports || is_from_itself(mac, mac_rest))
+		return CONTINUE_ODD;
 	if (pk->l4 + pk->len > pk->frame)
 		return REASON_TRUNCATED;
 	if (pk->len < MIN_DATAGRAM)

@@ -1,5 +1,6 @@
 /*
- * Datagrams with IP options, with IPv6 extension headers, or in fragments. Nothing of what makes sense here
+ * Datagrams with IP options, with IPv6 extension headers, or in fragments, and such as nobody can be
+ * answered: from what is nobody's address or port, or in a frame for many. Nothing of what makes sense here
  * comes like that, but for what is too long for a link on its way, and the stack knows best what to do with
  * it: so they go up. But they are held to the same limits as all that user space must see to. Else whoever
  * forges his address would have it see to any number of them.
@@ -38,7 +39,9 @@ INLINE u32 find_udp6(struct xdp_md *ctx, struct scratch *s, u8 next, u32 at)
 {
 	u8 *header = s->datagram;
 
-	for (u32 i = 0; i < MAX_EXTENSIONS; i++) {
+	for (u32 i = 0; next != IP_PROTO_UDP; i++) {
+		if (i == MAX_EXTENSIONS)
+			return UDP_TOO_FAR;
 		if (next != EXTENSION_HOP_BY_HOP && next != EXTENSION_ROUTING && next != EXTENSION_FRAGMENT &&
 		    next != EXTENSION_DESTINATION)
 			return NO_UDP;
@@ -50,17 +53,16 @@ INLINE u32 find_udp6(struct xdp_md *ctx, struct scratch *s, u8 next, u32 at)
 			return NO_UDP;
 		at += 8;
 		next = AT8(header);
-		if (next == IP_PROTO_UDP)
-			return at;
 	}
-	return UDP_TOO_FAR;
+	return at;
 }
 
 /*
- * Reads the headers into s as those of a plain datagram, so that a challenge can be made of it, and returns
- * the offset of the UDP header. Its length is what there is of it in this packet: no more may be sent back.
+ * Reads the headers into s as those of a plain datagram, and whether and why it is none, so that a challenge
+ * can be made of it, and returns the offset of the UDP header. Its length is what there is of it in this
+ * packet: no more may be sent back.
  */
-INLINE u32 read_wrapped(struct xdp_md *ctx, struct scratch *s)
+INLINE u32 read_odd(struct xdp_md *ctx, struct scratch *s, u32 *reason)
 {
 	struct packet *pk = &s->packet;
 	u8 *ip = s->datagram;
@@ -78,6 +80,7 @@ INLINE u32 read_wrapped(struct xdp_md *ctx, struct scratch *s)
 		pk->addr_sum = sum64(pk->source[0]) + sum64(pk->source[1]) + sum64(s->dest.addr[0]) +
 			       sum64(s->dest.addr[1]);
 		ip_end = pk->l4 + be16(AT16(ip + 4));
+		*reason = AT8(ip + 6) == IP_PROTO_UDP ? GO_ON : REASON_IPV6_EXTENSION;
 		at = find_udp6(ctx, s, AT8(ip + 6), pk->l4);
 	} else {
 		if (load_bytes(ctx, pk->l2, ip, IP_LEN))
@@ -90,6 +93,11 @@ INLINE u32 read_wrapped(struct xdp_md *ctx, struct scratch *s)
 		s->dest.addr[1] = MAPPED(dest);
 		pk->addr_sum = (u64)source + dest;
 		ip_end = pk->l2 + be16(AT16(ip + 2));
+		*reason = GO_ON;
+		if (AT8(ip) != 0x45)
+			*reason = REASON_IP_OPTIONS;
+		else if (AT16(ip + 6) & be16(IP_FRAGMENT_MASK))
+			*reason = REASON_FRAGMENT;
 		at = find_udp4(ip, pk->l2);
 	}
 	if (ip_end > pk->frame)
@@ -98,20 +106,23 @@ INLINE u32 read_wrapped(struct xdp_md *ctx, struct scratch *s)
 	return at;
 }
 
-/* Whether the datagram in s is not to be answered: it is for many, or nobody is where it says that it comes
- * from. */
-INLINE int is_unanswerable(const struct scratch *s)
+/* Why the datagram in s is not to be answered: nobody is where it says that it comes from, or it is for many;
+ * GO_ON if it may be. */
+INLINE u32 unanswerable(const struct scratch *s)
 {
 	const struct packet *pk = &s->packet;
 
-	if (s->mac & GROUP_BITS || is_from_itself(s->mac, s->mac_rest) || !(u16)pk->ports)
-		return 1;
-	return pk->v6 ? is_bad_source6(pk->source, s->dest.addr)
-		      : is_bad_source4(pk->source[1] >> 32, s->dest.addr[1] >> 32);
+	if (pk->v6 ? is_bad_source6(pk->source, s->dest.addr)
+		   : is_bad_source4(pk->source[1] >> 32, s->dest.addr[1] >> 32))
+		return REASON_BAD_SOURCE;
+	if (s->mac & GROUP_BITS)
+		return REASON_NOT_UNICAST;
+	return !(u16)pk->ports || is_from_itself(s->mac, s->mac_rest) ? REASON_BAD_SOURCE : GO_ON;
 }
 
-/* What becomes of a frame that is UDP over IPv4, or has an extension header of IPv6, and is not plain. */
-static __attribute__((noinline)) int judge_wrapped(struct xdp_md *ctx)
+/* What becomes of a frame that is UDP over IP and not plain, or cannot be answered, or has an extension
+ * header of IPv6. */
+static __attribute__((noinline)) int judge_odd(struct xdp_md *ctx)
 {
 	u32 zero = 0;
 	const struct settings *settings = map_lookup(&live, &zero);
@@ -134,13 +145,9 @@ static __attribute__((noinline)) int judge_wrapped(struct xdp_md *ctx)
 	}
 	pk->v6 = proto == be16(ETH_P_IPV6);
 	pk->frame = end - data;
-	u32 reason = REASON_IPV6_EXTENSION;
-	if (!pk->v6)
-		reason = AT8(data + (pk->l2 == ETH_LEN ? ETH_LEN : ETH_LEN + VLAN_LEN)) == 0x45
-			     ? REASON_FRAGMENT
-			     : REASON_IP_OPTIONS;
-
-	u32 at = read_wrapped(ctx, s);
+	u32 reason = REASON_TRUNCATED, at = read_odd(ctx, s, &reason), plain = reason == GO_ON;
+	if (plain)
+		reason = REASON_NOT_OURS; /* any more */
 	pk->ports = 0;
 	if (at == NO_UDP)
 		return reason;
@@ -151,6 +158,9 @@ static __attribute__((noinline)) int judge_wrapped(struct xdp_md *ctx)
 		if (!is_ours(s, settings, pk->v6 != 0))
 			return reason;
 	}
+	u32 not_answered = unanswerable(s);
+	if (plain)
+		reason = not_answered == REASON_NOT_UNICAST ? REASON_NOT_UNICAST : REASON_BAD_SOURCE;
 	if (!lease_runs(s, settings))
 		return reason;
 	AT64(s->source.addr) = pk->source[0];
@@ -160,7 +170,7 @@ static __attribute__((noinline)) int judge_wrapped(struct xdp_md *ctx)
 		return REASON_LIMITED;
 	if (may_pass(s, settings))
 		return reason;
-	if (is_unanswerable(s))
+	if (not_answered != GO_ON)
 		pk->len = 0;
 	return CONTINUE_CHALLENGE;
 }
