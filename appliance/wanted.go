@@ -29,6 +29,9 @@ func ByOurPage(r *http.Request) bool {
 	if !FromBrowser(r) {
 		return true
 	}
+	if agent := r.UserAgent(); strings.HasPrefix(agent, "Deno/") || strings.Contains(agent, "PowerShell/") {
+		return true // programs that send what browsers do; a page may not set another User-Agent across origins (CORS)
+	}
 	if scheme, _, _ := strings.Cut(r.Header.Get("Authorization"), " "); strings.EqualFold(scheme, "Bearer") {
 		return true // a browser sends none by itself, and a page's script only where it may (CORS)
 	}

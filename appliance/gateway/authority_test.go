@@ -220,6 +220,8 @@ func TestNothingIsLookedUpForOtherPages(t *testing.T) {
 		}
 		for name, header := range map[string][]string{
 			"curl":             {"User-Agent", "curl/8.14.1", "Accept", "*/*"},
+			"Deno":             {"User-Agent", "Deno/2.5.0", "Accept-Language", "*"},
+			"PowerShell":       {"User-Agent", "Mozilla/5.0 (Windows NT 10.0; de-DE) WindowsPowerShell/5.1.26100"},
 			"Node":             {"User-Agent", "node", "Accept-Language", "*", "Sec-Fetch-Mode", "cors"},
 			"a page of ours":   browser("Referer", b.URL+"/"),
 			"a script of ours": browser("Origin", b.URL),

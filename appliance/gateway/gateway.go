@@ -92,7 +92,7 @@ func New(o Options) *Gateway {
 	c := o.Config.Gateway
 	g := &Gateway{
 		config: o.Config, node: o.Node, store: o.Store, log: o.Log, version: o.Version,
-		caller: Union(append([]Authority{Configured(o.Config)}, o.Authorities...)...),
+		caller: Union(append(slices.Clone(o.Authorities), Configured(o.Config))...), // who is known by more than an address has that name
 		rates:  newRates(c.PerSecond, c.Burst),
 		places: make(chan struct{}, maxLookups),
 		ledger: ledger{store: o.Store, log: o.Log, now: time.Now},

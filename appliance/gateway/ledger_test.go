@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"kdht/appliance"
+	"kdht/appliance/boxtest"
 	"kdht/appliance/gateway"
 	"kdht/store"
 )
@@ -60,6 +62,23 @@ func TestWritesAreInTheAuditLog(t *testing.T) {
 	}
 	if changes := l.box.Host.Report().Changes; len(changes) != 6 || changes[4].Who != "backup from 10.44.0.2" {
 		t.Errorf("the status has %+v", changes)
+	}
+}
+
+// Whoever is known by more than the address that he comes from, as an operator in the tailnet whose addresses may read, has his name there.
+func TestAuditLogNamesTheOperator(t *testing.T) {
+	operator := func(*http.Request) (gateway.Caller, error) {
+		return gateway.Caller{Name: "alice@example.org", Rights: gateway.Read | gateway.Put | gateway.Name}, nil
+	}
+	b := &box{Box: boxtest.Start(t, boxtest.Options{Extensions: []appliance.Extension{gateway.Extension(operator)}, Values: []string{"names.secret", fleetSeed}}, "127.0.2.1", "none"), t: t}
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPut, "/v1/names/foo", strings.NewReader("bar"))
+	r.RemoteAddr = "[fd7a:115c:a1e0::7]:1"
+	w := httptest.NewRecorder()
+	if b.Host.Web().ServeHTTP(w, r); w.Code != http.StatusCreated {
+		t.Fatal(w.Code, w.Body)
+	}
+	if got := written(t, b); len(got) != 1 || !strings.HasPrefix(got[0], "alice@example.org ") {
+		t.Errorf("the audit log has %q", got)
 	}
 }
 

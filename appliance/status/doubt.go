@@ -12,7 +12,7 @@ import (
 func Doubt(w http.ResponseWriter, r *http.Request) {
 	const sentence = "A page of another site may have made your browser ask for this, so nothing was done."
 	accept := strings.Join(r.Header.Values("Accept"), ",")
-	if r.Method != http.MethodGet || Quality(accept, "text", "html") <= Quality(accept, "application", "json") {
+	if Quality(accept, "text", "html") <= Quality(accept, "application", "json") {
 		w.Header().Set("Vary", "Accept")
 		http.Error(w, sentence+" Open the address by itself.", http.StatusForbidden)
 		return
@@ -34,7 +34,8 @@ func Doubt(w http.ResponseWriter, r *http.Request) {
 
 var doubts = template.Must(Frame(template.New("doubt")).Parse(`{{template "begin" .Head}}
 <section class="card" aria-labelledby="h-doubt"><h1 id="h-doubt">Is it you who asks?</h1>
-<p>{{.Sentence}} Over plain HTTP browsers do not say whether somebody has typed an address or a page has named it.</p>
+<p>{{.Sentence}} Over plain HTTP browsers do not say whether somebody has typed an address or a page has named it.
+Whoever comes by this link is let through if his browser says that he comes from here, with a Referer header; programs such as curl are not asked.</p>
 <p><a class="button" href="{{.Target}}">Yes, go on</a></p>
 <p class="quiet small">to <code>{{.Target}}</code></p>
 </section></main>

@@ -10,8 +10,9 @@ import (
 const maxFollowers, maxPerClient = 32, 8
 
 // seats are taken by those who follow. When all are taken, who comes from an address that has none gets one: the oldest of the address that
-// has most, and of several such of that whose network, the /64 of IPv6, has most. So nobody's many addresses keep others out, and a LAN that is one /64 pays
-// for that of its neighbours only if they all have one each. The zero value is empty.
+// has most, and of several such of that whose network, the /64 of IPv6, has most. So whoever has none always gets one. He keeps it while
+// somebody has more than one, or while others have most of a /64; in the /64 of somebody who comes again and again from ever new addresses, or
+// among as many IPv4 addresses, he loses it in his turn, and comes again. The zero value is empty.
 type seats struct {
 	mu    sync.Mutex
 	taken []*seat // the oldest first

@@ -15,7 +15,8 @@ const (
 	forgiveness    = time.Hour
 	// maxGuessers is for how many addresses that is known, and maxNeighbours for how many in one /64 of IPv6. All others there, and all
 	// others anywhere, have one penalty in common, which is crowdPenalty at most. So a /64 has at most maxNeighbours guesses in
-	// longestPenalty and one in crowdPenalty, which are 31 a minute, and all addresses together 527, in a steady state.
+	// longestPenalty and one in crowdPenalty, which are 31 a minute in a steady state, and all addresses together 1,007: 512 of their
+	// own, 15 of each of the 32 /64s that can be crowded, and 15 of all others.
 	maxGuessers   = 512
 	maxNeighbours = 16
 	crowdPenalty  = 4 * time.Second
@@ -26,7 +27,8 @@ const (
 
 // guesses slows down whoever guesses at the password. Each address has penalties of its own, so that a host which has it wrong does not lock
 // out its LAN, which in IPv6 is one /64. Since a host has as many addresses there as it likes, only the first few have; the others share
-// one, which stays short, so that the owner among them has to try again, but not to wait until the guesser gives up. Whoever
+// one, which stays short, but which somebody who asks all the time gets each time before others: the owner among them then comes over
+// IPv4, or from where he has known the password before. Whoever
 // has known the password shares none.
 type guesses struct {
 	mu       sync.Mutex
