@@ -55,7 +55,7 @@ func (g *gate) backup(w http.ResponseWriter, r *http.Request) {
 	}
 	if _, err := io.Copy(patientWriter{w, http.NewResponseController(w)}, f); err != nil {
 		g.p.log.Warn("a backup broke off", "err", err)
-		g.note(caller(r), "backup", "broke off: "+err.Error())
+		g.seldom(g.failures, caller(r), "backup broke off", "backup", "broke off: "+err.Error())
 		noted(w)
 		panic(http.ErrAbortHandler) // or it would look whole
 	}

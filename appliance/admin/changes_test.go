@@ -424,6 +424,9 @@ func TestBackupAndRestore(t *testing.T) {
 	}
 	b.state("connected")
 	audit := p.must(200, "GET", "/admin/audit", "").body
+	if n := strings.Count(audit, "refused: store: "); n != 1 {
+		t.Errorf("the audit log has %d refused restores, want 1 a day", n)
+	}
 	for _, want := range []string{"restore a database of 200 items", "backup: GET /admin/backup", "refused: store: file is damaged"} {
 		if !strings.Contains(audit, want) {
 			t.Errorf("the audit log lacks %q:\n%s", want, audit)

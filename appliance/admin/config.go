@@ -139,7 +139,7 @@ func (g *gate) putConfig(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h, was := g.p.o.History, before(g.p.h.Config, next, g.p.h.Report(), without)
-	was.Reserved = keys
+	was.Reserved, was.Tailnet = keys, true // whoever asks has come by it
 	if home, had, err := readPin(g.p.dir); err == nil && had {
 		was.Outside = answering(r.Context(), home.ControlURL)
 	}

@@ -215,7 +215,7 @@ func (g *gate) serve(w http.ResponseWriter, r *http.Request, t route, who Identi
 	case rec.status >= http.StatusBadRequest:
 		g.seldom(g.failures, who, t.what+" "+outcome, what(t, r), outcome)
 	case r.Method == http.MethodGet || r.Method == http.MethodHead:
-		g.seldom(g.reads, who, what(t, r), what(t, r), outcome)
+		g.seldom(g.reads, who, t.what, what(t, r), outcome)
 	default:
 		g.note(who, what(t, r), outcome)
 	}

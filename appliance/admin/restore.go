@@ -71,7 +71,7 @@ func (g *gate) restore(w http.ResponseWriter, r *http.Request) {
 		err = fmt.Errorf("%w, which is what this box may have (store.maxItems, store.maxBytes)", err)
 	}
 	if err != nil {
-		g.note(caller(r), "restore", "refused: "+err.Error())
+		g.seldom(g.failures, caller(r), "restore refused", "restore", "refused: "+err.Error())
 		noted(w)
 		fail(w, http.StatusUnprocessableEntity, "Nothing was changed: "+err.Error()+".")
 		return

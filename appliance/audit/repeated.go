@@ -19,8 +19,8 @@ const (
 	maxReads      = 50
 )
 
-// Repeated notes what changes nothing and may come again and again, so seldom that nobody floods the log by it, nor has it forget changes. All
-// methods may be called by any goroutine.
+// Repeated notes what changes nothing and may come again and again, so seldom that nobody floods the log by it. What fails is kept apart from changes,
+// and what is read is not: it takes at most maxReads of their places a day. All methods may be called by any goroutine.
 type Repeated struct {
 	to     Log
 	log    *slog.Logger
