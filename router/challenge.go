@@ -66,6 +66,17 @@ func (r *responder) challenge(p *Packet, b []byte) []byte {
 	return r.view.Challenge(b[:0], FamilyOf(p.Addr.Addr()), r.n.guard.config.Cookie(p.Addr, r.n.guard.time(r.now)))
 }
 
+// challenge asks who waits for a recursion for a proof; false if his query is too short for that.
+func (j *job) challenge(n *Node) bool {
+	if len(j.data) < challengeLen {
+		return false
+	}
+	n.count(eventChallenged)
+	cookie := n.guard.config.Cookie(j.from, n.guard.time(time.Now()))
+	j.s.reply(n.view.Load().Challenge(make([]byte, 0, writeSize), FamilyOf(j.from.Addr()), cookie), j.from, j.local)
+	return true
+}
+
 // isProof reports whether a message answers a challenge.
 func (n *Node) isProof(m *krpc.Message, from netip.AddrPort, now time.Time) bool {
 	return n.guard.params.GrowthCost+n.guard.params.UnprovenCost > 0 && n.guard.config.IsCookie(m.TID, from, n.guard.time(now))

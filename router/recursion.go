@@ -233,6 +233,9 @@ func (rs *recursor) admit(j *job, begun time.Time, known *headStart) bool {
 	rec := rs.running[key]
 	if rec != nil && slices.ContainsFunc(rec.waiters, func(w *job) bool { return w.from == j.from && string(w.m.TID) == string(j.m.TID) }) {
 		n.count(eventRecursionRepeated)
+		if rec.host == unprovenClients && host != unprovenClients { // it has proved its address meanwhile
+			rs.vouch(rec, host)
+		}
 		return true
 	}
 	client := hostOf(j.from.Addr())
@@ -403,15 +406,20 @@ func (rs *recursor) makeRoom(host netip.Addr) bool {
 	return true
 }
 
-// displace makes room among the clients who may be forged for one that has fewer queries there than another one, whose latest that waits alone is turned away;
-// false if there is none. So few who ask for much do not keep others out; ever new ones, as a forger has, do.
+// displace makes room among the clients who may be forged for one that has fewer queries there than others, the latest of which for whom none of those who wait
+// has few is turned away; false if there is none. So few who ask for much do not keep others out; ever new ones, as a forger has, do.
 func (rs *recursor) displace(client netip.Addr) bool {
 	last, most := -1, rs.each[client]+2
 	for i, q := range rs.queue {
-		greedy := hostOf(q.client.Addr())
-		shared := slices.ContainsFunc(q.waiters, func(j *job) bool { return hostOf(j.from.Addr()) != greedy })
-		if n := rs.each[greedy]; q.host == unprovenClients && !shared && n >= most {
-			last, most = i, n
+		if q.host != unprovenClients || rs.hostOf(q.client.Addr()) != unprovenClients {
+			continue
+		}
+		least := rs.total
+		for _, j := range q.waiters {
+			least = min(least, rs.each[hostOf(j.from.Addr())])
+		}
+		if least >= most {
+			last, most = i, least
 		}
 	}
 	if last < 0 {
@@ -430,17 +438,23 @@ func (rs *recursor) endOverdue() {
 	}
 }
 
-// turnAway takes a recursion out of the queue. Who waits for it is answered as if the query were not recursive.
+// turnAway takes a recursion out of the queue. Who waits for it is answered as if the query were not recursive, or asked for a proof if he may be
+// forged: there is more for those who are not.
 func (rs *recursor) turnAway(i int) {
-	rec := rs.queue[i]
+	rec, n := rs.queue[i], rs.n
 	rs.queue = slices.Delete(rs.queue, i, i+1)
 	delete(rs.running, rec.key)
 	rec.over = true
-	rs.n.spawn(func() { rs.n.dismiss(rec.known) }) // system calls, not under the mutex
-	for _, j := range rs.dismiss(rec) {
-		rs.n.count(eventRecursionBusy)
-		j.answerPlainly(rs.n)
-	}
+	jobs := rs.dismiss(rec)
+	n.spawn(func() { // system calls, not under the mutex
+		n.dismiss(rec.known)
+		for _, j := range jobs {
+			n.count(eventRecursionBusy)
+			if j.host != unprovenClients || !j.challenge(n) {
+				j.answerPlainly(n)
+			}
+		}
+	})
 }
 
 // startNext begins one that waits and may begin: of those who count as the one with the fewest, the oldest of the client with the fewest; false if there is none.

@@ -192,7 +192,7 @@ func TestClientsWithoutProofShare(t *testing.T) {
 	})
 }
 
-// Clients that never proved their address, and wait for so long that no lookup would end in time, are answered in time all the same, as if their queries were not recursive.
+// Clients that never proved their address, and wait for so long that no lookup would end in time, are asked for a proof in time.
 func TestWhoWaitsIsAnsweredInTime(t *testing.T) {
 	sim(t, func(t *testing.T, s *simNet) {
 		c := recursion
@@ -208,17 +208,17 @@ func TestWhoWaitsIsAnsweredInTime(t *testing.T) {
 			clients = append(clients, client)
 		}
 		time.Sleep(answerTime)
-		answered, plain := 0, 0
+		answered, challenged := 0, 0
 		for _, client := range clients {
 			for ; len(client.conn.inbox) > 0; answered++ {
-				if r, _ := client.receive(answerTime); r.Type == krpc.TypeResponse && !r.HasRecursive && len(r.Nodes) > 0 {
-					plain++
+				if r, _ := client.receive(answerTime); r.Method == krpc.MethodPing && len(r.TID) == 8 {
+					challenged++
 				}
 			}
 		}
-		t.Logf("%d answers to %d queries, %d of them as if not recursive", answered, each*len(clients), plain)
-		if answered != each*len(clients) || plain == 0 {
-			t.Errorf("%d answers to %d queries, %d of them as if not recursive", answered, each*len(clients), plain)
+		t.Logf("%d answers to %d queries, %d of them asked for a proof", answered, each*len(clients), challenged)
+		if answered != each*len(clients) || challenged == 0 {
+			t.Errorf("%d answers to %d queries, %d of them asked for a proof", answered, each*len(clients), challenged)
 		}
 		if r, _ := clients[0].receive(answerTime); r != nil {
 			t.Errorf("another answer: %s", brief(r))
