@@ -214,12 +214,12 @@ func TestUnprovenWrapped(t *testing.T) {
 	must(t, p.Renew(time.Hour))
 }
 
-// TestUnprovenUnanswerable sends datagrams that nobody can be answered, from nobody's address or port or in frames for many, when user space takes nothing more from
+// TestUnprovenUnanswerable sends datagrams that nobody can be answered, from nobody's address or port or in frames for many, and short ones whose headers do not agree on their length, when user space takes nothing more from
 // unproven sources: those for us are dropped, others pass.
 func TestUnprovenUnanswerable(t *testing.T) {
 	p, _ := limited(t, limit.Config{Unproven: 1000})
 	for _, e := range frames(t) {
-		if e.reason != "bad_source" && e.reason != "not_unicast" {
+		if e.reason != "bad_source" && e.reason != "not_unicast" && e.reason != "bad_length" {
 			continue
 		}
 		must(t, p.SetBudgets(0))
@@ -303,7 +303,18 @@ func TestWrappedFlood(t *testing.T) {
 				d.from = netip.AddrPortFrom(d.from.Addr(), 0)
 				return [][]byte{d.frame(t)}
 			}}
-			for _, w := range append(wrappings(e.to.Addr().Is6()), fromNoPort) {
+			toSpare := wrapping{name: "with bytes to spare", wrap: func(t testing.TB, d datagram) [][]byte {
+				frame := append(d.frame(t), 0, 0, 0, 0)
+				ip := frame[d.l3():]
+				if d.to.Addr().Is6() {
+					binary.BigEndian.PutUint16(ip[4:], uint16(len(ip)-40))
+				} else {
+					binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)))
+					setIPv4Checksum(ip)
+				}
+				return [][]byte{frame}
+			}}
+			for _, w := range append(wrappings(e.to.Addr().Is6()), fromNoPort, toSpare) {
 				if w.unlike {
 					continue
 				}

@@ -120,6 +120,17 @@ INLINE u32 unanswerable(const struct scratch *s)
 	return !(u16)pk->ports || is_from_itself(s->mac, s->mac_rest) ? REASON_BAD_SOURCE : GO_ON;
 }
 
+/* Whether the headers of a plain datagram, in s->datagram and s->note, do not agree on its length. */
+INLINE int is_bad_length(const struct scratch *s)
+{
+	const u8 *ip = s->datagram;
+	u32 len = be16(AT16(s->note + 4));
+
+	if (s->packet.v6)
+		return AT8(ip) >> 4 != 6 || be16(AT16(ip + 4)) != len;
+	return be16(AT16(ip + 2)) != len + IP_LEN;
+}
+
 /* What becomes of a frame that is UDP over IP and not plain, or cannot be answered, or has an extension
  * header of IPv6. */
 static __attribute__((noinline)) int judge_odd(struct xdp_md *ctx)
@@ -152,14 +163,17 @@ static __attribute__((noinline)) int judge_odd(struct xdp_md *ctx)
 	if (at == NO_UDP)
 		return reason;
 	if (at != UDP_TOO_FAR) {
-		if (load_bytes(ctx, at, &pk->ports, sizeof(pk->ports)))
+		if (load_bytes(ctx, at, s->note, UDP_LEN))
 			return reason;
+		pk->ports = AT32(s->note);
 		s->dest.port = pk->ports >> 16;
 		if (!is_ours(s, settings, pk->v6 != 0))
 			return reason;
 	}
 	u32 not_answered = unanswerable(s);
-	if (plain)
+	if (plain && is_bad_length(s))
+		reason = REASON_BAD_LENGTH;
+	else if (plain)
 		reason = not_answered == REASON_NOT_UNICAST ? REASON_NOT_UNICAST : REASON_BAD_SOURCE;
 	if (!lease_runs(s, settings))
 		return reason;

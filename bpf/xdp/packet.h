@@ -71,7 +71,7 @@ INLINE int read_ipv4(struct packet *pk, struct scratch *s, const struct settings
 		return REASON_NOT_OURS;
 
 	if (be16(AT16(ip + 2)) != pk->len + IP_LEN)
-		return REASON_BAD_LENGTH;
+		return CONTINUE_ODD;
 	if (sum_fold(pk->addr_sum + AT32(ip) + AT32(ip + 4) + AT32(ip + 8)) != 0xffff)
 		return REASON_BAD_IP_CHECKSUM;
 	return is_bad_source4(source, dest) ? CONTINUE_ODD : GO_ON;
@@ -117,7 +117,7 @@ INLINE int read_ipv6(struct packet *pk, struct scratch *s, const struct settings
 		return REASON_NOT_OURS;
 
 	if (AT8(ip) >> 4 != 6 || be16(AT16(ip + 4)) != pk->len)
-		return REASON_BAD_LENGTH;
+		return CONTINUE_ODD;
 	return is_bad_source6(pk->source, dest) ? CONTINUE_ODD : GO_ON;
 }
 
