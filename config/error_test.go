@@ -76,7 +76,7 @@ func TestFaultsInFiles(t *testing.T) {
 		"token twice":            {`{"gateway": {"tokens": ["a:0123456789abcdef", "a:0123456789abcdef"]}}`, `f:1:47: gateway.tokens: this is listed twice; leave one of them out`},
 		"tokens of one name":     {`{"gateway": {"tokens": ["a:0123456789abcdef", "a:fedcba9876543210"]}}`, `f:1:24: gateway.tokens: two tokens have the name "a"; give each its own`},
 		"token, reserved name":   {`{"gateway": {"tokens": ["loopback:0123456789abcdef"]}}`, `f:1:25: gateway.tokens: the name "loopback" stands for programs on the machine itself; choose another name`},
-		"sign for nobody":        {`{"gateway": {"sign": ["backup"]}}`, `f:1: gateway.sign: no token has the name "backup"; name one of gateway.tokens, or "loopback"`},
+		"sign for nobody":        {`{"gateway": {"sign": ["backup"]}}`, `f:1: gateway.sign: no token has the name "backup"; name one of gateway.tokens, "loopback" or "operators"`},
 		"origin with a path":     {`{"gateway": {"origins": ["https://app.example.org/"]}}`, `f:1:26: gateway.origins: "https://app.example.org/" is no origin; write scheme, host and, unless it is the usual one, port, as browsers do: "https://app.example.org" or "*"`},
 		"host with a port":       {`{"gateway": {"hosts": ["box.example.org:80"]}}`, `f:1:24: gateway.hosts: "box.example.org:80" is no name; write a name without port, as in "box.example.org"`},
 		"host, an address":       {`{"gateway": {"hosts": ["10.0.0.7"]}}`, `f:1:24: gateway.hosts: "10.0.0.7" is an address; leave it out: addresses may always be asked for`},

@@ -18,15 +18,20 @@ type Gateway struct {
 	Allow     []netip.Prefix // clients that need no credentials for that
 	Put       Put            // who may put what carries its own proof
 	Tokens    []Bearer       // bearer tokens: who shows one may read and write
-	Sign      []string       // callers for whom the box signs with its own key: names of tokens, or Loopback
+	Sign      []string       // callers for whom the box signs with its own key: names of tokens, Loopback or Operators
 	Origins   []string       // web origins whose scripts may use it (CORS); "*" is any
 	Hosts     []string       // names, or domains of names, by which browsers reach the box, beside those that can only be its own
 	PerSecond float64        // requests per second of one client
 	Burst     int            // as many at once
 }
 
-// Loopback is the name of programs on the machine itself in [Gateway.Sign].
-const Loopback = "loopback"
+// Names in [Gateway.Sign] that are no token's.
+const (
+	// Loopback is that of programs on the machine itself.
+	Loopback = "loopback"
+	// Operators is that of the operators in the tailnet.
+	Operators = "operators"
+)
 
 // Bearer is a bearer token (RFC 6750) and the name of who has it.
 type Bearer struct{ Name, Secret string }
@@ -84,8 +89,8 @@ func (bearer) decode(v hujson.Value) (Bearer, *fault) {
 	if m == nil {
 		return Bearer{}, faultf(v.StartOffset, hint, "this is no token") // which nobody but its owner is to read
 	}
-	if m[1] == Loopback {
-		return Bearer{}, faultf(v.StartOffset, "choose another name", "the name %q stands for programs on the machine itself", m[1])
+	if to, reserved := map[string]string{Loopback: "programs on the machine itself", Operators: "operators in the tailnet"}[m[1]]; reserved {
+		return Bearer{}, faultf(v.StartOffset, "choose another name", "the name %q stands for %s", m[1], to)
 	}
 	return Bearer{m[1], m[2]}, nil
 }
@@ -172,12 +177,12 @@ func (seed) text(words []string) hujson.Value { return stringValue(words) }
 // gatewayTogether checks what concerns several keys.
 func (c *Config) gatewayTogether(object func(key, msg, hint string)) {
 	for _, name := range c.Gateway.Sign {
-		known := name == Loopback
+		known := name == Loopback || name == Operators
 		for _, t := range c.Gateway.Tokens {
 			known = known || t.Name == name
 		}
 		if !known {
-			object("gateway.sign", fmt.Sprintf("no token has the name %q", name), `name one of gateway.tokens, or "loopback"`)
+			object("gateway.sign", fmt.Sprintf("no token has the name %q", name), `name one of gateway.tokens, "loopback" or "operators"`)
 		}
 	}
 	if c.Names.Secret == "" || c.Names.Key == "" {

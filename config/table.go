@@ -227,7 +227,7 @@ var keys = []*key{
 	}),
 	entry("gateway.sign", list[string]{elem: text{what: "the name of a token", min: 1, max: 32, example: "loopback"}, what: "names", example: `["loopback"]`, none: "none", max: 65}, `[]`,
 		func(c *Config) *[]string { return &c.Gateway.Sign },
-		"For whom the box signs items with its own key: names of gateway.tokens, or \"loopback\" for programs on this machine."),
+		"For whom the box signs items with its own key: names of gateway.tokens, \"loopback\" for programs on this machine, \"operators\" for those in the tailnet."),
 	entry("gateway.origins", list[string]{elem: origin{}, what: "origins", example: `["https://app.example.org"]`, none: "none", max: 64}, `[]`,
 		func(c *Config) *[]string { return &c.Gateway.Origins },
 		"Web pages that may use it with their scripts (CORS). \"*\" is all pages that anybody's browser shows, as public pkarr relays have it: "+

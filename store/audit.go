@@ -10,26 +10,26 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// bucketAudit, bucketPuts and bucketFailed: serial(8) → entry of the audit log as JSON, ending in its CRC-32C. They are made with the first
-// entry, and no part of the schema: a version that does not know them leaves them alone. What was put into the DHT, and what was only
-// tried, are kept apart from what was done to the box, so that neither a program that writes all day long nor somebody who may nothing has
+// bucketAudit, bucketPuts, bucketRead and bucketFailed: serial(8) → entry of the audit log as JSON, ending in its CRC-32C. They are made with the first
+// entry, and no part of the schema: a version that does not know them leaves them alone. What was put into the DHT, what was only read, and what
+// was tried in vain are kept apart from what was done to the box, so that neither a program that writes all day long nor somebody who may nothing has
 // anybody forget who changed the configuration.
-var bucketAudit, bucketPuts, bucketFailed = []byte("audit"), []byte("audit-puts"), []byte("audit-failed")
+var bucketAudit, bucketPuts, bucketRead, bucketFailed = []byte("audit"), []byte("audit-puts"), []byte("audit-read"), []byte("audit-failed")
 
 // auditBuckets are all of them.
-var auditBuckets = [][]byte{bucketAudit, bucketPuts, bucketFailed}
+var auditBuckets = [][]byte{bucketAudit, bucketPuts, bucketRead, bucketFailed}
 
 const (
-	// MaxChanges is how many changes of the box the audit log keeps, MaxPuts how many entries of what was put into the DHT, and MaxFailed of
-	// what was tried in vain; the oldest ones are forgotten.
-	MaxChanges, MaxPuts, MaxFailed = 500, 500, 200
+	// MaxChanges is how many changes of the box the audit log keeps, MaxPuts how many entries of what was put into the DHT, MaxRead of what
+	// was read, and MaxFailed of what was tried in vain; the oldest ones are forgotten.
+	MaxChanges, MaxPuts, MaxRead, MaxFailed = 500, 500, 200, 200
 	// MaxAudit is how many entries that makes.
-	MaxAudit = MaxChanges + MaxPuts + MaxFailed
+	MaxAudit = MaxChanges + MaxPuts + MaxRead + MaxFailed
 	// maxAuditText bounds each text of an entry, in bytes.
 	maxAuditText = 1 << 10
 )
 
-// Audit is an entry of the audit log: something that somebody has changed, or was not allowed to.
+// Audit is an entry of the audit log: something that somebody has changed or read, or was not allowed to.
 type Audit struct {
 	Time    time.Time `json:"time"`
 	Who     string    `json:"who"`
@@ -37,6 +37,8 @@ type Audit struct {
 	Outcome string    `json:"outcome"`
 	// Put says that something was put into the DHT, and nothing of the box was changed.
 	Put bool `json:"put,omitempty"`
+	// Read says that something was read that not everybody may see, or asked for, and nothing was changed.
+	Read bool `json:"read,omitempty"`
 	// Failed says that nothing was changed, because it was refused or did not work.
 	Failed bool `json:"failed,omitempty"`
 }
@@ -48,6 +50,8 @@ func (a Audit) bucket() (name []byte, most uint64) {
 		return bucketFailed, MaxFailed
 	case a.Put:
 		return bucketPuts, MaxPuts
+	case a.Read:
+		return bucketRead, MaxRead
 	}
 	return bucketAudit, MaxChanges
 }

@@ -44,7 +44,7 @@ func TestAudit(t *testing.T) {
 	}
 }
 
-// TestPutsDisplaceNoChanges makes sure that whoever puts, or tries something in vain, all day long has no change of the box be forgotten,
+// TestPutsDisplaceNoChanges makes sure that whoever puts, reads, or tries something in vain all day long has no change of the box be forgotten,
 // that all are told in their order, and that a restore keeps all.
 func TestPutsDisplaceNoChanges(t *testing.T) {
 	path := tempPath(t)
@@ -58,6 +58,9 @@ func TestPutsDisplaceNoChanges(t *testing.T) {
 	failed := entry(2, "fail", false)
 	failed.Outcome, failed.Failed = "refused", true
 	parallel(store.MaxFailed+20, func(int) { must(t, s.AddAudit(failed)) })
+	read := entry(3, "read", false)
+	read.Read = true
+	parallel(store.MaxRead+20, func(int) { must(t, s.AddAudit(read)) })
 	must(t, s.AddAudit(entry(10_000, "last put", true)))
 	must(t, s.AddAudit(entry(20_000, "last change", false)))
 	must(t, s.AddAudit(entry(30_000, "put after it", true)))
@@ -65,7 +68,7 @@ func TestPutsDisplaceNoChanges(t *testing.T) {
 		t.Helper()
 		all, err := s.Audit(store.MaxAudit)
 		must(t, err)
-		if want := store.MaxPuts + store.MaxFailed + len(first) - 1; len(all) != want {
+		if want := store.MaxPuts + store.MaxRead + store.MaxFailed + len(first) - 1; len(all) != want {
 			t.Errorf("%d entries, want %d", len(all), want)
 		}
 		for i, what := range first {

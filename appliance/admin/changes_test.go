@@ -434,7 +434,7 @@ func TestBackupAndRestore(t *testing.T) {
 	}
 }
 
-// TestLog follows the log over the tailnet, until the right to is taken away.
+// TestLog follows the log, and the status page, over the tailnet, until the right to is taken away.
 func TestLog(t *testing.T) {
 	n, p, b, _ := operated(t)
 	resp, err := p.http.Get("http://" + p.box + "/admin/log?n=2&follow&level=warn")
@@ -465,20 +465,30 @@ func TestLog(t *testing.T) {
 		t.Errorf("%s: %v", a.body, err)
 	}
 
+	page, err := p.http.Get("http://" + p.box + "/live")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer page.Body.Close()
+	if page.StatusCode != http.StatusOK {
+		t.Fatalf("the live page: %s", page.Status)
+	}
 	n.grant(n.key("box"), map[*peer]string{p: `{"roles": []}`})
 	p.rolesAre("nobody")
-	ended := make(chan struct{})
-	go func(rest io.Reader) {
-		defer close(ended)
-		_, _ = io.Copy(io.Discard, rest)
-	}(resp.Body)
-	eventually(t, func() bool {
-		b.host.Log.Warn("not for him any more")
-		select {
-		case <-ended:
-			return true
-		default:
-			return false
-		}
-	}, func() string { return "he follows the log though he is nobody" })
+	for what, rest := range map[string]io.Reader{"log": resp.Body, "page": page.Body} {
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_, _ = io.Copy(io.Discard, rest)
+		}()
+		eventually(t, func() bool {
+			b.host.Log.Warn("not for him any more")
+			select {
+			case <-ended:
+				return true
+			default:
+				return false
+			}
+		}, func() string { return "he follows the " + what + " though he is nobody" })
+	}
 }

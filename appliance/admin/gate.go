@@ -214,7 +214,7 @@ func (g *gate) serve(w http.ResponseWriter, r *http.Request, t route, who Identi
 	case rec.noted:
 	case rec.status >= http.StatusBadRequest:
 		g.seldom(g.failures, who, t.what+" "+outcome, what(t, r), outcome)
-	case r.Method == http.MethodGet || r.Method == http.MethodHead:
+	case r.Method == http.MethodGet || r.Method == http.MethodHead || t.asks:
 		g.seldom(g.reads, who, t.what, what(t, r), outcome)
 	default:
 		g.note(who, what(t, r), outcome)
@@ -303,6 +303,29 @@ func (g *gate) one(w http.ResponseWriter, what string) (done func(), ok bool) {
 func (g *gate) web(w http.ResponseWriter, r *http.Request) {
 	w.Header().Del("Cache-Control")
 	g.p.h.Web().ServeHTTP(w, r)
+}
+
+// live hands a request on that follows the status page, for as long as its caller may look.
+func (g *gate) live(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	go func() {
+		who := caller(r)
+		tick := time.NewTicker(stillEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				if who.still(ctx)&Viewer == 0 {
+					cancel()
+					return
+				}
+			}
+		}
+	}()
+	g.web(w, r.WithContext(ctx))
 }
 
 // update hands a request on to the interface for updates, which asks for no password.

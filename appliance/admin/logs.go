@@ -17,7 +17,7 @@ import (
 	"kdht/appliance/status"
 )
 
-// stillEvery is how often whoever follows the log is looked up again: his role may be taken from him.
+// stillEvery is how often whoever follows the log or the page is looked up again: his role may be taken from him.
 const stillEvery = time.Second
 
 // log serves the last lines of the log: ?n= of them (100), ?level= at least so severe, and with ?follow those that come. As

@@ -11,6 +11,7 @@ type route struct {
 	path    string // with a / at the end: that and all below it
 	need    Role   // any of these
 	what    string // for the audit log; "": it is not noted
+	asks    bool   // though it is no GET it changes nothing
 	long    bool   // it sets its deadlines by itself
 	handle  http.HandlerFunc
 }
@@ -41,6 +42,7 @@ func (g *gate) routes() []route {
 		// Of the interface for updates (package update), which asks for no password here.
 		{methods: read, path: "/update/status", need: Viewer, handle: g.update},
 		{methods: read, path: "/update/features", need: Viewer, handle: g.update},
+		{methods: "POST", path: "/update/check", need: Updater, what: "look for an update", asks: true, long: true, handle: g.update},
 		{path: "/update/", need: Updater, what: "update", long: true, handle: g.update},
 		{path: "/uploadtemp/", need: Updater, what: "update", long: true, handle: g.update},
 		{path: "/divert", need: Updater, what: "update", long: true, handle: g.update},
@@ -48,6 +50,7 @@ func (g *gate) routes() []route {
 		{methods: "POST", path: "/poweroff", need: Operator, what: "power off", handle: g.update},
 
 		// The status page, its twins and tools, and the gateway, which decides for itself what the caller may put.
+		{methods: read, path: "/live", need: Viewer, handle: g.live},
 		{methods: read + " OPTIONS", path: "/", need: Viewer, handle: g.web},
 		{path: "/", need: Operator, handle: g.web},
 	}

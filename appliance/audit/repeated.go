@@ -19,13 +19,13 @@ const (
 	maxReads      = 50
 )
 
-// Repeated notes what changes nothing and may come again and again, so seldom that nobody floods the log by it. What fails is kept apart from changes,
-// and what is read is not: it takes at most maxReads of their places a day. All methods may be called by any goroutine.
+// Repeated notes what changes nothing and may come again and again, so seldom that nobody floods the log by it. What fails,
+// and what is read, is kept apart from changes. All methods may be called by any goroutine.
 type Repeated struct {
 	to     Log
 	log    *slog.Logger
 	what   string // all of it, in the entry that there is no more room
-	failed bool
+	failed bool   // else it was read
 
 	mu     sync.Mutex
 	seldom Seldom
@@ -55,7 +55,7 @@ func (r *Repeated) Note(key string, a store.Audit) bool {
 	default:
 		return false
 	}
-	a.Failed = r.failed
+	a.Failed, a.Read = r.failed, !r.failed
 	if err := r.to.AddAudit(a); err != nil {
 		r.log.Error("the audit log cannot be written", "err", err)
 	}

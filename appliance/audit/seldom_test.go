@@ -16,7 +16,10 @@ type entries []string
 
 func (e *entries) AddAudit(a store.Audit) error {
 	s := a.Who + ": " + a.What + ": " + a.Outcome
-	if !a.Failed {
+	if a.Read {
+		s += ", and it was read"
+	}
+	if a.Failed == a.Read {
 		s += ", and it is no failure"
 	}
 	*e = append(*e, s)
@@ -47,15 +50,15 @@ func TestFailuresAreBounded(t *testing.T) {
 	}
 }
 
-// What is read takes no more room than that, among the changes, and nor is what was not noted forgotten.
+// What is read is told apart from changes, and takes no more room than that.
 func TestReadsAreBounded(t *testing.T) {
 	var log entries
 	r := audit.Reads(&log, slog.New(slog.DiscardHandler))
 	for n := range 1000 {
 		r.Note(fmt.Sprint(n), store.Audit{Time: time.Unix(1_800_000_000, 0), Who: "alice", What: fmt.Sprint("profile ", n), Outcome: "done"})
 	}
-	if len(log) != 51 || log[0] != "alice: profile 0: done, and it is no failure" ||
-		log[50] != "alice: reading: more than 50 different within a day: others have no entry, and it is no failure" {
+	if len(log) != 51 || log[0] != "alice: profile 0: done, and it was read" ||
+		log[50] != "alice: reading: more than 50 different within a day: others have no entry, and it was read" {
 		t.Errorf("%d entries: %q", len(log), log)
 	}
 }

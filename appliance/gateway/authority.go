@@ -70,6 +70,22 @@ func Union(all ...Authority) Authority {
 	}
 }
 
+// granted takes from authorities beside the configuration the right to have the box sign, unless it grants that to operators.
+func granted(c config.Gateway, all []Authority) []Authority {
+	if slices.Contains(c.Sign, config.Operators) {
+		return slices.Clone(all)
+	}
+	var out []Authority
+	for _, a := range all {
+		out = append(out, func(r *http.Request) (Caller, error) {
+			who, err := a(r)
+			who.Rights &^= Sign
+			return who, err
+		})
+	}
+	return out
+}
+
 // tokens knows the bearer tokens of the configuration (RFC 6750). They are too long to be guessed.
 func tokens(c config.Gateway) Authority {
 	type holder struct {

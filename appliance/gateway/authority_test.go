@@ -363,3 +363,22 @@ func TestAnotherAuthority(t *testing.T) {
 		}
 	}
 }
+
+// For operators of a tailnet the box signs only if the configuration says so.
+func TestOperatorsHaveTheBoxSign(t *testing.T) {
+	operator := func(*http.Request) (gateway.Caller, error) {
+		return gateway.Caller{Name: "alice", Rights: gateway.Read | gateway.Put | gateway.Sign}, nil
+	}
+	for sign, want := range map[string]string{"loopback": `"may":["read","put"]`, "operators": `"may":["read","put","sign"]`} {
+		b := start(t, "127.0.2.1", "none", "gateway.sign", sign)
+		h := gateway.New(gateway.Options{Config: b.Host.Config, Node: b.Host.Node, Store: b.Host.Store, Log: quiet, Authorities: []gateway.Authority{operator}}).Requests()
+		req := httptest.NewRequest("GET", "/v1", nil)
+		req.RemoteAddr = "198.51.100.7:1"
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, req)
+		if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), want) {
+			t.Errorf("gateway.sign %s: %d %s, want %s", sign, w.Code, w.Body, want)
+		}
+		b.Stop()
+	}
+}

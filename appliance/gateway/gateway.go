@@ -37,7 +37,8 @@ type Options struct {
 	Log    *slog.Logger
 	// Version is the program's.
 	Version string
-	// Authorities say who may do what, beside those of the configuration.
+	// Authorities say who may do what, beside those of the configuration, which says with "operators" in gateway.sign whether the box signs
+	// for whom these let.
 	Authorities []Authority
 }
 
@@ -92,7 +93,7 @@ func New(o Options) *Gateway {
 	c := o.Config.Gateway
 	g := &Gateway{
 		config: o.Config, node: o.Node, store: o.Store, log: o.Log, version: o.Version,
-		caller: Union(append(slices.Clone(o.Authorities), Configured(o.Config))...), // who is known by more than an address has that name
+		caller: Union(append(granted(c, o.Authorities), Configured(o.Config))...), // who is known by more than an address has that name
 		rates:  newRates(c.PerSecond, c.Burst),
 		places: make(chan struct{}, maxLookups),
 		ledger: ledger{store: o.Store, log: o.Log, now: time.Now},
