@@ -2,6 +2,7 @@ package bpf_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -525,6 +526,44 @@ func TestNextOverdue(t *testing.T) {
 		t.Fatalf("verdict %d", verdict)
 	}
 	next("one has gone on", 4*old, 100*old, 4*old)
+}
+
+// TestRecursionsAreHeardOf tells of recursions that begin, and once of all that begin while that is being seen to.
+func TestRecursionsAreHeardOf(t *testing.T) {
+	r := rand.New(rand.NewPCG(49, 1))
+	s := snapshot(r, 30, 0)
+	p := launching(t, s, true)
+	begin := func(n int) {
+		for range n {
+			threePaths(t, p, s, randomID(r))
+			takeAll(t, p)
+		}
+	}
+	begin(1) // before somebody listens
+	heard, seen := make(chan struct{}), make(chan struct{})
+	calls := 0
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() {
+		ended <- p.Recursions(ctx, func() {
+			calls++
+			heard <- struct{}{}
+			<-seen
+		})
+	}()
+	<-heard
+	begin(5)
+	seen <- struct{}{}
+	<-heard
+	seen <- struct{}{}
+	begin(1)
+	<-heard
+	cancel()
+	seen <- struct{}{}
+	must(t, <-ended)
+	if calls != 3 {
+		t.Errorf("told %d times, want once for what had begun, once for the five, and once more", calls)
+	}
 }
 
 // TestPathsPaced passes over nodes that were sent enough already, and takes as many as are left.

@@ -405,24 +405,14 @@ func (p *Program) goesOn(state *kdhtRecursion, since uint64) (bool, error) {
 	return false, nil
 }
 
-// Watch tells the program whether somebody calls [Program.TakeOverdue] anyway. If not, [Program.Recursions] says when a
-// recursion begins.
-func (p *Program) Watch(on bool) error {
-	if err := p.lock(); err != nil {
-		return err
-	}
-	defer p.mu.Unlock()
-	p.settings.Watching = 0
-	if on {
-		p.settings.Watching = 1
-	}
-	return p.putSettings()
-}
-
-// Recursions calls f when recursions have begun while nobody watched, until ctx ends, and then returns nil, or until the
-// program is closed, which is an [ErrClosed].
+// Recursions calls f when recursions have begun, until ctx ends, and then returns nil, or until the
+// program is closed, which is an [ErrClosed]. Nobody is woken by those that begin while f runs: it is called once more for all of them.
 func (p *Program) Recursions(ctx context.Context, f func()) error {
-	return p.records(ctx, p.objs.Begun, "hear of recursions", func(*ringbuf.Record) { f() })
+	return p.records(ctx, p.objs.Begun, "hear of recursions", func(r *ringbuf.Record) {
+		if r.Remaining == 0 {
+			f()
+		}
+	})
 }
 
 func decodeRecursion(s *kdhtRecursion, now uint64) Recursion {

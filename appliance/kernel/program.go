@@ -37,7 +37,6 @@ type Program interface {
 	RemoveNeighbour(n bpf.Neighbour) error
 	AllowRecursion(d time.Duration, private bool) error
 	Recursions(ctx context.Context, f func()) error
-	Watch(on bool) error
 	TakeRecursion(tid []byte, from netip.AddrPort, answer func(*bpf.Recursion) bool) (bpf.Recursion, bool, error)
 	SetPatience(hop time.Duration) error
 	TakeOverdue(hop, whole time.Duration) ([]bpf.Recursion, bpf.UnderWay, error)

@@ -17,10 +17,10 @@ const (
 	// recursionLease is how long the program begins recursions after this process last said that it takes over what
 	// becomes of them. It is far shorter than the lease for answers, which come from the program alone.
 	recursionLease = 9 * time.Second
-	// minLook is the least pause between two looks at the recursions under way, and looksBeforeSleep how many see none before
-	// somebody must be woken for the next: to be woken costs about as much as they do.
-	minLook           = time.Millisecond
-	looksBeforeSleep  = 3
+	// Bounds of the pause between two looks at the recursions under way, of which looking takes a lookShare-th at most, however many
+	// there are.
+	minLook, maxLook  = time.Millisecond, 100 * time.Millisecond
+	lookShare         = 10
 	recursionTooOldAt = 5 * time.Second // the client has given up
 )
 
@@ -138,50 +138,57 @@ func addUnanswered(st *router.RecursionState, p *bpf.Path) {
 // run takes over what is late until ctx ends. Then the program begins no more; what is under way is left to the next
 // process.
 func (r *recursions) run(ctx context.Context) {
-	begun := make(chan struct{}, 1)
-	go r.listen(ctx, begun)
 	r.h.c.Node.SetKernelRecursion(r)
 	defer func() {
 		r.try("recursion of the kernel half not stopped", r.program.AllowRecursion(0, r.h.c.Private))
 		r.h.c.Node.SetKernelRecursion(nil)
 	}()
-	renew := time.NewTicker(recursionLease / renewals)
-	defer renew.Stop()
 	r.allow()
-	for ctx.Err() == nil {
-		if any, _ := r.look(ctx); any { // what a predecessor has left, or what began when the last watch had ended and the next was not yet told
-			r.watch(ctx, renew.C)
-			continue
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-renew.C:
-			r.allow()
-		case <-begun:
-			r.watch(ctx, renew.C)
-		}
-	}
+	var following sync.WaitGroup
+	following.Go(func() { r.listen(ctx) })
+	every(ctx, recursionLease/renewals, r.allow)
+	following.Wait()
 }
 
-// listen pokes begun whenever recursions begin while nobody watches.
-func (r *recursions) listen(ctx context.Context, begun chan<- struct{}) {
+// listen looks for what is late whenever recursions have begun. One is late no sooner than a hop after it began: most have been answered
+// by then. Nobody is woken when others begin meanwhile; a look every hop sees all of them before they are late, and then when the first is.
+// What a hop may take can become less meanwhile: so no pause is longer than maxLook.
+func (r *recursions) listen(ctx context.Context) {
 	for {
+		r.follow(ctx) // what a predecessor has left, or what began while nobody was told
 		err := r.program.Recursions(ctx, func() {
-			select {
-			case begun <- struct{}{}:
-			default:
-			}
+			rest(ctx, min(r.h.c.Node.HopPatience(), maxLook))
+			r.follow(ctx)
 		})
 		if ctx.Err() != nil || errors.Is(err, bpf.ErrClosed) {
 			return
 		}
 		r.try("recursions of the kernel half are noticed late", err)
-		select {
-		case <-ctx.Done():
+		if rest(ctx, retry); ctx.Err() != nil {
 			return
-		case <-time.After(retry):
 		}
+	}
+}
+
+// follow takes over what is late until no recursion is under way.
+func (r *recursions) follow(ctx context.Context) {
+	for ctx.Err() == nil {
+		begun := time.Now()
+		under := r.look(ctx)
+		if under.Count == 0 {
+			return
+		}
+		rest(ctx, max(min(r.h.c.Node.HopPatience(), maxLook, under.Next), minLook, lookShare*time.Since(begun)))
+	}
+}
+
+// rest waits for a while, or until ctx ends.
+func rest(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
 	}
 }
 
@@ -198,46 +205,8 @@ func (r *recursions) try(what string, err error) {
 	}
 }
 
-// watch looks again and again until for a while there was nothing to see. Nobody is woken when a recursion begins meanwhile: one
-// is overdue no sooner than a hop after it began, so a look every hop, and when the first of those that it finds is overdue, is enough.
-func (r *recursions) watch(ctx context.Context, renew <-chan time.Time) {
-	r.try("recursions of the kernel half are watched at some cost", r.program.Watch(true))
-	// What begins after this is told again, and what began before is seen by the look that follows.
-	defer func() { r.try("recursions of the kernel half are noticed late", r.program.Watch(false)) }()
-	before := r.replied()
-	next := time.NewTimer(r.h.c.Node.HopPatience())
-	defer next.Stop()
-	for quiet := 0; quiet < looksBeforeSleep; {
-		select {
-		case <-ctx.Done():
-			return
-		case <-renew:
-			r.allow()
-			continue
-		case <-next.C:
-		}
-		quiet++
-		any, under := r.look(ctx)
-		if replied := r.replied(); any || replied != before {
-			quiet, before = 0, replied
-		}
-		pause := r.h.c.Node.HopPatience()
-		if under.Count > 0 {
-			pause = max(min(pause, under.Next), minLook)
-		}
-		next.Reset(pause)
-	}
-}
-
-// replied is how many recursions were taken over with a reply.
-func (r *recursions) replied() uint64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.stats.Replied
-}
-
-// look takes over what is late. It reports whether any recursion was under way, and returns which still are.
-func (r *recursions) look(ctx context.Context) (any bool, under bpf.UnderWay) {
+// look takes over what is late, and returns which others are under way.
+func (r *recursions) look(ctx context.Context) bpf.UnderWay {
 	late, under, err := r.program.TakeOverdue(r.h.c.Node.HopPatience(), router.KernelTime)
 	r.try("recursions of the kernel half cannot be taken over", err)
 	for i := range late {
@@ -254,7 +223,7 @@ func (r *recursions) look(ctx context.Context) (any bool, under bpf.UnderWay) {
 			r.h.c.Log.Warn("a recursion of the kernel half cannot be taken over", "client", late[i].Client, "err", err)
 		}
 	}
-	return len(late) > 0 || under.Count > 0, under
+	return under
 }
 
 func contact(n bpf.Node) router.Contact { return router.Contact{ID: n.ID, Addr: n.Addr} }

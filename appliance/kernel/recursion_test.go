@@ -33,7 +33,8 @@ type recursive struct {
 	underWay []time.Time     // when nodes were asked that have not answered
 	waiting  map[string]bpf.Recursion
 	looks    int
-	watched  bool // nobody need be woken
+
+	lookTakes time.Duration
 
 	tookAfter []time.Duration // how long after they were asked the nodes of underWay counted as late
 
@@ -62,17 +63,10 @@ func (f *fake) SetRoutes(routes []bpf.Route) error {
 func (f *fake) SetNeighbours(ns []bpf.Neighbour) error { return f.note("neighbours %d", len(ns)) }
 func (f *fake) AddNeighbour(n bpf.Neighbour) error     { return f.note("add %v", n.Addr) }
 func (f *fake) RemoveNeighbour(n bpf.Neighbour) error  { return f.note("remove %v", n.Addr) }
-func (f *fake) Watch(on bool) error {
-	f.mu.Lock()
-	f.rec.watched = on
-	f.mu.Unlock()
-	return f.note("watch %v", on)
-}
 
 // begin has a recursion begin whose node does not answer, or does so at once.
 func (f *fake) begin(answered bool) {
 	f.mu.Lock()
-	wake := !f.rec.watched
 	from := netip.MustParseAddrPort("198.18.1.3:6881")
 	if answered {
 		f.rec.waiting["\x80bcd"+from.String()] = aRecursion()
@@ -81,8 +75,9 @@ func (f *fake) begin(answered bool) {
 	}
 	taker := f.rec.taker
 	f.mu.Unlock()
-	if wake {
-		f.rec.begun <- struct{}{}
+	select {
+	case f.rec.begun <- struct{}{}:
+	default: // it is to come for an earlier one anyway
 	}
 	if answered {
 		taker.Take([]byte("\x80bcd"), from, func(*router.RecursionState) bool { return false })
@@ -134,6 +129,7 @@ func (f *fake) Relaunch(index int) (lost bool, err error) {
 func (f *fake) SetPatience(time.Duration) error { return nil }
 func (f *fake) Dismiss(tid [4]byte) error       { return f.note("dismiss %x", tid) }
 func (f *fake) TakeOverdue(hop, _ time.Duration) ([]bpf.Recursion, bpf.UnderWay, error) {
+	time.Sleep(f.rec.lookTakes)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	late := f.rec.late
@@ -183,7 +179,7 @@ func (n nextHops) Close() error { return nil }
 func startRecursive(t *testing.T) (f *fake, h *kernel.Half, end func() error) {
 	t.Helper()
 	f = newFake()
-	f.rec = recursive{begun: make(chan struct{}), nexthops: make(chan nexthop.Changes), waiting: map[string]bpf.Recursion{}}
+	f.rec = recursive{begun: make(chan struct{}, 1), nexthops: make(chan nexthop.Changes), waiting: map[string]bpf.Recursion{}}
 	h, end = f.start(t, func(c *kernel.Config) {
 		c.Clients, c.Private = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, true
 		c.NextHops = func() (kernel.NextHops, error) { return nextHops{f}, nil }
@@ -261,7 +257,7 @@ func TestRecursionsLate(t *testing.T) {
 		f.took()
 		f.begin(false)
 		time.Sleep(hopPatience / 2)
-		expect(t, f, "one began", "watch true")
+		expect(t, f, "one began", "")
 		f.mu.Lock()
 		f.rec.underWay = nil // it has found its end
 		old := aRecursion()
@@ -282,7 +278,7 @@ func TestRecursionsLate(t *testing.T) {
 			t.Errorf("without answer: %v", got)
 		}
 		time.Sleep(10 * time.Second)
-		expect(t, f, "nobody waits for what is too old, and then it is quiet", "dismiss 80010204; dismiss 80010203; watch false")
+		expect(t, f, "nobody waits for what is too old, and then it is quiet", "dismiss 80010204; dismiss 80010203")
 		if r := h.Report().Recursion; r == nil || r.Late != 1 || r.Replied != 0 || r.Hops[3] != 1 {
 			t.Errorf("report %+v", r)
 		}
@@ -301,7 +297,7 @@ func TestRecursionsLate(t *testing.T) {
 }
 
 // TestRecursionsTakenOverInTime has recursions begin whenever they like whose nodes never answer, among others that are answered at once: each is taken
-// over as soon as its node is late, though nobody is woken when it begins, unless it is the first for a while.
+// over as soon as its node is late, though nobody is told of those that begin while others are looked after.
 func TestRecursionsTakenOverInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, _, end := startRecursive(t)
@@ -336,38 +332,57 @@ func TestRecursionsTakenOverInTime(t *testing.T) {
 	})
 }
 
-// TestAnsweredRecursionsCostFewLooks has recursions answered at once: as long as they come one after the other, nobody is woken but once,
-// and there is one look for each time that a node may take.
+// TestManyStuckRecursionsCostFewLooks has very many recursions become late one after the other, as with the uplink down: looking, which then takes long,
+// takes a tenth of the time at most.
+func TestManyStuckRecursionsCostFewLooks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, _, end := startRecursive(t)
+		synctest.Wait()
+		f.rec.lookTakes = 2 * time.Millisecond
+		for range 1000 {
+			f.begin(false)
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		f.mu.Lock()
+		if took := time.Duration(f.rec.looks) * f.rec.lookTakes; took > 2*time.Second/10 || len(f.rec.tookAfter) != 1000 {
+			t.Errorf("looking took %v of two seconds; %d were taken over", took, len(f.rec.tookAfter))
+		}
+		f.mu.Unlock()
+		if err := end(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestAnsweredRecursionsCostFewLooks has recursions answered at once: as long as they come one after the other, there is a look
+// every 100 ms, and after a single one there is one.
 func TestAnsweredRecursionsCostFewLooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, _, end := startRecursive(t)
 		synctest.Wait()
-		time.Sleep(time.Minute)
-		f.took()
 		f.mu.Lock()
 		f.rec.looks = 0
 		f.mu.Unlock()
 		for range 100 {
 			f.begin(true)
-			time.Sleep(hopPatience / 2)
+			time.Sleep(50 * time.Millisecond)
 			synctest.Wait()
 		}
 		f.mu.Lock()
 		if f.rec.looks > 51 {
-			t.Errorf("%d looks for 100 recursions in the time of 50 answers", f.rec.looks)
+			t.Errorf("%d looks for 100 recursions in 5 s", f.rec.looks)
 		}
 		f.mu.Unlock()
-		expect(t, f, "one after the other", "watch true")
 		time.Sleep(2 * time.Second)
-		f.took()
 		f.mu.Lock()
 		f.rec.looks = 0
 		f.mu.Unlock()
 		f.begin(true)
 		time.Sleep(2 * time.Second)
-		expect(t, f, "a single one", "watch true; watch false")
 		f.mu.Lock()
-		if f.rec.looks > 6 {
+		if f.rec.looks > 1 {
 			t.Errorf("%d looks for a single one", f.rec.looks)
 		}
 		f.mu.Unlock()

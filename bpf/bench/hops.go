@@ -72,7 +72,6 @@ func (r *rig) newHops() (h *hops, err error) {
 		h.program.SetClients([]netip.Prefix{everybody}), h.program.AllowRecursion(time.Hour, true),
 		h.program.SetRoutes([]bpf.Route{{Prefix: everybody, Ifindex: r.nodeDev.Index, MAC: mac(r.nodeDev.HardwareAddr), Gateway: genAddr.Addr(), Source: nodeAddr}}),
 		h.program.SetNeighbours([]bpf.Neighbour{{Ifindex: r.nodeDev.Index, Addr: genAddr.Addr(), MAC: mac(r.genDev.HardwareAddr)}}),
-		h.program.Watch(true),
 	} {
 		if err != nil {
 			return nil, err

@@ -30,7 +30,7 @@ func BenchmarkRecursion(b *testing.B) {
 	for _, c := range []struct {
 		name         string
 		delay, pause time.Duration
-	}{{"at once", 0, 14 * time.Millisecond}, {"sparse", 0, 150 * time.Millisecond}, {"links of 20 ms", 40 * time.Millisecond, 4 * time.Millisecond}} {
+	}{{"at once", 0, 14 * time.Millisecond}, {"sparse", 0, 100 * time.Millisecond}, {"links of 20 ms", 40 * time.Millisecond, 4 * time.Millisecond}} {
 		b.Run(c.name, func(b *testing.B) {
 			var clients []*client
 			for i, r := range rigs {
