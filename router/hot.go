@@ -199,6 +199,14 @@ func (h *hot) outdate(key ID, seq int64) bool {
 	return older && h.forget(key)
 }
 
+// keepsOlder reports whether the kernel answers with an older version of a mutable item, or may be given one at this moment.
+func (h *hot) keepsOlder(it *Item) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	e := h.entries[it.Target]
+	return it.Mutable && (h.pending[it.Target] || e != nil && e.mutable && e.seq < it.Seq)
+}
+
 // again has a key given to the kernel soon that it answered for until now.
 func (h *hot) again(key ID) {
 	h.mu.Lock()

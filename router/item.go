@@ -69,7 +69,7 @@ func (l *lookup) itemResult(found *Item, copies int, local bool) (*ItemResult, e
 	}
 	switch cache := l.n.recursor.cache; {
 	case l.options.cached && !local, // what is stored here needs no other place
-		cache.keepsOlder(found):
+		cache.keepsOlder(found), l.n.hot.keepsOlder(found):
 		found = l.n.keepFetched(found, time.Now())
 	default:
 		found = cache.newest(found, l.n.localItem)

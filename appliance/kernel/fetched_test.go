@@ -37,6 +37,34 @@ func elsewhere(t *testing.T) (n *router.Node, addr netip.AddrPort) {
 	return n, conns[0].LocalAddr()
 }
 
+// TestFetchedIsNewerThanStored has a program fetch a newer version of an item than the one that is stored here and hot: the kernel half gives nobody the
+// older one any more.
+func TestFetchedIsNewerThanStored(t *testing.T) {
+	_, addr := elsewhere(t)
+	n := newHotNodeWith(t, bpf.Config{}, func(c *router.Config) {
+		c.Bootstrap = []string{addr.String()}
+		c.Tuning = router.Tuning{QueryRatePerNode: 10_000}
+	}, nil)
+	key := ed25519.NewKeyFromSeed(make([]byte, 32))
+	k := [32]byte(key.Public().(ed25519.PublicKey))
+	get := getOf(krpc.MutableTarget(k[:], nil))
+	here, there := n.dial(t), hotNode{addr: addr.String()}.dial(t)
+	put(t, here, key, exchange(t, here, get).Token, 1)
+	eventually(t, "what is stored is not hot", func() bool {
+		exchange(t, here, get)
+		r := n.ask(t, get)
+		return r != nil && r.Seq == 1
+	})
+	put(t, there, key, exchange(t, there, get).Token, 2)
+	eventually(t, "the newer version is not found elsewhere", func() bool {
+		r, err := n.GetMutable(t.Context(), k, nil)
+		return err == nil && r.Item.Seq == 2
+	})
+	if r := n.ask(t, get); r != nil && r.Seq != 2 {
+		t.Errorf("seq 2 was fetched, but the kernel half answers with %d", r.Seq)
+	}
+}
+
 // TestFetchedIsNeverStale has one version after the other of an item fetched that another node holds, while it is asked for all the time: by a
 // program, and by what the kernel half has received for a client. Once either has its answer, the kernel half gives nobody an older version.
 func TestFetchedIsNeverStale(t *testing.T) {
