@@ -421,7 +421,6 @@ type kdhtSettings struct {
 	Seed           uint64
 	HeldOverflow   uint64
 	Recursion      uint64
-	Watching       uint64
 	PrivateNetwork uint64
 	Patience       uint64
 	Transaction    [4]uint64

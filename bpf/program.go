@@ -139,8 +139,7 @@ func (p *Program) adopt(inner *ebpf.MapSpec) error {
 	var key [16]byte
 	_, _ = rand.Read(key[:]) // never fails
 	p.settings.Transaction = siphashState(key)
-	// Nobody watches yet, and nobody takes over what the program begins.
-	p.settings.Recursion, p.settings.Watching = 0, 0
+	p.settings.Recursion = 0 // nobody takes over yet what the program begins
 	if p.settings.Seed == 0 {
 		var seed [8]byte
 		_, _ = rand.Read(seed[:]) // never fails

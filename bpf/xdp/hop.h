@@ -149,11 +149,9 @@ INLINE u32 new_transaction(struct scratch *s, const struct settings *live, u64 n
 	return (u32)siphash(live->transaction, input, 1) | TRANSACTION_BIT;
 }
 
-/* Wakes user space, which takes over what is late, unless it is awake. */
-INLINE void tell_begun(const struct settings *live)
+/* Tells user space, which takes over what is late. It wakes nobody who has not come to read again since. */
+INLINE void tell_begun(void)
 {
-	if (live->watching)
-		return;
 	u64 *record = ringbuf_reserve(&begun, sizeof(*record), 0);
 	if (record) {
 		*record = 0;

@@ -112,7 +112,6 @@ struct settings {
 	u64 seed;		/* key of the hash that places sightings */
 	u64 held_overflow;	/* not every key held here is in the map "held" */
 	u64 recursion;		/* begin recursions until then, CLOCK_MONOTONIC in ns */
-	u64 watching;		/* user space looks at the recursions under way anyway */
 	u64 private_network;	/* private addresses are nodes like any other */
 	u64 patience;		/* with a node that is asked for a client, in ns; 0: without end */
 	u64 transaction[4];	/* SipHash after taking in the key of our transaction IDs */

@@ -335,7 +335,7 @@ static __attribute__((noinline)) int begin(struct xdp_md *ctx)
 		}
 		if (store_bytes(ctx, ETH_LEN - 2, s->note, 6))
 			return IMPOSSIBLE;
-		tell_begun(settings);
+		tell_begun();
 		return REASON_RECURSION_BEGUN | XDP_PASS << 16;
 	}
 	reason = emit(ctx, REASON_RECURSION_BEGUN);
@@ -343,7 +343,7 @@ static __attribute__((noinline)) int begin(struct xdp_md *ctx)
 		forget_paths(s);
 		map_delete(&joins, &s->join_key);
 	} else {
-		tell_begun(settings);
+		tell_begun();
 	}
 	return reason;
 }

@@ -206,7 +206,7 @@ struct {
 	MAP_TYPE(value, u32);
 } launchers SEC(".maps");
 
-/* Wakes user space when a recursion begins and it does not watch. */
+/* Has an element for each recursion that begins, for user space to look in time at what has become of it. */
 struct {
 	MAP_UINT(type, MAP_RINGBUF);
 	MAP_UINT(max_entries, 1 << 16);
