@@ -551,13 +551,21 @@ func TestRecursionsAreHeardOf(t *testing.T) {
 			<-seen
 		})
 	}()
-	<-heard
+	hear := func() {
+		t.Helper()
+		select {
+		case <-heard:
+		case err := <-ended:
+			t.Fatalf("it has ended: %v", err)
+		}
+	}
+	hear()
 	begin(5)
 	seen <- struct{}{}
-	<-heard
+	hear()
 	seen <- struct{}{}
 	begin(1)
-	<-heard
+	hear()
 	cancel()
 	seen <- struct{}{}
 	must(t, <-ended)

@@ -282,8 +282,8 @@ type UnderWay struct {
 // that have begun longer than whole ago, and returns what was known of them, and which others are under way. One node that is
 // late does not end a recursion that goes on elsewhere.
 //
-// One that begins after a call is overdue no sooner than a hop later. So who calls this once a hop, and when the first is
-// overdue, takes every one over just in time.
+// One that begins after a call is overdue no sooner than a hop later. So who goes on calling this once a hop, and when the first is
+// overdue, takes every one over just in time, but for one that a call may miss because it goes on just then: the next one sees it.
 func (p *Program) TakeOverdue(hop, whole time.Duration) (overdue []Recursion, others UnderWay, err error) {
 	now, err := monotonic()
 	if err != nil {
@@ -340,7 +340,8 @@ func (p *Program) TakeOverdue(hop, whole time.Duration) (overdue []Recursion, ot
 		if err != nil {
 			return overdue, others, err
 		}
-		if !ok {
+		if !ok { // it has gone on meanwhile, perhaps where the walk had been
+			others.Count++
 			continue
 		}
 		for i := range r.Others { // their answers are waited for

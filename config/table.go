@@ -225,7 +225,7 @@ var keys = []*key{
 		}
 		return "[" + strings.Join(names, ", ") + "]"
 	}),
-	entry("gateway.sign", list[string]{elem: text{what: "the name of a token", min: 1, max: 32, example: "loopback"}, what: "names", example: `["loopback"]`, none: "none", max: 65}, `[]`,
+	entry("gateway.sign", list[string]{elem: text{what: "the name of a token", min: 1, max: 32, example: "loopback"}, what: "names", example: `["loopback"]`, none: "none", max: 66}, `[]`,
 		func(c *Config) *[]string { return &c.Gateway.Sign },
 		"For whom the box signs items with its own key: names of gateway.tokens, \"loopback\" for programs on this machine, \"operators\" for those in the tailnet."),
 	entry("gateway.origins", list[string]{elem: origin{}, what: "origins", example: `["https://app.example.org"]`, none: "none", max: 64}, `[]`,

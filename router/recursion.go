@@ -233,7 +233,7 @@ func (rs *recursor) admit(j *job, begun time.Time, known *headStart) bool {
 	rec := rs.running[key]
 	if rec != nil && slices.ContainsFunc(rec.waiters, func(w *job) bool { return w.from == j.from && string(w.m.TID) == string(j.m.TID) }) {
 		n.count(eventRecursionRepeated)
-		if rec.host == unprovenClients && host != unprovenClients { // it has proved its address meanwhile
+		if !rec.over && rec.host == unprovenClients && host != unprovenClients { // it has proved its address meanwhile
 			rs.vouch(rec, host)
 		}
 		return true
@@ -450,7 +450,7 @@ func (rs *recursor) turnAway(i int) {
 		n.dismiss(rec.known)
 		for _, j := range jobs {
 			n.count(eventRecursionBusy)
-			if j.host != unprovenClients || !j.challenge(n) {
+			if n.recursor.hostOf(j.from.Addr()) != unprovenClients || !j.challenge(n) {
 				j.answerPlainly(n)
 			}
 		}

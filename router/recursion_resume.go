@@ -150,7 +150,7 @@ func (n *Node) Resume(st RecursionState) error {
 			return nil
 		}
 	}
-	if !rs.admit(j, st.Started, known) {
+	if !rs.admit(j, st.Started, known) && (rs.hostOf(j.from.Addr()) != unprovenClients || !j.challenge(n)) {
 		j.answerPlainly(n)
 	}
 	return nil

@@ -309,6 +309,7 @@ func (g *gate) web(w http.ResponseWriter, r *http.Request) {
 func (g *gate) live(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
+	defer context.AfterFunc(sessionOf(ctx), cancel)() // or the stop would wait for those who follow
 	go func() {
 		who := caller(r)
 		tick := time.NewTicker(stillEvery)

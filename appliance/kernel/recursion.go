@@ -17,10 +17,11 @@ const (
 	// recursionLease is how long the program begins recursions after this process last said that it takes over what
 	// becomes of them. It is far shorter than the lease for answers, which come from the program alone.
 	recursionLease = 9 * time.Second
-	// Bounds of the pause between two looks at the recursions under way, of which looking takes a lookShare-th at most, however many
-	// there are.
+	// Bounds of the pause between two looks at the recursions under way. Looking takes a lookShare-th of the time at most, however many
+	// there are, unless a look takes so long that the pause after it would be longer than maxRest.
 	minLook, maxLook  = time.Millisecond, 100 * time.Millisecond
 	lookShare         = 10
+	maxRest           = 500 * time.Millisecond
 	recursionTooOldAt = 5 * time.Second // the client has given up
 )
 
@@ -146,13 +147,16 @@ func (r *recursions) run(ctx context.Context) {
 	r.allow()
 	var following sync.WaitGroup
 	following.Go(func() { r.listen(ctx) })
-	every(ctx, recursionLease/renewals, r.allow)
+	every(ctx, recursionLease/renewals, func() {
+		r.allow()
+		r.look(ctx) // what moved on while a look went by is in none, and nobody follows it
+	})
 	following.Wait()
 }
 
 // listen looks for what is late whenever recursions have begun. One is late no sooner than a hop after it began: most have been answered
 // by then. Nobody is woken when others begin meanwhile; a look every hop sees all of them before they are late, and then when the first is.
-// What a hop may take can become less meanwhile: so no pause is longer than maxLook.
+// What a hop may take can become less meanwhile: so no pause is longer than maxLook, but after a look that took long.
 func (r *recursions) listen(ctx context.Context) {
 	for {
 		r.follow(ctx) // what a predecessor has left, or what began while nobody was told
@@ -178,7 +182,7 @@ func (r *recursions) follow(ctx context.Context) {
 		if under.Count == 0 {
 			return
 		}
-		rest(ctx, max(min(r.h.c.Node.HopPatience(), maxLook, under.Next), minLook, lookShare*time.Since(begun)))
+		rest(ctx, max(min(r.h.c.Node.HopPatience(), maxLook, under.Next), minLook, min(lookShare*time.Since(begun), maxRest)))
 	}
 }
 

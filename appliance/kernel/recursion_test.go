@@ -35,6 +35,7 @@ type recursive struct {
 	looks    int
 
 	lookTakes time.Duration
+	miss      bool // the next look sees nothing
 
 	tookAfter []time.Duration // how long after they were asked the nodes of underWay counted as late
 
@@ -136,6 +137,10 @@ func (f *fake) TakeOverdue(hop, _ time.Duration) ([]bpf.Recursion, bpf.UnderWay,
 	f.rec.late = nil
 	f.rec.looks++
 	var under bpf.UnderWay
+	if f.rec.miss {
+		f.rec.miss = false
+		return late, under, nil
+	}
 	f.rec.underWay = slices.DeleteFunc(f.rec.underWay, func(sent time.Time) bool {
 		left := time.Until(sent.Add(hop))
 		if left <= 0 {
@@ -356,8 +361,45 @@ func TestManyStuckRecursionsCostFewLooks(t *testing.T) {
 	})
 }
 
+// TestRecursionsTakenOverAfterAll has a look go by without seeing what is under way, which moves while it is looked for, and one take a minute,
+// as where the machine was stopped: what was missed is taken over within 3 s, and what comes later in time.
+func TestRecursionsTakenOverAfterAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, _, end := startRecursive(t)
+		synctest.Wait()
+		took := func(what string, most time.Duration) {
+			t.Helper()
+			f.begin(false)
+			time.Sleep(most)
+			synctest.Wait()
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			if len(f.rec.tookAfter) != 1 {
+				t.Errorf("%s: %d taken over within %v", what, len(f.rec.tookAfter), most)
+			}
+			f.rec.tookAfter = nil
+		}
+		f.mu.Lock()
+		f.rec.miss = true
+		f.mu.Unlock()
+		took("missed", 3*time.Second+hopPatience)
+		f.rec.lookTakes = time.Minute
+		f.begin(false)
+		time.Sleep(hopPatience)
+		f.rec.lookTakes = 0
+		time.Sleep(time.Minute)
+		f.mu.Lock()
+		f.rec.tookAfter = nil
+		f.mu.Unlock()
+		took("after a long look", hopPatience+500*time.Millisecond)
+		if err := end(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestAnsweredRecursionsCostFewLooks has recursions answered at once: as long as they come one after the other, there is a look
-// every 100 ms, and after a single one there is one.
+// every 100 ms, and after a single one there is one, beside those every 3 s.
 func TestAnsweredRecursionsCostFewLooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, _, end := startRecursive(t)
@@ -371,7 +413,7 @@ func TestAnsweredRecursionsCostFewLooks(t *testing.T) {
 			synctest.Wait()
 		}
 		f.mu.Lock()
-		if f.rec.looks > 51 {
+		if f.rec.looks > 53 {
 			t.Errorf("%d looks for 100 recursions in 5 s", f.rec.looks)
 		}
 		f.mu.Unlock()
@@ -382,7 +424,7 @@ func TestAnsweredRecursionsCostFewLooks(t *testing.T) {
 		f.begin(true)
 		time.Sleep(2 * time.Second)
 		f.mu.Lock()
-		if f.rec.looks > 1 {
+		if f.rec.looks > 2 {
 			t.Errorf("%d looks for a single one", f.rec.looks)
 		}
 		f.mu.Unlock()
