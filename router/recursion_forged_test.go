@@ -226,3 +226,36 @@ func TestWhoWaitsIsAnsweredInTime(t *testing.T) {
 		stop()
 	})
 }
+
+// Who may be forged and has no place left is asked for a proof, also where the kernel half has begun what he asks for.
+func TestProofIsAskedForWhatTheKernelHalfBegan(t *testing.T) {
+	sim(t, func(t *testing.T, s *simNet) {
+		n, stop := startResolverWith(t, s, recursion, limit.Config{Growth: 1 << 40})
+		greedy := s.client(t, clientAddr(router.IPv4, 0), n.addr)
+		for i := range 500 {
+			q := krpc.Message{Method: krpc.MethodFindNode, HasTarget: true, Recursive: true}
+			binary.BigEndian.PutUint64(q.Target[:], uint64(i+1)*0x9e3779b97f4a7c15)
+			greedy.send(greedy.datagram(q))
+		}
+		time.Sleep(200 * time.Millisecond)
+		st := stateOf(greedy, n, router.ID{9})
+		if err := n.Resume(st); err != nil {
+			t.Fatal(err)
+		}
+		pings := 0
+		for end := time.Now().Add(time.Second); time.Now().Before(end); {
+			switch r, _ := greedy.receive(time.Until(end)); {
+			case r == nil:
+			case r.Type == krpc.TypeQuery && r.Method == krpc.MethodPing && len(r.TID) == 8:
+				pings++
+			case string(r.TID) == string(st.TID):
+				t.Errorf("answered: %s", brief(r))
+			}
+		}
+		if pings == 0 {
+			t.Error("no ping")
+		}
+		time.Sleep(answerTime)
+		stop()
+	})
+}
