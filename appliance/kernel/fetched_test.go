@@ -1,13 +1,10 @@
 package kernel_test
 
 import (
-	"bytes"
 	"crypto/ed25519"
 	"fmt"
 	"net/netip"
 	"path/filepath"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -129,33 +126,7 @@ func TestFetchedIsNeverStale(t *testing.T) {
 			return m.Seq
 		}},
 	}
-	var acknowledged atomic.Int64
-	acknowledged.Store(1)
-	var answers, up atomic.Int64
-	done := make(chan struct{})
-	var askers sync.WaitGroup
-	for range 2 {
-		askers.Go(func() {
-			for {
-				select {
-				case <-done:
-					return
-				default:
-				}
-				least := acknowledged.Load()
-				r := n.ask(t, get)
-				if r == nil {
-					up.Add(1)
-					continue
-				}
-				answers.Add(1)
-				if r.V == nil || r.Seq < least || !bytes.Equal(r.V, fmt.Appendf(nil, "i%de", r.Seq)) {
-					t.Errorf("seq %d with value %q, though %d was fetched", r.Seq, r.V, least)
-					return
-				}
-			}
-		})
-	}
+	asking := n.askAlways(t, get)
 	seq := int64(1)
 	for range 20 {
 		for _, f := range fetch {
@@ -164,14 +135,12 @@ func TestFetchedIsNeverStale(t *testing.T) {
 			if got := f.seq(seq); got != seq {
 				t.Fatalf("%s: seq %d, want %d", f.what, got, seq)
 			}
-			acknowledged.Store(seq)
+			asking.acknowledged.Store(seq)
 			if r := n.ask(t, get); r != nil && r.Seq < seq {
 				t.Errorf("%s has brought seq %d, but the kernel half answers with %d", f.what, seq, r.Seq)
 			}
 			eventually(t, "the version that "+f.what+" has brought does not become hot", hot(seq))
 		}
 	}
-	close(done)
-	askers.Wait()
-	t.Logf("%d answers by the kernel half, %d queries went up", answers.Load(), up.Load())
+	asking.stop(t)
 }

@@ -166,6 +166,51 @@ func inTime(t *testing.T, what string, waits []time.Duration) {
 	}
 }
 
+// asking asks the kernel half for a mutable item all the time.
+type asking struct {
+	acknowledged atomic.Int64 // the version that it must not be older than; the first is 1
+	answers, up  atomic.Int64 // what the kernel half has answered, and what has gone up
+
+	done   chan struct{}
+	askers sync.WaitGroup
+}
+
+// askAlways asks from two goroutines until it is stopped, and has no answer be older than what was acknowledged before it was asked for.
+func (n *hotNode) askAlways(t *testing.T, get krpc.Message) *asking {
+	a := &asking{done: make(chan struct{})}
+	a.acknowledged.Store(1)
+	for range 2 {
+		a.askers.Go(func() {
+			for {
+				select {
+				case <-a.done:
+					return
+				default:
+				}
+				least := a.acknowledged.Load()
+				r := n.ask(t, get)
+				if r == nil {
+					a.up.Add(1)
+					continue
+				}
+				a.answers.Add(1)
+				if r.V == nil || r.Seq < least || !bytes.Equal(r.V, fmt.Appendf(nil, "i%de", r.Seq)) {
+					t.Errorf("seq %d with value %q, though %d was acknowledged", r.Seq, r.V, least)
+					return
+				}
+			}
+		})
+	}
+	return a
+}
+
+// stop ends it.
+func (a *asking) stop(t *testing.T) {
+	close(a.done)
+	a.askers.Wait()
+	t.Logf("%d answers by the kernel half, %d queries went up", a.answers.Load(), a.up.Load())
+}
+
 // TestHotIsNeverStale puts one version after the other of an item that is asked for all the time. The kernel half answers
 // with the newest soon, and from the moment when a put is acknowledged never with an older version.
 func TestHotIsNeverStale(t *testing.T) {
@@ -177,36 +222,11 @@ func TestHotIsNeverStale(t *testing.T) {
 	put(t, c, key, token, 1)
 	n.heat(t, c, getOf(target))
 
-	var acknowledged atomic.Int64
-	acknowledged.Store(1)
-	var hot, up atomic.Int64
-	done := make(chan struct{})
-	var askers sync.WaitGroup
-	for range 2 {
-		askers.Go(func() {
-			for {
-				select {
-				case <-done:
-					return
-				default:
-				}
-				least := acknowledged.Load()
-				r := n.ask(t, getOf(target))
-				if r == nil {
-					up.Add(1)
-					continue
-				}
-				hot.Add(1)
-				if r.V == nil || r.Seq < least || !bytes.Equal(r.V, fmt.Appendf(nil, "i%de", r.Seq)) {
-					t.Errorf("seq %d with value %q, though %d was acknowledged", r.Seq, r.V, least)
-				}
-			}
-		})
-	}
+	asking := n.askAlways(t, getOf(target))
 	var waits []time.Duration
 	for seq := int64(2); seq <= 60; seq++ {
 		put(t, c, key, token, seq)
-		acknowledged.Store(seq)
+		asking.acknowledged.Store(seq)
 		start := time.Now()
 		eventually(t, "the new version does not become hot", func() bool {
 			r := n.ask(t, getOf(target))
@@ -215,12 +235,10 @@ func TestHotIsNeverStale(t *testing.T) {
 		waits = append(waits, time.Since(start))
 	}
 	inTime(t, "the next version of an item", waits)
-	close(done)
-	askers.Wait()
-	if hot.Load() < 60 {
-		t.Errorf("the kernel half answered %d times", hot.Load())
+	asking.stop(t)
+	if n := asking.answers.Load(); n < 60 {
+		t.Errorf("the kernel half answered %d times", n)
 	}
-	t.Logf("%d answers by the kernel half, %d queries went up", hot.Load(), up.Load())
 }
 
 // TestHotPeers makes sure that a peer that is announced for a hot infohash is soon in the kernel half's answers, and that
