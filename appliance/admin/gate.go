@@ -307,25 +307,8 @@ func (g *gate) web(w http.ResponseWriter, r *http.Request) {
 
 // live hands a request on that follows the status page, for as long as its caller may look.
 func (g *gate) live(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	defer context.AfterFunc(sessionOf(ctx), cancel)() // or the stop would wait for those who follow
-	go func() {
-		who := caller(r)
-		tick := time.NewTicker(stillEvery)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-				if who.still(ctx)&Viewer == 0 {
-					cancel()
-					return
-				}
-			}
-		}
-	}()
+	ctx, stop := whileMayLook(r)
+	defer stop()
 	g.web(w, r.WithContext(ctx))
 }
 

@@ -65,21 +65,37 @@ func (g *gate) log(w http.ResponseWriter, r *http.Request) {
 	if rc.Flush() != nil {
 		return
 	}
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	defer context.AfterFunc(sessionOf(ctx), cancel)() // or the stop would wait for those who follow
-	who, known := caller(r), time.Now()
+	ctx, stop := whileMayLook(r)
+	defer stop()
 	for l := range g.p.h.Journal.Follow(ctx, last, least) {
-		if now := time.Now(); now.Sub(known) >= stillEvery {
-			if who.still(ctx)&Viewer == 0 {
-				return // he may not look any more
-			}
-			known = now
-		}
 		if write(out, l) != nil || rc.Flush() != nil {
 			return // the client has gone
 		}
 	}
+}
+
+// whileMayLook is the context of a request that follows something: it ends when its caller may not look any more, which is looked up every
+// stillEvery, and with the plane's session, or the stop would wait for those who follow.
+func whileMayLook(r *http.Request) (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(r.Context())
+	forget := context.AfterFunc(sessionOf(ctx), cancel)
+	go func() {
+		who := caller(r)
+		tick := time.NewTicker(stillEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				if who.still(ctx)&Viewer == 0 {
+					cancel()
+					return
+				}
+			}
+		}
+	}()
+	return ctx, func() { forget(); cancel() }
 }
 
 // followsToo adds one who follows the log from a node, if there is room.
