@@ -78,6 +78,27 @@ func (j *job) challenge(n *Node) bool {
 	return true
 }
 
+// pong answers a ping of a node that owes us an answer, and has our queries to it sent again: it may want to know first whether we are
+// where we say, as a node in a flood does. It returns false if the sender owes us none.
+func (r *responder) pong(p *Packet) bool {
+	waiting := r.n.transactions.awaited(r.s, p.Addr)
+	if len(waiting) == 0 {
+		return false
+	}
+	m := krpc.Message{Type: krpc.TypeResponse, TID: r.m.TID, ID: *(*ID)(r.view.self(r.s.family)), HasID: true, ReadOnly: true}
+	b, err := m.Append(r.room())
+	if err != nil {
+		return false
+	}
+	r.n.received[krpc.MethodPing].Add(1)
+	r.n.answered[krpc.MethodPing].Add(1)
+	r.s.reply(b, p.Addr, p.Local) // before the queries
+	for _, x := range waiting {
+		x.pinged()
+	}
+	return true
+}
+
 // isProof reports whether a message answers a challenge.
 func (n *Node) isProof(m *krpc.Message, from netip.AddrPort, now time.Time) bool {
 	return n.guard.params.GrowthCost+n.guard.params.UnprovenCost > 0 && n.guard.config.IsCookie(m.TID, from, n.guard.time(now))

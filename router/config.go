@@ -27,7 +27,8 @@ type Config struct {
 	// Private says that this is a network of our own: private and loopback addresses are nodes like any others, and
 	// node IDs are not bound to addresses (BEP 42).
 	Private bool
-	// ReadOnly makes a client: it queries with "ro" (BEP 43), answers nobody, and keeps no table up to date.
+	// ReadOnly makes a client: it queries with "ro" (BEP 43), answers nobody, and keeps no table up to date. It does answer the ping of a
+	// node that owes it an answer: a node that is flooded asks for that proof of its address before it answers.
 	ReadOnly bool
 	// External are our addresses as others see them, at most one per family. A family that has none here begins with
 	// the host's own address, if it is public, and learns from the nodes that we query (BEP 42).

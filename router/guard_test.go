@@ -242,3 +242,43 @@ func TestNoAmplificationTowardsProven(t *testing.T) {
 		})
 	}
 }
+
+// A node that only asks proves its address to nodes that are flooded, which it asks: it stores and finds as fast as ever. It answers the pings of nobody else.
+func TestClientOnlyProvesItsAddress(t *testing.T) {
+	for _, f := range []router.Family{router.IPv4, router.IPv6} {
+		sim(t, func(t *testing.T, s *simNet) {
+			s.config.Limits = limit.Config{Growth: 1} // replies that are longer than their queries are for proven sources alone
+			fleet := s.startSim(t, 30, f)
+			time.Sleep(time.Minute)
+			client := s.start(t, router.Config{Bootstrap: []string{fleet[0].addr.String()}, ReadOnly: true}, nil, simAddr(f, 200))
+			time.Sleep(10 * time.Second)
+			begin := time.Now()
+			put, err := client.PutImmutable(t.Context(), []byte("3:abc"))
+			if err != nil || len(put.Stored) < 6 {
+				t.Errorf("%v: put: %+v, %v", f, put, err)
+			}
+			other := s.start(t, router.Config{Bootstrap: []string{fleet[3].addr.String()}, ReadOnly: true}, nil, simAddr(f, 201))
+			time.Sleep(10 * time.Second)
+			begun := time.Now()
+			got, err := other.GetImmutable(t.Context(), put.Target)
+			if err != nil {
+				t.Errorf("%v: get: %v", f, err)
+			}
+			t.Logf("%v: put within %v, %d nodes have it; found within %v, %+v", f, begun.Add(-10*time.Second).Sub(begin), len(put.Stored), time.Since(begun), got.Stats)
+			if counter(client.Stats(), "query answered", "ping") == 0 {
+				t.Errorf("%v: nobody has asked for a proof", f)
+			}
+			dropped := counter(client.Stats(), "drop", "query to a read-only node")
+			w := &wire{t, s, s.listen(simAddr(f, 202)), client.addr}
+			if b := w.ask(message(t, krpc.Message{Method: krpc.MethodPing})); b != nil {
+				t.Errorf("%v: a ping of a stranger: %q", f, b)
+			}
+			if got := counter(client.Stats(), "drop", "query to a read-only node"); got != dropped+1 {
+				t.Errorf("%v: %d pings dropped, want 1", f, got-dropped)
+			}
+			other.stop()
+			client.stop()
+			stopAll(fleet)
+		})
+	}
+}

@@ -145,12 +145,20 @@ func (n *Node) exchange(ctx context.Context, x *transaction, m krpc.Message, p p
 	}
 	over := time.NewTimer(patience)
 	defer over.Stop()
+	ping := x.ping
 	for {
 		select {
 		case r := <-x.done:
 			rtt.add(min(r.rtt, maxSlow))
 			n.responded(x, r)
 			return r, nil
+		case <-ping:
+			ping = nil // once: who pings again and again does not want to answer
+			if p.spare(x.addr.Addr(), time.Now()) {
+				n.count(eventResent)
+				_ = send() // the first was sent
+			}
+			late.Reset(rtt.slow(leastSlow)) // it is not slow
 		case <-late.C:
 			if p.spare(x.addr.Addr(), time.Now()) {
 				n.count(eventResent)

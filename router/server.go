@@ -112,7 +112,9 @@ func (r *responder) handle(p *Packet) {
 		return
 	}
 	if r.n.config.ReadOnly {
-		r.n.count(eventDropReadOnly)
+		if m.Method != krpc.MethodPing || !r.pong(p) {
+			r.n.count(eventDropReadOnly)
+		}
 		return
 	}
 	if r.probe = r.probes(p); r.probe {

@@ -42,8 +42,9 @@ func (r *reply) verified(target ID, salt []byte) *Item {
 type transaction struct {
 	socket *socket
 	addr   netip.AddrPort
-	done   chan *reply // holds one
-	sent   []sending   // guarded by transactions.mu
+	done   chan *reply   // holds one
+	ping   chan struct{} // holds one: the node has asked who is there, and had an answer
+	sent   []sending     // guarded by transactions.mu
 }
 
 // sending is one time that a query was sent.
@@ -69,7 +70,7 @@ func newTransactions() *transactions {
 
 // begin makes a transaction, which the kernel half may have sent before; nil if there are too many.
 func (t *transactions) begin(s *socket, addr netip.AddrPort, before *KernelQuery) *transaction {
-	x := &transaction{socket: s, addr: addr, done: make(chan *reply, 1)}
+	x := &transaction{socket: s, addr: addr, done: make(chan *reply, 1), ping: make(chan struct{}, 1)}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.open >= maxInFlight || before != nil && t.pending[before.TID] != nil {
@@ -156,6 +157,26 @@ func (t *transactions) deliver(m *krpc.Message, b []byte, s *socket, from netip.
 		return eventReplyMatched
 	default:
 		return eventReplyLate // answered twice
+	}
+}
+
+// awaited returns the transactions that wait for an answer from an address.
+func (t *transactions) awaited(s *socket, from netip.AddrPort) (all []*transaction) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, x := range t.pending {
+		if x.addr == from && x.socket == s && len(x.done) == 0 && !slices.Contains(all, x) {
+			all = append(all, x)
+		}
+	}
+	return all
+}
+
+// pinged has the query sent again.
+func (x *transaction) pinged() {
+	select {
+	case x.ping <- struct{}{}:
+	default:
 	}
 }
 
