@@ -66,10 +66,13 @@ func (r *responder) challenge(p *Packet, b []byte) []byte {
 	return r.view.Challenge(b[:0], FamilyOf(p.Addr.Addr()), r.n.guard.config.Cookie(p.Addr, r.n.guard.time(r.now)))
 }
 
+// canBeAsked reports whether a challenge is not longer than the query, as far as is known.
+func (j *job) canBeAsked() bool { return len(j.data) == 0 || len(j.data) >= challengeLen }
+
 // challenge asks who waits for a recursion for a proof; false if his query is too short for that, as none is that the kernel half has begun,
 // of which there is no datagram here.
 func (j *job) challenge(n *Node) bool {
-	if len(j.data) > 0 && len(j.data) < challengeLen {
+	if !j.canBeAsked() {
 		return false
 	}
 	n.count(eventChallenged)

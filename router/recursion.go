@@ -77,6 +77,7 @@ type recursion struct {
 	known   *headStart
 	waiters []*job // guarded by the mutex of the recursor
 	over    bool   // the answers are on their way; guarded likewise
+	held    bool   // others keep it from beginning; guarded likewise
 	// replies are those that the kernel had for the queries that have joined; guarded likewise.
 	replies []*reply
 }
@@ -168,7 +169,12 @@ func (r *responder) recurse(p *Packet) bool {
 	default:
 		return false
 	}
-	if rs.admit(&job{m: r.m, data: p.Data, s: r.s, from: p.Addr, local: p.Local}, r.now, nil) {
+	admitted, ask := rs.admit(&job{m: r.m, data: p.Data, s: r.s, from: p.Addr, local: p.Local}, r.now, nil)
+	if ask {
+		r.doubtful = true
+		r.add(p, r.challenge(p, r.room()))
+	}
+	if admitted {
 		return true
 	}
 	if rs.hostOf(p.Addr.Addr()) == unprovenClients { // there is more for those who are not forged
@@ -219,34 +225,36 @@ func (n *Node) nearest(target ID, k int) bool {
 	return false
 }
 
-// admit lets a query wait for its recursion, the one under way if there is one; false if there are too many. The query
-// may alias the memory of the caller. known is what the kernel has found out about it.
-func (rs *recursor) admit(j *job, begun time.Time, known *headStart) bool {
+// admit lets a query wait for its recursion, the one under way if there is one; false if there are too many. ask says that the client is to be
+// asked for a proof, while it waits. The query may alias the memory of the caller. known is what the kernel has found out about it.
+func (rs *recursor) admit(j *job, begun time.Time, known *headStart) (admitted, ask bool) {
 	n, key, host := rs.n, rs.keyOf(j), rs.hostOf(j.from.Addr())
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	if b := rs.given.find(j, key, begun); b != nil {
 		n.count(eventRecursionRepeated)
 		j.s.reply(b, j.from, j.local)
-		return true
+		return true, false
 	}
-	rec := rs.running[key]
-	if rec != nil && slices.ContainsFunc(rec.waiters, func(w *job) bool { return w.from == j.from && string(w.m.TID) == string(j.m.TID) }) {
-		n.count(eventRecursionRepeated)
-		if !rec.over && rec.host == unprovenClients && host != unprovenClients { // it has proved its address meanwhile
-			rs.vouch(rec, host)
+	rec, client := rs.running[key], hostOf(j.from.Addr())
+	if rec != nil {
+		same := func(w *job) bool { return w.from == j.from && string(w.m.TID) == string(j.m.TID) }
+		if i := slices.IndexFunc(rec.waiters, same); i >= 0 {
+			n.count(eventRecursionRepeated)
+			if !rec.over && rec.host == unprovenClients && host != unprovenClients { // it has proved its address meanwhile
+				rs.vouch(rec, host)
+			}
+			return true, rs.doubts(rec, rec.waiters[i], host)
 		}
-		return true
 	}
-	client := hostOf(j.from.Addr())
 	if rs.each[client] >= rs.config.MaxPerClient || rs.total >= maxShared*rs.config.MaxLookups || !rs.hasPlace(host, client) {
 		n.count(eventRecursionBusy)
-		return false
+		return false, false
 	}
 	queued := (rec == nil || rec.over) && !rs.mayStart(host)
 	if queued && len(rs.queue) >= rs.config.MaxLookups && !rs.makeRoom(host) {
 		n.count(eventRecursionBusy)
-		return false
+		return false, false
 	}
 	if rec != nil && rec.over {
 		rec = nil // it has no more to say
@@ -255,7 +263,7 @@ func (rs *recursor) admit(j *job, begun time.Time, known *headStart) bool {
 	if len(own.data) == 0 {
 		own.m = j.m // not from a datagram, and not of somebody else's memory
 	} else if krpc.Decode(own.data, &own.m) != nil {
-		return false // cannot happen: it was decoded from the same bytes
+		return false, false // cannot happen: it was decoded from the same bytes
 	}
 	if rec != nil {
 		n.count(eventRecursionShared)
@@ -267,9 +275,9 @@ func (rs *recursor) admit(j *job, begun time.Time, known *headStart) bool {
 			rec.replies = append(rec.replies, known.reply)
 		}
 		rs.await(own)
-		return true
+		return true, rs.doubts(rec, own, host)
 	}
-	rec = &recursion{n: n, key: key, q: own.m, client: own.from, host: host, begun: begun, known: known, waiters: []*job{own}}
+	rec = &recursion{n: n, key: key, q: own.m, client: own.from, host: host, begun: begun, known: known, waiters: []*job{own}, held: queued}
 	if known != nil {
 		known.inUse = true
 	}
@@ -278,10 +286,20 @@ func (rs *recursor) admit(j *job, begun time.Time, known *headStart) bool {
 		rs.queue = append(rs.queue, rec)
 		rs.pumpLater()
 	} else if !rs.start(rec) {
-		return true // the node is ending
+		return true, false // the node is ending
 	}
 	rs.running[key] = rec
 	rs.await(own)
+	return true, rs.doubts(rec, own, host)
+}
+
+// doubts reports whether a client that waits for a recursion is to be asked for a proof, and notes that it is: it may be forged, as others may for whose sake the
+// recursion is held up.
+func (rs *recursor) doubts(rec *recursion, j *job, host netip.Addr) bool {
+	if !rec.held || rec.over || host != unprovenClients || rec.host != unprovenClients || !j.canBeAsked() || rs.waiting[host] <= rs.each[hostOf(j.from.Addr())] {
+		return false
+	}
+	j.asked = true
 	return true
 }
 
@@ -438,7 +456,7 @@ func (rs *recursor) endOverdue() {
 	}
 }
 
-// turnAway takes a recursion out of the queue. Who waits for it is answered as if the query were not recursive, or asked for a proof if he may be
+// turnAway takes a recursion out of the queue. Who waits for it is answered as if the query were not recursive, or asked for a proof, once, if he may be
 // forged: there is more for those who are not.
 func (rs *recursor) turnAway(i int) {
 	rec, n := rs.queue[i], rs.n
@@ -450,7 +468,7 @@ func (rs *recursor) turnAway(i int) {
 		n.dismiss(rec.known)
 		for _, j := range jobs {
 			n.count(eventRecursionBusy)
-			if n.recursor.hostOf(j.from.Addr()) != unprovenClients || !j.challenge(n) {
+			if n.recursor.hostOf(j.from.Addr()) != unprovenClients || !j.asked && !j.challenge(n) {
 				j.answerPlainly(n)
 			}
 		}
@@ -475,6 +493,7 @@ func (rs *recursor) startNext() bool {
 		return false
 	}
 	q := rs.queue[next]
+	q.held = false
 	rs.queue = slices.Delete(rs.queue, next, next+1)
 	rs.start(q)
 	return true

@@ -3,6 +3,7 @@ package router_test
 import (
 	"encoding/binary"
 	"net/netip"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -172,7 +173,11 @@ func TestClientsWithoutProofShare(t *testing.T) {
 		begin := time.Now()
 		time.Sleep(50 * time.Millisecond)
 		find(modest, 1000)
-		if r, _ := modest.receive(answerTime); r == nil || r.Type != krpc.TypeResponse || !r.Recursive {
+		r, _ := modest.receive(answerTime)
+		if r != nil && r.Method == krpc.MethodPing && len(r.TID) == 8 { // there is more for who answers it, but this is not in vain
+			r, _ = modest.receive(answerTime)
+		}
+		if r == nil || r.Type != krpc.TypeResponse || !r.Recursive {
 			t.Errorf("who asks once: %s", brief(r))
 		}
 		time.Sleep(time.Until(begin.Add(answerTime)))
@@ -192,7 +197,7 @@ func TestClientsWithoutProofShare(t *testing.T) {
 	})
 }
 
-// Clients that never proved their address, and wait for so long that no lookup would end in time, are asked for a proof in time.
+// Clients that never proved their address, and wait for others or for so long that no lookup would end in time, are asked for a proof, once for each query.
 func TestWhoWaitsIsAnsweredInTime(t *testing.T) {
 	sim(t, func(t *testing.T, s *simNet) {
 		c := recursion
@@ -208,17 +213,19 @@ func TestWhoWaitsIsAnsweredInTime(t *testing.T) {
 			clients = append(clients, client)
 		}
 		time.Sleep(answerTime)
-		answered, challenged := 0, 0
-		for _, client := range clients {
-			for ; len(client.conn.inbox) > 0; answered++ {
+		for i, client := range clients {
+			challenged, answered := 0, make(map[string]int)
+			for len(client.conn.inbox) > 0 {
 				if r, _ := client.receive(answerTime); r.Method == krpc.MethodPing && len(r.TID) == 8 {
 					challenged++
+				} else if answered[string(r.TID)]++; answered[string(r.TID)] > 1 {
+					t.Errorf("client %d: another answer: %s", i, brief(r))
 				}
 			}
-		}
-		t.Logf("%d answers to %d queries, %d of them asked for a proof", answered, each*len(clients), challenged)
-		if answered != each*len(clients) || challenged == 0 {
-			t.Errorf("%d answers to %d queries, %d of them asked for a proof", answered, each*len(clients), challenged)
+			t.Logf("client %d: %d answers to %d queries, asked for a proof %d times", i, len(answered), each, challenged)
+			if challenged == 0 || challenged > each || challenged < each-len(answered) {
+				t.Errorf("client %d: %d answers to %d queries, asked for a proof %d times", i, len(answered), each, challenged)
+			}
 		}
 		if r, _ := clients[0].receive(answerTime); r != nil {
 			t.Errorf("another answer: %s", brief(r))
@@ -258,4 +265,64 @@ func TestProofIsAskedForWhatTheKernelHalfBegan(t *testing.T) {
 		time.Sleep(answerTime)
 		stop()
 	})
+}
+
+// Forgers who send so little that everybody who asks has a place among those who may be forged do not delay others: a client without proof that
+// would have to wait for them is asked for it at once, and then has its answer.
+func TestSlowForgersDelayNobody(t *testing.T) {
+	for _, rate := range []int{12, 20, 25, 32} { // lookups, of which there may be about 20 a second for who may be forged
+		t.Run(strconv.Itoa(rate), func(t *testing.T) {
+			sim(t, func(t *testing.T, s *simNet) {
+				n, stop := startResolverWith(t, s, recursion, limit.Config{Growth: 1 << 40})
+				forged := 0
+				forge := func(length time.Duration) {
+					for end := time.Now().Add(length); time.Now().Before(end); time.Sleep(time.Second / time.Duration(rate)) {
+						forged++
+						m := krpc.Message{Type: krpc.TypeQuery, Method: krpc.MethodFindNode, TID: []byte("aa"), HasTarget: true, HasID: true, Recursive: true}
+						binary.BigEndian.PutUint64(m.Target[:], uint64(forged)*0x9e3779b97f4a7c15)
+						b, err := m.Append(nil)
+						if err != nil {
+							t.Error(err)
+							return
+						}
+						s.conns[n.addr].inbox <- router.Packet{Data: b, Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 19, byte(forged >> 8), byte(forged)}), 4000)}
+					}
+				}
+				forge(20 * time.Second)
+				done := make(chan bool)
+				go func() { forge(20 * time.Second); done <- true }()
+				asked, first, last := 0, time.Duration(0), time.Duration(0)
+				for i := range 10 {
+					time.Sleep(time.Second)
+					client := s.client(t, clientAddr(router.IPv4, i), n.addr)
+					q := client.datagram(krpc.Message{Method: krpc.MethodFindNode, Target: router.ID{byte(25*i + 1)}, HasTarget: true, Recursive: true})
+					begin := time.Now()
+					client.send(q)
+					r, took := client.receive(answerTime)
+					first = max(first, took)
+					if r != nil && r.Method == krpc.MethodPing && len(r.TID) == 8 {
+						asked++
+						b, err := (&krpc.Message{Type: krpc.TypeResponse, TID: r.TID, HasID: true}).Append(nil)
+						if err != nil {
+							t.Fatal(err)
+						}
+						client.send(b)
+						time.Sleep(150 * time.Millisecond) // on the way it and the query after it may change places
+						client.send(q)
+						r, _ = client.receive(answerTime)
+					}
+					last = max(last, time.Since(begin))
+					if r == nil || r.Type != krpc.TypeResponse || !r.Recursive {
+						t.Errorf("client %d: %s", i, brief(r))
+					}
+				}
+				t.Logf("%d of 10 asked for a proof; a datagram within %v, the answer within %v", asked, first, last)
+				if first > time.Second || last > 2*time.Second || rate >= 25 && asked < 5 {
+					t.Errorf("%d of 10 asked for a proof; a datagram within %v, the answer within %v", asked, first, last)
+				}
+				<-done
+				stop()
+			})
+		})
+	}
 }

@@ -150,7 +150,10 @@ func (n *Node) Resume(st RecursionState) error {
 			return nil
 		}
 	}
-	if !rs.admit(j, st.Started, known) && (rs.hostOf(j.from.Addr()) != unprovenClients || !j.challenge(n)) {
+	switch admitted, ask := rs.admit(j, st.Started, known); {
+	case ask:
+		j.challenge(n)
+	case !admitted && (rs.hostOf(j.from.Addr()) != unprovenClients || !j.challenge(n)):
 		j.answerPlainly(n)
 	}
 	return nil

@@ -18,6 +18,7 @@ type job struct {
 	from  netip.AddrPort
 	local netip.Addr
 	host  netip.Addr // of a client of recursion, as which it counts
+	asked bool       // for a proof, while it waits for a recursion; guarded by the mutex of the recursor until that is over
 }
 
 // later has a query answered by a goroutine of its own; false if too many are, in all or of this host.
