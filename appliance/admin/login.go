@@ -183,7 +183,7 @@ func (l *login) connected(ctx context.Context, st *ipnstate.Status) error {
 	if by == "" {
 		by = l.p.keys.underWay()
 	}
-	ok, was, err := here.check(l.p.dir, by != "")
+	ok, was, err := here.check(l.p.dir, by != "", l.p.h.Config.Tailnet.Tags)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -16,6 +17,7 @@ import (
 
 	"tailscale.com/tailcfg"
 	"tailscale.com/tstest/integration/testcontrol"
+	"tailscale.com/types/key"
 
 	"kdht/appliance"
 	"kdht/appliance/update"
@@ -367,6 +369,48 @@ func TestForeignLogin(t *testing.T) {
 		if task.Restarts > 0 {
 			t.Errorf("%s was restarted", task.Name)
 		}
+	}
+}
+
+// TestLoginWithOtherTags gives a box other tags, and has its key expire, as Tailscale's control server does where the policy does not let a node go
+// over to them by itself: it is logged in with them, and stays.
+func TestLoginWithOtherTags(t *testing.T) {
+	n := newTailnet(t, func(c *testcontrol.Server) {
+		c.RequireAuth = true
+	})
+	state := t.TempDir()
+	login := func(tag string, before key.NodePublic) (b *box) {
+		b = start(t, options{values: []string{"state", state, "tailnet.mode", "on", "tailnet.controlURL", n.url, "tailnet.hostname", "box", "tailnet.tags", tag}})
+		url := b.loginURL("")
+		for _, x := range n.control.AllNodes() { // this control server gives the new key the tags and the expiry of the old one
+			if x.Key != before {
+				if got := x.Hostinfo.RequestTags().AsSlice(); before.IsZero() && !slices.Equal(got, []string{tag}) {
+					t.Errorf("the box asks for the tags %v", got)
+				}
+				x.Tags, x.KeyExpiry = []string{tag}, time.Time{}
+				n.control.UpdateNode(x)
+			}
+		}
+		if !n.control.CompleteAuth(url) {
+			t.Fatalf("the control server does not know %s", url)
+		}
+		return b
+	}
+	b := login("tag:one", key.NodePublic{})
+	b.state("connected")
+	b.stop()
+	old := n.key("box")
+	for _, x := range n.control.AllNodes() {
+		x.KeyExpiry = time.Now().Add(-time.Minute)
+		n.control.UpdateNode(x)
+	}
+	b = login("tag:two", old)
+	b.state("connected")
+	if joined, err := os.ReadFile(filepath.Join(state, "tailnet", "joined.json")); err != nil || !strings.Contains(string(joined), `"owner":"tag:two"`) {
+		t.Errorf("the box belongs to %s, %v", joined, err)
+	}
+	if audit, err := b.host.Store.Audit(10); err != nil || len(audit) > 0 {
+		t.Errorf("audit log: %+v, %v", audit, err)
 	}
 }
 

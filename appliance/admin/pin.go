@@ -30,9 +30,14 @@ type pin struct {
 func pinOf(controlURL string, st *ipnstate.Status) pin {
 	owner := userID(st.Self.UserID)
 	if st.Self.Tags != nil && st.Self.Tags.Len() > 0 {
-		owner = strings.Join(slices.Sorted(slices.Values(st.Self.Tags.AsSlice())), " ")
+		owner = ownerOf(st.Self.Tags.AsSlice())
 	}
 	return pin{ControlURL: controlURL, Tailnet: st.CurrentTailnet.Name, Owner: owner, NodeKey: st.Self.PublicKey.String(), Domain: domainOf(st.Self.DNSName)}
+}
+
+// ownerOf is what stands for tags as the owner of a node; "" for none.
+func ownerOf(tags []string) string {
+	return strings.Join(slices.Compact(slices.Sorted(slices.Values(tags))), " ")
 }
 
 // where is the tailnet and whose the node is there, for people.
@@ -63,8 +68,9 @@ func joined(dir string) bool {
 
 // check compares a node with the one that the box was last, and notes it if the box may be that now. Whoever gets hold of a
 // login URL could otherwise take the box over into a tailnet of his own, where the policy says what he likes, or in the
-// same one into his name. A box that has not joined any tailnet belongs to whoever logs it in.
-func (p pin) check(dir string, byKey bool) (ok bool, was pin, err error) {
+// same one into his name. Within its tailnet it may become what its configuration asks for: with the tags wanted there it is nobody's, and who may
+// give them, the policy says (tagOwners). A box that has not joined any tailnet belongs to whoever logs it in.
+func (p pin) check(dir string, byKey bool, wanted []string) (ok bool, was pin, err error) {
 	was, had, err := readPin(dir)
 	if err != nil {
 		return false, was, err
@@ -76,6 +82,7 @@ func (p pin) check(dir string, byKey bool) (ok bool, was pin, err error) {
 		case was.ControlURL != p.ControlURL, byKey: // the owner's wish: they are in the configuration
 		case was.NodeKey == p.NodeKey: // nobody has logged in; the tailnet's administrators have given it another name or owner
 		case was.Tailnet == p.Tailnet && (was.Owner == p.Owner || was.Owner == ""): // its owner has logged in anew
+		case was.Tailnet == p.Tailnet && len(wanted) > 0 && p.Owner == ownerOf(wanted): // its tags were changed, and it has logged in with them
 		default:
 			return false, was, nil
 		}

@@ -13,23 +13,31 @@ func TestPin(t *testing.T) {
 		change func(*pin)
 		byKey  bool
 		want   bool
+		tags   []string // that the configuration asks for
 	}{
-		"nothing new":                       {func(*pin) {}, false, true},
-		"the owner has logged in":           {func(p *pin) { p.NodeKey = "nodekey:2" }, false, true},
-		"the tailnet is called otherwise":   {func(p *pin) { p.Tailnet = "alice.ts.net" }, false, true},
-		"an administrator has tagged it":    {func(p *pin) { p.Owner = "tag:kdht" }, false, true},
-		"somebody of another tailnet":       {func(p *pin) { p.Tailnet, p.NodeKey = "mallory.example", "nodekey:2" }, false, false},
-		"somebody else of the same tailnet": {func(p *pin) { p.Owner, p.NodeKey = "user 2", "nodekey:2" }, false, false},
-		"an auth key of another tailnet":    {func(p *pin) { p.Tailnet, p.Owner, p.NodeKey = "bob.example", "tag:kdht", "nodekey:2" }, true, true},
-		"another control server":            {func(p *pin) { p.ControlURL, p.NodeKey = "https://headscale.example", "nodekey:2" }, false, true},
+		"nothing new":                       {func(*pin) {}, false, true, nil},
+		"the owner has logged in":           {func(p *pin) { p.NodeKey = "nodekey:2" }, false, true, nil},
+		"the tailnet is called otherwise":   {func(p *pin) { p.Tailnet = "alice.ts.net" }, false, true, nil},
+		"an administrator has tagged it":    {func(p *pin) { p.Owner = "tag:kdht" }, false, true, nil},
+		"somebody of another tailnet":       {func(p *pin) { p.Tailnet, p.NodeKey = "mallory.example", "nodekey:2" }, false, false, nil},
+		"somebody else of the same tailnet": {func(p *pin) { p.Owner, p.NodeKey = "user 2", "nodekey:2" }, false, false, nil},
+		"an auth key of another tailnet":    {func(p *pin) { p.Tailnet, p.Owner, p.NodeKey = "bob.example", "tag:kdht", "nodekey:2" }, true, true, nil},
+		"another control server":            {func(p *pin) { p.ControlURL, p.NodeKey = "https://headscale.example", "nodekey:2" }, false, true, nil},
+		"with the tags that are wanted now": {func(p *pin) { p.Owner, p.NodeKey = "tag:attic tag:kdht", "nodekey:2" }, false, true, []string{"tag:kdht", "tag:attic", "tag:kdht"}},
+		"with tags that are not wanted":     {func(p *pin) { p.Owner, p.NodeKey = "tag:attic", "nodekey:2" }, false, false, []string{"tag:kdht"}},
+		"with some of those wanted":         {func(p *pin) { p.Owner, p.NodeKey = "tag:kdht", "nodekey:2" }, false, false, []string{"tag:attic", "tag:kdht"}},
+		"with one tag more":                 {func(p *pin) { p.Owner, p.NodeKey = "tag:attic tag:kdht", "nodekey:2" }, false, false, []string{"tag:kdht"}},
+		"the tags in another tailnet": {func(p *pin) { p.Tailnet, p.Owner, p.NodeKey = "mallory.example", "tag:kdht", "nodekey:2" }, false, false,
+			[]string{"tag:kdht"}},
+		"nobody, where none are wanted": {func(p *pin) { p.Owner, p.NodeKey = "", "nodekey:2" }, false, false, nil},
 	} {
 		dir := t.TempDir()
-		if ok, _, err := home.check(dir, false); err != nil || !ok {
+		if ok, _, err := home.check(dir, false, nil); err != nil || !ok {
 			t.Fatalf("the first time: %v, %v", ok, err)
 		}
 		now := home
 		c.change(&now)
-		ok, was, err := now.check(dir, c.byKey)
+		ok, was, err := now.check(dir, c.byKey, c.tags)
 		if err != nil || ok != c.want || !ok && was != home {
 			t.Errorf("%s: %v, was %+v, %v", name, ok, was, err)
 		}
@@ -49,10 +57,10 @@ func TestPinOfAnEarlierVersion(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, pinFile), []byte(`{"controlURL":"","tailnet":"alice.example"}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if ok, _, err := (pin{Tailnet: "mallory.example", Owner: "user 2", NodeKey: "nodekey:2"}).check(dir, false); err != nil || ok {
+	if ok, _, err := (pin{Tailnet: "mallory.example", Owner: "user 2", NodeKey: "nodekey:2"}).check(dir, false, nil); err != nil || ok {
 		t.Errorf("another tailnet: %v, %v", ok, err)
 	}
-	if ok, _, err := (pin{Tailnet: "alice.example", Owner: "user 1", NodeKey: "nodekey:1"}).check(dir, false); err != nil || !ok {
+	if ok, _, err := (pin{Tailnet: "alice.example", Owner: "user 1", NodeKey: "nodekey:1"}).check(dir, false, nil); err != nil || !ok {
 		t.Errorf("its own: %v, %v", ok, err)
 	}
 }
