@@ -14,8 +14,9 @@ import (
 //
 // Programs and bearers of a token are asked nothing. Of a browser it takes what a page cannot make it say: Sec-Fetch-Site, which it sends
 // over HTTPS and to localhost only; else an Origin or a Referer of ours, which all our pages have it send. What has none of them, as an
-// address that somebody has typed, is answered with a page that asks whether it is wanted, and leads there. That the name is ours is
-// looked at before ([OurName]).
+// address that somebody has typed, is answered with a page that asks whether it is wanted, and leads there by a link that says so itself
+// ([status.Confirmed]): it works in a browser that sends no Referer, and behind a proxy that has us see another Host than the browser. That the name
+// is ours is looked at before ([OurName]); a proxy that changes it has to do that.
 func Wanted(w http.ResponseWriter, r *http.Request) bool {
 	if ByOurPage(r) {
 		return true
@@ -43,5 +44,5 @@ func ByOurPage(r *http.Request) bool {
 		from = r.Header.Get("Referer")
 	}
 	u, err := url.Parse(from)
-	return err == nil && u.Host != "" && u.Host == r.Host
+	return err == nil && u.Host != "" && u.Host == r.Host || status.Confirmed(r)
 }

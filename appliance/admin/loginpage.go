@@ -17,15 +17,12 @@ func (p *plane) loginPage() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Cache-Control", "no-store")
-		if !appliance.Wanted(w, r) {
-			return
-		}
 		who, ok, answered := owner(w, r)
 		if !ok && !answered {
 			fail(w, http.StatusForbidden, "The URL of a login is for programs on the machine itself, for holders of a token (gateway.tokens in its configuration; "+
 				"\"Authorization: Bearer SECRET\"), and on the appliance for whoever knows its password (that in gokr-pw.txt on the boot partition, user gokrazy).")
 		}
-		if !ok {
+		if !ok || !appliance.Wanted(w, r) { // asked after the password, since the answer is good for who has shown it
 			return
 		}
 		url := p.now.login()

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
 	"net/url"
 	"os"
 	"os/exec"
@@ -224,46 +225,69 @@ func TestNameOfSomebodyElse(t *testing.T) {
 }
 
 // Over plain HTTP, where the browser does not say whose wish a request is, what a page of another site names is not looked up. Who has typed
-// the address is asked first, and gets there by one click.
+// the address is asked first, and gets there by one click, also where nothing says that he comes from our page: behind a proxy that has the box see
+// another Host than the browser, and without a Referer.
 func TestPageOfAnotherSite(t *testing.T) {
 	const path = "/v1/peers/2c6b6858d61da9543d4231a71db4b1c9264b0685"
-	b := fleet(t, 1)[0]
-	u, err := url.Parse(b.url)
-	if err != nil {
-		t.Fatal(err)
+	for name, change := range map[string]func(*http.Request){
+		"directly": nil, "with another Host": func(r *http.Request) { r.Host = "localhost" }, "without a Referer": func(r *http.Request) { r.Header.Del("Referer") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := fleet(t, 1)[0]
+			at := b.url
+			if change != nil {
+				proxy := httptest.NewServer(&httputil.ReverseProxy{FlushInterval: -1, Rewrite: func(r *httputil.ProxyRequest) {
+					r.Out.URL.Scheme, r.Out.URL.Host = "http", strings.TrimPrefix(b.url, "http://")
+					change(r.Out)
+				}})
+				t.Cleanup(proxy.Close)
+				at = proxy.URL
+			}
+			u, err := url.Parse(at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			box := *b
+			box.url = "http://box.lan:" + u.Port()
+			evil := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				_, _ = fmt.Fprintf(w, `<!doctype html><img src="%[1]s"><iframe src="%[1]s"></iframe><script>fetch("%[1]s", {mode: "no-cors"})</script>`, box.url+path)
+			}))
+			t.Cleanup(evil.Close)
+			asked := func(what string) string {
+				m := regexp.MustCompile(`"name": "` + what + `",\s*"value": (\d+)`).FindStringSubmatch(b.get(t, "/status?format=json"))
+				if m == nil {
+					return "0"
+				}
+				return m[1]
+			}
+			x := open(t, browse(t, "host-resolver-rules", "MAP box.lan "+u.Hostname()+",MAP evil.example.com 127.0.0.1"), &box, phone)
+			for _, p := range []string{"403", "evil.example.com", "frame-ancestors"} {
+				x.pardon(p)
+			}
+			visitEvil := func() { x.run(chromedp.Navigate(strings.Replace(evil.URL, "127.0.0.1", "evil.example.com", 1))) }
+			visitEvil()
+			eventually(t, "the page does not ask three times", func() bool { return asked("another-page") == "3" })
+			x.visit(path)
+			if got := x.text("h1"); got != "Is it you who asks?" {
+				t.Fatalf("who has typed the address sees %q", got)
+			}
+			x.accessible()
+			x.screenshot("doubt-phone")
+			if n := asked("served"); n != "0" {
+				t.Errorf("%s requests were served", n)
+			}
+			x.run(chromedp.Click("a.button"))
+			eventually(t, "the click does not lead there", func() bool { return strings.Contains(x.text("body"), `"infohash":"2c6b`) })
+			before := asked("served")
+			visitEvil()
+			eventually(t, "the page does not ask three times more", func() bool { return asked("another-page") == "7" })
+			if n := asked("served"); n != before {
+				t.Errorf("%s requests were served, and %s before the other page asked again", n, before)
+			}
+			x.visit("/")
+			eventually(t, "the page does not become live", func() bool { return x.text("#live span") == "live" })
+		})
 	}
-	box := *b
-	box.url = "http://box.lan:" + u.Port()
-	evil := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = fmt.Fprintf(w, `<!doctype html><img src="%[1]s"><iframe src="%[1]s"></iframe><script>fetch("%[1]s", {mode: "no-cors"})</script>`, box.url+path)
-	}))
-	t.Cleanup(evil.Close)
-	asked := func(what string) string {
-		m := regexp.MustCompile(`"name": "` + what + `",\s*"value": (\d+)`).FindStringSubmatch(b.get(t, "/status?format=json"))
-		if m == nil {
-			return "0"
-		}
-		return m[1]
-	}
-	x := open(t, browse(t, "host-resolver-rules", "MAP box.lan "+u.Hostname()+",MAP evil.example.com 127.0.0.1"), &box, phone)
-	for _, p := range []string{"403", "evil.example.com", "frame-ancestors"} {
-		x.pardon(p)
-	}
-	x.run(chromedp.Navigate(strings.Replace(evil.URL, "127.0.0.1", "evil.example.com", 1)))
-	eventually(t, "the page does not ask three times", func() bool { return asked("another-page") == "3" })
-	x.visit(path)
-	if got := x.text("h1"); got != "Is it you who asks?" {
-		t.Fatalf("who has typed the address sees %q", got)
-	}
-	x.accessible()
-	x.screenshot("doubt-phone")
-	if n := asked("served"); n != "0" {
-		t.Errorf("%s requests were served", n)
-	}
-	x.run(chromedp.Click("a.button"))
-	eventually(t, "the click does not lead there", func() bool { return strings.Contains(x.text("body"), `"infohash":"2c6b`) })
-	x.visit("/")
-	eventually(t, "the page does not become live", func() bool { return x.text("#live span") == "live" })
 }
 
 // A lookup is seen to go from node to node, before it is over, and comes to its end.

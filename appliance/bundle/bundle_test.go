@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"html"
 	"io"
 	"net/http"
 	"os"
@@ -229,6 +230,73 @@ func TestBundleForTheOwner(t *testing.T) {
 		}
 		if code == 200 {
 			unpacked(t, body)
+		}
+	}
+}
+
+// A browser that sends no Referer gets a bundle by two answers of who sits before it: the password, and that it is he who asks. The second is good for
+// who has given the first, and for what he has asked for.
+func TestBundleInABrowser(t *testing.T) {
+	owner := func(h *appliance.Host) error {
+		h.AdmitBy(func(w http.ResponseWriter, r *http.Request) (string, bool, bool) {
+			if _, password, _ := r.BasicAuth(); strings.HasPrefix(password, "right") {
+				return "the owner", true, false
+			}
+			w.Header().Set("WWW-Authenticate", "Basic")
+			http.Error(w, "who are you?", http.StatusUnauthorized)
+			return "", false, true
+		})
+		return nil
+	}
+	b := boxtest.Start(t, boxtest.Options{Extensions: []appliance.Extension{bundle.Extension(bundle.Options{}), owner}}, "127.0.6.2", "none")
+	browser := func(path, password string, more ...string) (int, string) {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.URL+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		more = append(more, "User-Agent", "Mozilla/5.0", "Accept", "text/html,*/*;q=0.8", "X-Forwarded-For", "192.0.2.1") // not a program on the machine
+		for i := 0; i < len(more); i += 2 {
+			r.Header.Set(more[i], more[i+1])
+		}
+		if password != "" {
+			r.SetBasicAuth("gokrazy", password)
+		}
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		body, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.StatusCode, string(body)
+	}
+	if code, _ := browser("/bundle", ""); code != http.StatusUnauthorized {
+		t.Errorf("without the password: %d", code)
+	}
+	code, page := browser("/bundle", "right")
+	m := regexp.MustCompile(`href="(/bundle\?wanted=[^"]+)"`).FindStringSubmatch(page)
+	if code != http.StatusForbidden || m == nil {
+		t.Fatalf("an address that was typed: %d %s", code, page)
+	}
+	link := html.UnescapeString(m[1])
+	for what, c := range map[string]struct {
+		path, password string
+		more           []string
+		want           int
+	}{
+		"the link":                          {link, "right", nil, 200},
+		"the link behind another page":      {link, "right", []string{"Referer", "http://elsewhere.example.org/"}, 200},
+		"the link without the password":     {link, "", nil, 401},
+		"with another one":                  {link, "right as well", nil, 403},
+		"something else":                    {strings.Replace(link, "?", "?x=1&", 1), "right", nil, 403},
+		"a page of another site has it":     {link, "right", []string{"Sec-Fetch-Site", "cross-site"}, 403},
+		"the address without what confirms": {"/bundle", "right", nil, 403},
+	} {
+		if code, body := browser(c.path, c.password, c.more...); code != c.want {
+			t.Errorf("%s: %d, want %d: %.300q", what, code, c.want, body)
 		}
 	}
 }

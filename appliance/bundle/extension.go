@@ -37,14 +37,11 @@ func Extension(o Options) appliance.Extension {
 			header := w.Header()
 			header.Set("X-Content-Type-Options", "nosniff")
 			header.Set("Cache-Control", "no-store")
-			if !appliance.Wanted(w, r) {
-				return
-			}
 			who, ok, answered := owner(w, r)
 			if !ok && !answered {
 				http.Error(w, refusal, http.StatusForbidden)
 			}
-			if !ok {
+			if !ok || !appliance.Wanted(w, r) { // asked after the password, since the answer is good for who has shown it
 				return
 			}
 			select {
