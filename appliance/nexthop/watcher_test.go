@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -53,6 +54,7 @@ func TestWatcher(t *testing.T) {
 	testenv.NeedNetNS(t)
 	here, there := netns.New(t, "here"), netns.New(t, "there")
 	const hereMAC, thereMAC = "02:00:00:00:00:01", "02:00:00:00:00:02"
+	const linkLocal = "fe80::ff:fe00:2" // there
 	prefixes := func(all ...string) (out []netip.Prefix) {
 		for _, p := range all {
 			out = append(out, netip.MustParsePrefix(p))
@@ -128,7 +130,7 @@ func TestWatcher(t *testing.T) {
 		return func() bool { return s.neighbours[fmt.Sprint(addr, " ", index)] == mac }
 	}
 	if err := here.Do(func() error {
-		for _, a := range []string{"198.18.0.2:9", "[2001:db8::2]:9", "198.18.0.77:9"} {
+		for _, a := range []string{"198.18.0.2:9", "[2001:db8::2]:9", "[" + linkLocal + "%w]:9", "198.18.0.77:9"} {
 			c, err := net.Dial("udp", a)
 			if err != nil {
 				return err
@@ -144,6 +146,7 @@ func TestWatcher(t *testing.T) {
 	}
 	s.follow(t, "a neighbour that was resolved", at("198.18.0.2", thereMAC))
 	s.follow(t, "an IPv6 neighbour that was resolved", at("2001:db8::2", thereMAC))
+	s.follow(t, "a link-local neighbour that was resolved", at(linkLocal, thereMAC))
 	ip("neigh", "replace", "198.18.0.9", "lladdr", "02:00:00:00:00:09", "dev", "w", "nud", "permanent")
 	s.follow(t, "a permanent neighbour", at("198.18.0.9", "02:00:00:00:00:09"))
 	ip("neigh", "replace", "198.18.0.9", "lladdr", "02:00:00:00:00:0a", "dev", "w", "nud", "permanent")
@@ -152,6 +155,26 @@ func TestWatcher(t *testing.T) {
 	s.follow(t, "a neighbour that went", at("198.18.0.9", ""))
 	if slices.ContainsFunc(slices.Collect(maps.Keys(s.neighbours)), func(k string) bool { return k == fmt.Sprint("198.18.0.77 ", index) }) {
 		t.Error("a host that does not answer has a link address")
+	}
+
+	for addr, want := range map[string]string{
+		"198.18.0.2": thereMAC, "::ffff:198.18.0.2": thereMAC, "2001:db8::2": thereMAC, // on the link
+		"198.18.0.77": "", "198.18.0.1": "", "2001:db8::1": "", "127.0.0.1": "", // nobody, and ourselves
+		"198.51.100.1": "", "2001:db8:1::1": "", "203.0.113.1": "", // behind a router, and nowhere
+		linkLocal + "%w": thereMAC, linkLocal + "%" + strconv.Itoa(index): thereMAC, linkLocal: "", linkLocal + "%lo": "", linkLocal + "%no": "",
+	} {
+		if err := here.Do(func() error {
+			mac, ok := nexthop.LinkAddress(netip.MustParseAddr(addr))
+			if ok != (want != "") || ok && net.HardwareAddr(mac[:]).String() != want {
+				t.Errorf("%s has the link address %x, %v; want %s", addr, mac, ok, want)
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if mac, ok := nexthop.LinkAddress(netip.Addr{}); ok {
+		t.Errorf("no address has the link address %x", mac)
 	}
 
 	ip("rule", "add", "from", "198.18.0.1", "table", "77")

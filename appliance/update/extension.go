@@ -19,6 +19,7 @@ import (
 	"kdht/appliance"
 	"kdht/appliance/buildinfo"
 	"kdht/appliance/health"
+	"kdht/appliance/nexthop"
 	"kdht/appliance/status"
 	"kdht/appliance/update/bootdisk"
 )
@@ -36,7 +37,7 @@ func Extension(h *appliance.Host) error {
 		CommandLine: bootdisk.CommandLine(), Gokrazy: gokrazySocket, Socket: Socket,
 		Passwords: append([]string{filepath.Join(h.Config.State, passwordFile)}, PasswordFiles...), Config: h.Config, Log: h.Log, History: h.Store, Machine: Linux{}, Version: buildinfo.Read().String(), Report: h.Report, Stop: h.Stop,
 		Memory: inMemory(h.Config.State),
-		Ask:    func() error { return ask(h) }, Network: Network, Uptime: appliance.Uptime, Dial: h.Dial,
+		Ask:    func() error { return ask(h) }, Network: Network, Uptime: appliance.Uptime, Dial: h.Dial, LinkAddress: nexthop.LinkAddress,
 	})
 	if err != nil {
 		return err

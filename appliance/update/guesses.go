@@ -13,11 +13,11 @@ const (
 	firstPenalty   = time.Second
 	longestPenalty = time.Minute
 	forgiveness    = time.Hour
-	// maxGuessers is for how many addresses that is known, and maxNeighbours for how many in one /64 of IPv6. All others there, and all
-	// others anywhere, have one penalty in common, which is crowdPenalty at most. So a /64 has at most maxNeighbours guesses in
-	// longestPenalty and one in crowdPenalty, which are 31 a minute in a steady state, and all addresses together 1,007: 512 of their
-	// own, 15 of each of the 32 /64s that can be crowded, and 15 of all others.
-	maxGuessers   = 512
+	// maxGuessers is for how many addresses of each [region] that is known, and maxNeighbours for how many of one [origin]. All others there,
+	// and all others of the region, have one penalty in common, which is crowdPenalty at most. So an origin has at most maxNeighbours guesses in
+	// longestPenalty and one in crowdPenalty, which are 31 a minute in a steady state, and all addresses together 981: of each region 192 of
+	// their own and 15 of all others, and on the link and in IPv6 15 of each of the 12 origins that can be crowded.
+	maxGuessers   = 192
 	maxNeighbours = 16
 	crowdPenalty  = 4 * time.Second
 	// maxKnown is how many addresses that knew the password are remembered, and acquaintance for how long.
@@ -25,19 +25,62 @@ const (
 	acquaintance = 24 * time.Hour
 )
 
-// guesses slows down whoever guesses at the password. Each address has penalties of its own, so that a host which has it wrong does not lock
-// out its LAN, which in IPv6 is one /64. Since a host has as many addresses there as it likes, only the first few have; the others share
-// one, which stays short, but which somebody who asks all the time gets each time before others: the owner among them then comes over
-// IPv4, or from where he has known the password before. Whoever
-// has known the password shares none.
+// guesses slows down whoever guesses at the password, and nobody else. Each address has penalties of its own. Since who guesses may have as many
+// addresses as he likes, only the first few of each [origin] have; the others there share one, which stays short, but which somebody who asks all the
+// time gets each time before others. So the origin is what a guesser cannot have many of: on the link the link address, so that a host there
+// shares with nobody, and elsewhere the /64 of IPv6; who shares that with him comes from elsewhere, over IPv4, or from where he has known the
+// password before. Who guesses from many origins uses up the places of his [region] only. Whoever has known the password shares with nobody.
 type guesses struct {
+	linkAddress func(netip.Addr) (mac [6]byte, ok bool) // of a host on a link of this one; nil: none is known
+
 	mu       sync.Mutex
-	guessers map[netip.Prefix]*guesser // by address, /64, and for all others by that of length 0
-	known    map[netip.Addr]time.Time  // until when
+	guessers map[guesserKey]*guesser
+	known    map[netip.Addr]time.Time // until when
 }
+
+// region is where from somebody guesses: however many guess in one, there is room for those of the others.
+type region uint8
+
+// The regions.
+const (
+	onLink region = iota + 1
+	farIPv4
+	farIPv6
+)
+
+// origin is where all addresses are that may be one host's.
+type origin struct {
+	region  region
+	mac     [6]byte      // on the link
+	network netip.Prefix // elsewhere
+}
+
+// originOf is the origin of an address.
+func (a *guesses) originOf(from netip.Addr) origin {
+	if a.linkAddress != nil {
+		if mac, ok := a.linkAddress(from); ok {
+			return origin{region: onLink, mac: mac}
+		}
+	}
+	network := networkOf(from)
+	if from.Unmap().Is4() {
+		return origin{region: farIPv4, network: network}
+	}
+	return origin{region: farIPv6, network: network}
+}
+
+// guesserKey is by what a guesser is known: its address, or what it shares a penalty with: an origin or, with nothing else in it, a region.
+type guesserKey struct {
+	addr   netip.Addr
+	origin origin
+}
+
+// single reports whether it shares its penalty with nobody.
+func (k guesserKey) single() bool { return k.addr.IsValid() }
 
 // guesser is one that had a wrong password, or several that share a penalty.
 type guesser struct {
+	origin  origin
 	wrong   int
 	last    time.Time
 	longest time.Duration
@@ -50,11 +93,12 @@ func (g *guesser) until() time.Time {
 
 // try looks at a password, or gives the time to wait before it would. Of several at once it looks at one.
 func (a *guesses) try(from netip.Addr, now time.Time, right func() bool) (ok bool, wait time.Duration) {
+	at := a.originOf(from) // its zone names the link
 	from = from.Unmap().WithZone("")
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	key, longest := a.keyOf(from, now), longestPenalty
-	if !key.IsSingleIP() {
+	key, longest := a.keyOf(from, at, now), longestPenalty
+	if !key.single() {
 		longest = crowdPenalty
 	}
 	g := a.guessers[key]
@@ -65,16 +109,16 @@ func (a *guesses) try(from netip.Addr, now time.Time, right func() bool) (ok boo
 		return false, g.until().Sub(now)
 	}
 	if right() {
-		if key.IsSingleIP() {
+		if key.single() {
 			delete(a.guessers, key)
 		}
 		a.remember(from, now)
 		return true, 0
 	}
 	if g == nil {
-		g = &guesser{longest: longest}
+		g = &guesser{origin: at, longest: longest}
 		if a.guessers == nil {
-			a.guessers = make(map[netip.Prefix]*guesser)
+			a.guessers = make(map[guesserKey]*guesser)
 		}
 		a.guessers[key] = g
 	}
@@ -82,29 +126,30 @@ func (a *guesses) try(from netip.Addr, now time.Time, right func() bool) (ok boo
 	return false, 0
 }
 
-// keyOf is by what a guesser is known: its address, or what it shares a penalty with. Whose penalty is long ago is forgotten when there is no
+// keyOf is by what somebody is known who comes from an address, at an origin. Whose penalty is long ago is forgotten when there is no
 // room without that.
-func (a *guesses) keyOf(from netip.Addr, now time.Time) netip.Prefix {
-	own, _ := from.Prefix(from.BitLen()) // of no address it is none, which is that of all others
+func (a *guesses) keyOf(from netip.Addr, at origin, now time.Time) guesserKey {
+	own := guesserKey{addr: from}
 	if _, there := a.guessers[own]; there || now.Before(a.known[from]) {
 		return own
 	}
-	network := networkOf(from)
-	crowded := func() (netip.Prefix, bool) {
+	crowded := func() (guesserKey, bool) {
 		all, neighbours := 0, 0
-		for key := range a.guessers {
-			if key.IsSingleIP() {
+		for key, g := range a.guessers {
+			switch {
+			case !key.single():
+			case g.origin == at:
+				neighbours++
 				all++
-				if network.Contains(key.Addr()) {
-					neighbours++
-				}
+			case g.origin.region == at.region:
+				all++
 			}
 		}
 		switch {
-		case from.Is6() && neighbours >= maxNeighbours:
-			return network, true
+		case neighbours >= maxNeighbours:
+			return guesserKey{origin: at}, true
 		case all >= maxGuessers:
-			return netip.Prefix{}, true
+			return guesserKey{origin: origin{region: at.region}}, true
 		}
 		return own, false
 	}

@@ -1,7 +1,9 @@
 package update_test
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -11,7 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"kdht/appliance/nexthop"
 	"kdht/appliance/update"
+	"kdht/bpf/netns"
+	"kdht/bpf/testenv"
 	"kdht/store"
 )
 
@@ -87,8 +92,132 @@ func TestGuessingTakesItsTime(t *testing.T) {
 		g.Try(netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)}), at, wrong)
 		g.Try(netip.MustParseAddr(fmt.Sprintf("fd00:0:%x:%x::1", n>>16, n&0xffff)), at, wrong)
 	}
-	if most := 2*512 + 15*60 + 10; looked > most {
+	if most := 2*(192+15*60) + 10; looked > most {
 		t.Errorf("%d guesses of 20,000 addresses in an hour, want at most %d", looked, most)
+	}
+}
+
+// TestGuessingOnTheLink has a host on the link guess from ever new addresses of all its networks, and others from thousands of networks elsewhere: the
+// owner at another host on the link waits for neither, and who guesses from one link address is slowed down as from one /64.
+func TestGuessingOnTheLink(t *testing.T) {
+	var g update.Guesses
+	g.OnLink(func(a netip.Addr) (mac [6]byte, ok bool) {
+		switch b := a.As16(); {
+		case a.Is4() && a.As4()[0] == 10, a.Zone() == "eth0", strings.HasPrefix(a.String(), "fd00::"):
+			return [6]byte{2, 0, 0, 0, 0, b[15]}, true // the last byte of an address is the host
+		}
+		return mac, false
+	})
+	now := time.Date(2026, 11, 28, 0, 0, 0, 0, time.UTC)
+	looked := 0
+	wrong, right := func() bool { looked++; return false }, func() bool { return true }
+	ask := func(what, from string, want bool) {
+		t.Helper()
+		if ok, wait := g.Try(netip.MustParseAddr(from), now, right); ok != want {
+			t.Errorf("%s: %v, waits %s", what, ok, wait)
+		}
+	}
+	owners := 0
+	for n := range 3600 * 4 { // an hour
+		now = now.Add(250 * time.Millisecond)
+		for _, format := range []string{"fd00::%x:1", "fe80::%x:1%%eth0"} {
+			g.Try(netip.MustParseAddr(fmt.Sprintf(format, n)), now, wrong)
+		}
+		g.Try(netip.AddrFrom4([4]byte{10, byte(n >> 8), byte(n), 1}), now, wrong)
+		if n%600 == 599 { // at ever new addresses
+			owners++
+			ask("the owner on the link", fmt.Sprintf("fd00::aaaa:%x:2", owners), true)
+			ask("and with a link-local address", fmt.Sprintf("fe80::aaaa:%x:2%%eth0", owners), true)
+			ask("and over IPv4", fmt.Sprintf("10.255.%d.2", owners), true)
+		}
+	}
+	if looked > 17*60 || looked < 15*60 { // of the first 16 addresses each guesses once
+		t.Errorf("%d guesses in an hour from one link address", looked)
+	}
+	ask("the guesser", "fd00::ffff:1", false)
+
+	for n := range 5000 {
+		g.Try(netip.MustParseAddr(fmt.Sprintf("2001:db8:%x::1", n)), now, wrong)
+		g.Try(netip.AddrFrom4([4]byte{192, 0, byte(n >> 8), byte(n)}), now, wrong)
+		if n == 2500 {
+			now = now.Add(time.Hour) // those of the first half are forgotten
+		}
+	}
+	ask("somebody far away", "2001:db8:ffff::1", false)
+	ask("somebody far away, over IPv4", "198.51.100.1", false)
+	ask("the owner on the link while thousands guess elsewhere", "fd00::bbbb:3", true)
+
+	// Those who guess elsewhere in IPv6 leave room for IPv4.
+	g = update.Guesses{}
+	for n := range 5000 {
+		g.Try(netip.MustParseAddr(fmt.Sprintf("2001:db8:%x::1", n)), now, wrong)
+	}
+	ask("somebody over IPv4", "198.51.100.1", true)
+	ask("somebody over IPv6", "2001:db8:ffff::1", false)
+}
+
+// TestGuessingOnALan is the same with real hosts: who guesses by forty addresses of the LAN's /64 keeps out nobody who is there for the first time.
+func TestGuessingOnALan(t *testing.T) {
+	testenv.NeedNetNS(t)
+	here, guesser, owner := netns.New(t, "box"), netns.New(t, "guesser"), netns.New(t, "owner")
+	prefix := netip.MustParsePrefix
+	var many []netip.Prefix
+	for n := range 40 {
+		many = append(many, prefix(fmt.Sprintf("2001:db8::1:%x/64", n)))
+	}
+	netns.Veth(t, netns.End{NS: here, Name: "port0"}, netns.End{NS: guesser, Name: "eth0", Addrs: many})
+	netns.Veth(t, netns.End{NS: here, Name: "port1"}, netns.End{NS: owner, Name: "eth0", Addrs: []netip.Prefix{prefix("2001:db8::2:1/64")}})
+	for _, args := range [][]string{
+		{"link", "add", "eth0", "type", "bridge"}, {"link", "set", "port0", "master", "eth0"}, {"link", "set", "port1", "master", "eth0"},
+		{"address", "add", "2001:db8::1/64", "dev", "eth0", "nodad"}, {"link", "set", "eth0", "up"},
+	} {
+		if err := here.IP(args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := newBench(t, func(b *bench) {
+		b.linkAddress = func(a netip.Addr) (mac [6]byte, ok bool) {
+			_ = here.Do(func() error { mac, ok = nexthop.LinkAddress(a); return nil })
+			return mac, ok
+		}
+	})
+	var l net.Listener
+	if err := here.Do(func() (err error) { l, err = net.Listen("tcp", "[2001:db8::1]:80"); return err }); err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: b.m.Handler()}
+	go func() { _ = server.Serve(l) }()
+	t.Cleanup(func() { _ = server.Close() })
+	ask := func(at *netns.NS, from netip.Addr, password string) (status int) {
+		t.Helper()
+		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, to string) (c net.Conn, err error) {
+			d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))}
+			err = at.Do(func() error { c, err = d.DialContext(ctx, network, to); return err })
+			return c, err
+		}}}
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://[2001:db8::1]/update/status", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.SetBasicAuth("gokrazy", password)
+		res, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := res.Body.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return res.StatusCode
+	}
+	codes := make(map[int]int)
+	for _, p := range many {
+		codes[ask(guesser, p.Addr(), "wrong")]++
+	}
+	if codes[http.StatusUnauthorized] < 17 || codes[http.StatusTooManyRequests] == 0 {
+		t.Errorf("forty guesses: %v", codes)
+	}
+	if got := ask(owner, netip.MustParseAddr("2001:db8::2:1"), password); got != http.StatusOK {
+		t.Errorf("the owner: %d", got)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -51,6 +52,8 @@ type Options struct {
 	Network func() (link, address bool)
 	// Uptime is how long the machine runs: [appliance.Uptime].
 	Uptime func() time.Duration
+	// LinkAddress gives the link address of a client that is on a link of this machine: [nexthop.LinkAddress]. nil: it is known of none.
+	LinkAddress func(netip.Addr) (mac [6]byte, ok bool)
 	// Dial opens connections to where releases are; nil: by the machine's network.
 	Dial appliance.DialFunc
 }
@@ -106,7 +109,7 @@ type Progress struct {
 
 // New makes a Manager, tidies up after a trial or a power cut, and writes to the history what became of a trial.
 func New(o Options) (*Manager, error) {
-	m := &Manager{o: o, dir: o.State, slots: slots{Slots: make(map[bootdisk.Slot]*slotRecord)}, failures: audit.Failures(o.History, o.Log)}
+	m := &Manager{o: o, dir: o.State, slots: slots{Slots: make(map[bootdisk.Slot]*slotRecord)}, failures: audit.Failures(o.History, o.Log), guesses: guesses{linkAddress: o.LinkAddress}}
 	var err error
 	if o.Config.Update.Key != "" {
 		if m.key, err = manifest.PublicKey(o.Config.Update.Key); err != nil {

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -59,7 +60,9 @@ type bench struct {
 	link     bool // what the network has
 	address  bool
 	uptime   time.Duration
-	stopping func() // called while the node stops
+	// linkAddress is of clients on a link; nil: there are none.
+	linkAddress func(netip.Addr) (mac [6]byte, ok bool)
+	stopping    func() // called while the node stops
 }
 
 const password = "open sesame"
@@ -142,7 +145,7 @@ func (b *bench) start(root string) {
 		},
 		Memory: b.memory,
 		Ask:    func() error { return nil }, Network: func() (bool, bool) { return b.link, b.address },
-		Uptime: func() time.Duration { return b.uptime },
+		Uptime: func() time.Duration { return b.uptime }, LinkAddress: b.linkAddress,
 	})
 	if err != nil {
 		t.Fatal(err)
