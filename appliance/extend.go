@@ -48,6 +48,7 @@ type Host struct {
 	mu      sync.Mutex
 	last    func() // after everything else
 	restart bool   // that was asked for
+	asked   bool   // to end, by Stop or Restart
 }
 
 // Task adds a task. It starts after the node and the status page and stops before them, and is started again whenever it
@@ -104,6 +105,7 @@ func (h *Host) Amend(f func(*status.Report)) { h.amends = append(h.amends, f) }
 // that. Of several calls each one's is called, in their order.
 func (h *Host) Stop(last func()) {
 	h.mu.Lock()
+	h.asked = true
 	if before := h.last; before == nil {
 		h.last = last
 	} else if last != nil {
@@ -122,6 +124,13 @@ func (h *Host) Restart(last func()) {
 	h.restart = true
 	h.mu.Unlock()
 	h.Stop(last)
+}
+
+// Asked reports whether somebody has had the node end by [Host.Stop] or [Host.Restart], and not, as far as is known here, whoever runs the process.
+func (h *Host) Asked() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.asked
 }
 
 // Admission finds out whether a request is from somebody who has shown that the box is his, as by a password, and his name for the log.

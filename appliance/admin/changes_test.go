@@ -351,6 +351,43 @@ func TestOutageInATrial(t *testing.T) {
 	}
 }
 
+// TestRestartsInATrial has somebody restart the program again and again while a change waits to prove well: it stays on trial. A program that ends
+// otherwise, though cleanly, has a second start, and at the third the change is taken back.
+func TestRestartsInATrial(t *testing.T) {
+	t.Parallel()
+	cfg := configure(t)
+	h, check := fileOf(t, &cfg, `{"network": "private", "discovery": "off", "bootstrap": "none", "store": {"maxItems": 77}}`)
+	o := options{admin: admin.Options{History: h, Check: check}, config: &cfg}
+	begun, err := h.Begin([]byte(`{"network": "private", "discovery": "off", "bootstrap": "none", "store": {"maxItems": 78}}`), "", "somebody", time.Hour,
+		change.Before{Tailnet: true}, time.Now()) // in none it does not prove well
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range 4 {
+		b := again(t, o)
+		if x := h.Trial(); x == nil || x.Starts != 1 {
+			t.Fatalf("after %d restarts: %+v", n, x)
+		}
+		b.ready()
+		b.host.Restart(nil)
+		if err := b.ended(); !isRestart(err) {
+			t.Fatalf("Serve = %v, want ErrRestart", err)
+		}
+	}
+	for n := range 2 {
+		b := again(t, o)
+		if x := h.Trial(); x == nil || x.Starts != n+1 {
+			t.Fatalf("start %d: %+v", n+1, x)
+		}
+		b.ready()
+		b.stop()
+	}
+	again(t, o)
+	if v := h.Versions()[0]; v.ID != begun.ID || v.Outcome != "taken back: the program was started 2 times with it and never proved well" {
+		t.Errorf("%+v", v)
+	}
+}
+
 // TestBackupAndRestore takes a backup, refuses damaged ones, and restores it.
 func TestBackupAndRestore(t *testing.T) {
 	t.Parallel()

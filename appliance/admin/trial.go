@@ -60,6 +60,11 @@ func (t *trial) Run(ctx context.Context) error {
 		}
 	}
 	<-ctx.Done()
+	if t.p.h.Asked() {
+		if err := h.Wanted(); err != nil {
+			t.p.log.Warn("that this start was ended by somebody's wish cannot be noted: it counts for the change of the configuration on trial", "err", err)
+		}
+	}
 	return nil
 }
 

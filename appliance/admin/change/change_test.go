@@ -165,6 +165,57 @@ func TestTakenBack(t *testing.T) {
 	}
 }
 
+// TestWantedRestarts has a program started as often as somebody likes who asks for it, while a change is on trial; that is no reason to take it back, and
+// no reason to bear with one more start that nobody has asked for.
+func TestWantedRestarts(t *testing.T) {
+	p := newPlace(t, "{one}")
+	h := p.open()
+	wanted := func() {
+		t.Helper()
+		for range 2 { // once is enough
+			if err := h.Wanted(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	wanted() // of a program without a trial
+	begin(t, h, "{two}")
+	wanted() // the restart that the change takes
+	for n := range 5 {
+		var said string
+		if h, said = start(t, p); said != "" || h.Trial() == nil || h.Trial().Starts != 1 {
+			t.Fatalf("start %d: %q, %+v", n+1, said, h.Trial())
+		}
+		wanted()
+	}
+	for n := range 2 {
+		if h, _ = start(t, p); h.Trial() == nil || h.Trial().Starts != n+1 {
+			t.Fatalf("start %d that nobody ends: %+v", n+1, h.Trial())
+		}
+	}
+	wanted() // of the second
+	if h, _ = start(t, p); h.Trial() == nil || h.Trial().Starts != 2 {
+		t.Fatalf("after one that failed and one that was ended: %+v", h.Trial())
+	}
+	if _, said := start(t, p); !strings.Contains(said, "was started 2 times") {
+		t.Errorf("said %q", said)
+	}
+	p.want("{one}")
+
+	// What counts for one trial does not for the next.
+	h, _ = start(t, p)
+	begin(t, h, "{three}")
+	h, _ = start(t, p)
+	if err := h.Keep(); err != nil {
+		t.Fatal(err)
+	}
+	begin(t, h, "{four}")
+	wanted()
+	if h.Trial().Starts != 0 {
+		t.Errorf("%+v", h.Trial())
+	}
+}
+
 // TestChangedMeanwhile has the owner change the file while a change is on trial: that stands.
 func TestChangedMeanwhile(t *testing.T) {
 	p := newPlace(t, "{one}")

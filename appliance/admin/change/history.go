@@ -50,6 +50,7 @@ type History struct {
 	mu       sync.Mutex
 	versions []Version
 	trial    *Trial
+	counted  bool   // the start of this process is among those of the trial
 	said     string // what became of a change by itself; "" if nothing did
 	err      error  // what was wrong when it was opened
 }

@@ -13,8 +13,8 @@ import (
 	"kdht/appliance/durable"
 )
 
-// maxStarts is how often the program may start with a change on trial: the restart that it takes, and one more, as after a
-// loss of power.
+// maxStarts is how often the program may start with a change on trial, without those whose end was wanted: the restart that it takes, and one more,
+// as after a loss of power, which looks like what a change may do to a machine.
 const maxStarts = 2
 
 // Before is what the node did before a change, and must do again.
@@ -45,7 +45,7 @@ type Trial struct {
 	By       string        `json:"by"`
 	Within   time.Duration `json:"within"` // after a start, in nanoseconds
 	Before   Before        `json:"before"`
-	Starts   int           `json:"starts"` // of the program, since
+	Starts   int           `json:"starts"` // of the program, since, but for those whose end was wanted
 }
 
 // Begin puts a new text in force, on trial from the next start of the program on. ifMatch is the Sum of the text that it was
@@ -94,7 +94,7 @@ func (h *History) saveTrial(t *Trial) error {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		h.trial = nil
+		h.trial, h.counted = nil, false
 		return durable.SyncParent(path)
 	}
 	b, err := json.MarshalIndent(t, "", "\t")
@@ -141,7 +141,22 @@ func (h *History) Start() (said string, err error) {
 	if t.Starts++; t.Starts > maxStarts {
 		return h.back(fmt.Sprintf("the program was started %d times with it and never proved well", maxStarts))
 	}
+	h.counted = true
 	return "", h.saveTrial(&t)
+}
+
+// Wanted is to be called when the program is about to end because somebody who may has asked it to. That it was started with the change on
+// trial, if it was, counts no more then: it has not failed.
+func (h *History) Wanted() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.trial == nil || !h.counted {
+		return nil
+	}
+	h.counted = false
+	t := *h.trial
+	t.Starts--
+	return h.saveTrial(&t)
 }
 
 // Keep ends a trial: the change stays.
