@@ -87,7 +87,7 @@ func (in *instance) prepare(ctx context.Context, dir, logPath string, change fun
 	in.gok = filepath.Join(in.src.Dir, "bin", "gok")
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", in.gok, "github.com/gokrazy/tools/cmd/gok")
 	cmd.Dir = filepath.Join(in.src.Dir, "image", "gok")
-	cmd.Env = append(os.Environ(), "GOFLAGS=-buildvcs=false", "CGO_ENABLED=0")
+	cmd.Env = append(os.Environ(), "GOFLAGS=-trimpath -tags=netgo -buildvcs=false", "CGO_ENABLED=0")
 	cmd.Stdout, cmd.Stderr = in.log, in.log
 	if err := cmd.Run(); err != nil {
 		return in.failed("building gok", err)

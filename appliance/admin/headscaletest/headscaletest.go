@@ -56,7 +56,7 @@ func Build(ctx context.Context) (string, error) {
 	dir := strings.TrimSpace(string(out))
 	path := filepath.Join(dir, "bin", "headscale")
 	cmd := exec.CommandContext(ctx, "go", "build", "-C", filepath.Join(dir, "appliance", "admin", "headscale"), "-o", path, "github.com/juanfont/headscale/cmd/headscale")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-trimpath -tags=netgo -buildvcs=false")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("headscale: %w\n%s", err, out)
 	}
