@@ -10,10 +10,18 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+// What an endpoint is, see enum endpoint_kind in maps.h.
+const (
+	endpointOurs = iota + 1
+	endpointMany
+)
+
 // SetEndpoints makes addrs the addresses and ports whose datagrams are ours; all others pass. They are exact unicast
-// addresses; IPv4-mapped ones count as IPv4, and zones are ignored. An [ErrEndpoint] changes nothing.
-func (p *Program) SetEndpoints(addrs []netip.AddrPort) error {
-	want := map[kdhtEndpoint]bool{}
+// addresses; IPv4-mapped ones count as IPv4, and zones are ignored. many are those by which sockets of ours hear what is for many:
+// addresses of broadcasts, and unspecified addresses, which stand for all groups of their family and the broadcast to everybody. What comes
+// there is not answered, and goes up within the limits. An [ErrEndpoint] changes nothing.
+func (p *Program) SetEndpoints(addrs []netip.AddrPort, many ...netip.AddrPort) error {
+	want := map[kdhtEndpoint]uint32{}
 	var likely [2]kdhtEndpoint
 	var ports uint64
 	for _, a := range addrs {
@@ -22,10 +30,19 @@ func (p *Program) SetEndpoints(addrs []netip.AddrPort) error {
 			return fmt.Errorf("%w: %v", ErrEndpoint, a)
 		}
 		e := endpointKey(addr, a.Port())
-		want[e] = true
+		want[e] = endpointOurs
 		ports |= 1 << (e.Port % 64)
 		if f := familyOf(addr); likely[f] == (kdhtEndpoint{}) {
 			likely[f] = e
+		}
+	}
+	for _, a := range many {
+		if !a.Addr().IsValid() || a.Port() == 0 {
+			return fmt.Errorf("%w: %v", ErrEndpoint, a)
+		}
+		if e := endpointKey(a.Addr().Unmap(), a.Port()); want[e] == 0 {
+			want[e] = endpointMany
+			ports |= 1 << (e.Port % 64)
 		}
 	}
 	if err := p.lock(); err != nil {
@@ -39,7 +56,7 @@ func (p *Program) SetEndpoints(addrs []netip.AddrPort) error {
 	var key kdhtEndpoint
 	var value uint32
 	for it := p.objs.Endpoints.Iterate(); it.Next(&key, &value); {
-		if !want[key] {
+		if want[key] == 0 {
 			gone = append(gone, key)
 		}
 	}
@@ -48,8 +65,8 @@ func (p *Program) SetEndpoints(addrs []netip.AddrPort) error {
 			return classify("remove an endpoint", err)
 		}
 	}
-	for e := range want {
-		if err := p.objs.Endpoints.Put(e, uint32(1)); err != nil {
+	for e, kind := range want {
+		if err := p.objs.Endpoints.Put(e, kind); err != nil {
 			return classify("add an endpoint", err)
 		}
 	}

@@ -140,6 +140,11 @@ func TestSettings(t *testing.T) {
 	if err := p.SetEndpoints([]netip.AddrPort{{}}); !errors.Is(err, bpf.ErrEndpoint) {
 		t.Errorf("SetEndpoints of nothing valid = %v", err)
 	}
+	for _, a := range []netip.AddrPort{{}, netip.MustParseAddrPort("0.0.0.0:0")} {
+		if err := p.SetEndpoints([]netip.AddrPort{node4}, a); !errors.Is(err, bpf.ErrEndpoint) {
+			t.Errorf("SetEndpoints for many at %v = %v", a, err)
+		}
+	}
 	frame := queryTo(node4, asker4, []byte(ping)).frame(t)
 	expect(t, p, "answered/ping", "after refused endpoints", frame)
 

@@ -84,6 +84,28 @@ func frames(t testing.TB) (all []exit) {
 		d.fromMAC = mac
 		add("not_unicast", "from "+mac.String(), d.frame(t))
 	}
+	for _, to := range []string{"255.255.255.255:6881", "224.0.0.1:6881", "198.19.255.255:6881", "[ff02::1]:6881", "[ff0e::1234:5678]:6881"} {
+		d := good4
+		if d.to = netip.MustParseAddrPort(to); d.to.Addr().Is6() {
+			d.from = asker6
+		}
+		add("not_unicast", "to "+to, d.frame(t))
+		d.toMAC = net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+		add("not_unicast", "to everybody and "+to, d.frame(t))
+		d.payload = nil
+		add("not_unicast", "without data to "+to, d.frame(t))
+		for _, port := range []uint16{5353, 6882, 23265} { // the last falls on the same bit as ours
+			d.to = netip.AddrPortFrom(d.to.Addr(), port)
+			add("not_ours", "to everybody and "+d.to.String(), d.frame(t))
+		}
+	}
+	for _, to := range []string{"198.19.255.254:6881", "198.18.255.255:6881", "223.255.255.255:6881", "[fe80::1]:6881"} {
+		d := good4
+		if d.to = netip.MustParseAddrPort(to); d.to.Addr().Is6() {
+			d.from = asker6
+		}
+		add("not_ours", "to "+to, d.frame(t))
+	}
 	own := good6
 	own.fromMAC = own.toMAC
 	add("bad_source", "from our own MAC address", own.frame(t))

@@ -87,6 +87,11 @@ func attached(t testing.TB, p *bpf.Program, ns *netns.NS, ifindex int, mode bpf.
 	t.Cleanup(func() { must(t, p.Detach(ifindex)) })
 }
 
+// toMany are the addresses by which a node at all its addresses hears what is for many.
+var toMany = []netip.AddrPort{
+	netip.MustParseAddrPort("0.0.0.0:6881"), netip.MustParseAddrPort("[::]:6881"), netip.MustParseAddrPort("198.19.255.255:6881"),
+}
+
 // ready gives a program all it needs to answer.
 func ready(t testing.TB, p *bpf.Program, loadErr error, s *bpf.Snapshot) {
 	t.Helper()
@@ -98,7 +103,7 @@ func ready(t testing.TB, p *bpf.Program, loadErr error, s *bpf.Snapshot) {
 		t.Fatalf("Load: %-40v", refused)
 	}
 	must(t, loadErr)
-	must(t, p.SetEndpoints([]netip.AddrPort{node4, node6}))
+	must(t, p.SetEndpoints([]netip.AddrPort{node4, node6}, toMany...))
 	must(t, p.Renew(time.Hour))
 	must(t, p.HoldAll(func(func([20]byte) bool) {}))
 	must(t, p.Publish(s))

@@ -235,6 +235,93 @@ func TestUnprovenUnanswerable(t *testing.T) {
 	}
 }
 
+// TestLoopbackFrames has the frames of the loopback interface judged, which have no addresses: they are answered as others are, and what nobody can be answered is
+// not held to the limits, because nobody but this machine has sent it.
+func TestLoopbackFrames(t *testing.T) {
+	p, _ := limited(t, limit.Config{Unproven: 1000})
+	nobody := make(net.HardwareAddr, 6)
+	for _, d := range []datagram{queryTo(node4, asker4, []byte(ping)), queryTo(node6, asker6, []byte(ping))} {
+		must(t, p.SetBudgets(usedUp))
+		d.fromMAC, d.toMAC = nobody, nobody
+		expect(t, p, "answered/ping", "on the loopback interface", d.frame(t))
+		d.from = netip.AddrPortFrom(d.to.Addr(), 7000)
+		expect(t, p, "bad_source", "to itself, on the loopback interface", d.frame(t))
+		d.toMAC = nodeMAC
+		expect(t, p, "overloaded", "to itself, elsewhere", d.frame(t))
+		d.fromMAC = nodeMAC
+		expect(t, p, "overloaded", "to itself, from the same interface", d.frame(t))
+	}
+}
+
+// A flood of broadcasts and multicasts from forged sources does not reach a program that hears what is for many at our port, once it has had what there is for such sources; it
+// gets those of proven sources, and those to other ports.
+func TestGroupFlood(t *testing.T) {
+	const flood = 20
+	onCPU(t) // frames keep their order
+	node, asker := wire(t)
+	for _, a := range []netip.AddrPort{node4, node6} {
+		must(t, node.IP("addr", "add", netip.PrefixFrom(a.Addr(), map[bool]int{true: 15, false: 32}[a.Addr().Is4()]).String(), "dev", "wire", "nodad"))
+	}
+	p, _ := limited(t, limit.Config{Unproven: 1000})
+	fd, ifindex := packetSocket(t, asker), index(t, asker, "wire")
+	attached(t, p, node, index(t, node, "wire"), bpf.ModeNative)
+	everybody := net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+	for _, e := range []struct {
+		network string
+		proven  netip.AddrPort
+		to      []string
+	}{{"udp4", asker4, []string{"255.255.255.255", "198.19.255.255", "224.0.0.1"}}, {"udp6", asker6, []string{"ff02::1"}}} {
+		var heard []*net.UDPConn
+		for _, port := range []uint16{6881, 7000} {
+			conn, err := in(node, func() (*net.UDPConn, error) { return net.ListenUDP(e.network, &net.UDPAddr{Port: int(port)}) })
+			must(t, err)
+			t.Cleanup(func() { must(t, conn.Close()) })
+			heard = append(heard, conn)
+		}
+		must(t, p.Prove(e.proven.Addr()))
+		for _, to := range e.to {
+			for _, mac := range []net.HardwareAddr{everybody, nodeMAC} {
+				if mac[0] != 0xff && netip.MustParseAddr(to).IsMulticast() {
+					continue // the stack takes none in such a frame
+				}
+				send := func(port uint16, from netip.AddrPort, what string) {
+					d := queryTo(netip.AddrPortFrom(netip.MustParseAddr(to), port), from, fmt.Appendf(nil, "%-100s", what))
+					d.toMAC = mac
+					must(t, unix.Sendto(fd, d.frame(t), 0, &unix.SockaddrLinklayer{Ifindex: ifindex}))
+				}
+				hear := func(conn *net.UDPConn, want string) {
+					t.Helper()
+					b := make([]byte, 2000)
+					must(t, conn.SetReadDeadline(time.Now().Add(10*time.Second)))
+					n, err := conn.Read(b)
+					if got := strings.TrimSpace(string(b[:n])); err != nil || got != want {
+						t.Fatalf("to %s, %v: got %q, %v, want %q", to, mac, got, err, want)
+					}
+				}
+				forged := func(i int) netip.AddrPort {
+					if e.proven.Addr().Is6() {
+						return netip.AddrPortFrom(hostOf6(uint16(0x100+i), 1), 1024)
+					}
+					return netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 19, 3, byte(i + 1)}), 1024)
+				}
+				must(t, p.SetBudgets(0))
+				send(6881, forged(0), "while the budget lasts")
+				hear(heard[0], "while the budget lasts")
+				must(t, p.SetBudgets(usedUp))
+				for i := range flood {
+					send(6881, forged(i), "forged")
+					send(7000, forged(i), "of others")
+				}
+				send(6881, e.proven, "proven")
+				hear(heard[0], "proven")
+				for range flood {
+					hear(heard[1], "of others")
+				}
+			}
+		}
+	}
+}
+
 // TestWrappedSourceLimit sends more datagrams with options, with extension headers and in fragments than a source may.
 func TestWrappedSourceLimit(t *testing.T) {
 	p, _ := limited(t, oneEach)

@@ -193,10 +193,10 @@ func frames4() []frameCase {
 		{"source 255.255.255.255", 0, "bad_source", "rt_cache.in_martian_src", source("255.255.255.255")},
 		{"source of the node itself", 0, "bad_source", "rt_cache.in_martian_src", source(node4.Addr().String())},
 		{"source of a broadcast", 0, "not_canonical", "drop/reply not sent", [][]byte{newFrame(netip.MustParseAddrPort("198.18.0.255:51413"), p.to, mark("bc")).bytes()}},
-		{"limited broadcast", 0, "not_ours", "drop/not unicast", dest("255.255.255.255", "\xff\xff\xff\xff\xff\xff")},
-		{"broadcast", 0, "not_ours", "drop/not unicast", dest("198.18.0.255", "\xff\xff\xff\xff\xff\xff")},
-		{"multicast", 0, "not_ours", "drop/not unicast", dest("224.0.0.1", "\x01\x00\x5e\x00\x00\x01")},
-		{"broadcast in a frame for one", 0, "not_ours", "drop/not unicast", dest("198.18.0.255", "\x02\x00\x00\x00\x00\x01")},
+		{"limited broadcast", 0, "not_unicast", "drop/not unicast", dest("255.255.255.255", "\xff\xff\xff\xff\xff\xff")},
+		{"broadcast", 0, "not_unicast", "drop/not unicast", dest("198.18.0.255", "\xff\xff\xff\xff\xff\xff")},
+		{"multicast", 0, "not_unicast", "drop/not unicast", dest("224.0.0.1", "\x01\x00\x5e\x00\x00\x01")},
+		{"broadcast in a frame for one", 0, "not_unicast", "drop/not unicast", dest("198.18.0.255", "\x02\x00\x00\x00\x00\x01")},
 		{"another address", 0, "not_ours", "Ip.InAddrErrors", dest("198.18.0.77", "\x02\x00\x00\x00\x00\x01")},
 		{"another port", 0, "not_ours", "Udp.NoPorts", p.ports(clientPort, 6882)},
 	}
@@ -256,8 +256,8 @@ func frames6() []frameCase {
 		{"source ::ffff:198.18.0.2", 0, "bad_source", "drop/impossible source", source("::ffff:198.18.0.2")},
 		// The stack cannot tell it from a client on the same host, and so the node answers itself.
 		{"source of the node itself", 0, "bad_source", received, source(node6.Addr().String())},
-		{"all nodes", 0, "not_ours", "drop/not unicast", dest("ff02::1", "\x33\x33\x00\x00\x00\x01")},
-		{"all nodes in a frame for one", 0, "not_ours", "drop/not unicast", dest("ff02::1", "\x02\x00\x00\x00\x00\x01")},
+		{"all nodes", 0, "not_unicast", "drop/not unicast", dest("ff02::1", "\x33\x33\x00\x00\x00\x01")},
+		{"all nodes in a frame for one", 0, "not_unicast", "drop/not unicast", dest("ff02::1", "\x02\x00\x00\x00\x00\x01")},
 		{"another address", 0, "not_ours", "Ip6InAddrErrors", dest("2001:db8:0:1::77", "\x02\x00\x00\x00\x00\x01")},
 	}
 }

@@ -71,7 +71,8 @@ type Half struct {
 
 	nics      map[int]*nic // by index; used by reconcile alone
 	endpoints []netip.AddrPort
-	told      bool // the program was told these endpoints
+	groups    []netip.AddrPort // where we hear what is for many
+	told      bool             // the program was told these endpoints
 	pins      pinning
 	missing   []string // interfaces asked for that are not there
 

@@ -39,7 +39,8 @@ type fake struct {
 	refreshes int
 	packets   uint64
 	held      bpf.Held
-	takes     int // of the missing keys, whenever they are tried
+	groups    []netip.AddrPort // of many, last told
+	takes     int              // of the missing keys, whenever they are tried
 	loads     []bpf.Config
 	loadErr   map[string]error // by PinDir
 	log       bytes.Buffer
@@ -94,11 +95,14 @@ func (f *fake) Pace(limit.Pace) (*limit.Destinations, error) { return nil, nil }
 func (f *fake) SetLimits(c limit.Config) error               { return f.note("limits %v", c.Rate) }
 func (f *fake) Prove(a netip.Addr) error                     { return f.note("prove %v", a) }
 func (f *fake) Expect(a netip.Addr) error                    { return f.note("expect %v", a) }
-func (f *fake) SetEndpoints(as []netip.AddrPort) error       { return f.note("endpoints %v", as) }
-func (f *fake) Renew(d time.Duration) error                  { return f.note("renew %v", d) }
-func (f *fake) Detach(index int) error                       { return f.note("detach %d", index) }
-func (f *fake) Attachments() []bpf.Attachment                { return f.rec.attachments }
-func (f *fake) Close(detach bool) error                      { return f.note("close %v", detach) }
+func (f *fake) SetEndpoints(as []netip.AddrPort, many ...netip.AddrPort) error {
+	f.groups = many
+	return f.note("endpoints %v", as)
+}
+func (f *fake) Renew(d time.Duration) error   { return f.note("renew %v", d) }
+func (f *fake) Detach(index int) error        { return f.note("detach %d", index) }
+func (f *fake) Attachments() []bpf.Attachment { return f.rec.attachments }
+func (f *fake) Close(detach bool) error       { return f.note("close %v", detach) }
 func (f *fake) Attach(index int, m bpf.Mode) (bpf.Mode, error) {
 	return m, f.note("attach %d %v", index, m)
 }
@@ -744,4 +748,38 @@ func TestEndpoints(t *testing.T) {
 			t.Errorf("%s, loopback %v: %s, want %s", c.listen, c.loopback, got, want)
 		}
 	}
+}
+
+// TestGroups tells the kernel half where the node hears what is for many, and tells it again when a network comes.
+func TestGroups(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		_, end := f.start(t, func(k *kernel.Config) {
+			k.Listen = []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:6881"), netip.MustParseAddrPort("[::]:6882"), netip.MustParseAddrPort("198.18.0.2:7000")}
+		})
+		in := func(prefixes ...string) func(*link.Link) {
+			return func(l *link.Link) {
+				for _, p := range prefixes {
+					l.Prefixes = append(l.Prefixes, netip.MustParsePrefix(p))
+				}
+			}
+		}
+		for _, c := range []struct {
+			links []link.Link
+			want  string
+		}{
+			{[]link.Link{eth(2, in("198.18.0.2/15", "2001:db8::1/64"))}, "[0.0.0.0:6881 198.19.255.255:6881 [::]:6882]"},
+			{[]link.Link{eth(2, in("198.18.0.2/15", "198.18.0.2/32", "10.0.0.4/31", "192.168.1.130/26"))}, "[0.0.0.0:6881 192.168.1.191:6881 198.19.255.255:6881 [::]:6882]"},
+			{[]link.Link{eth(2, in())}, "[0.0.0.0:6881 [::]:6882]"},
+		} {
+			f.links <- c.links
+			synctest.Wait()
+			if got := fmt.Sprint(f.groups); got != c.want {
+				t.Errorf("%v: groups are %s, want %s", c.links[0].Prefixes, got, c.want)
+			}
+		}
+		if err := end(); err != nil {
+			t.Error(err)
+		}
+	})
 }

@@ -20,7 +20,7 @@ type Program interface {
 	SetLimits(c limit.Config) error
 	Held() bpf.Held
 	Hot() bpf.Hot
-	SetEndpoints(addrs []netip.AddrPort) error
+	SetEndpoints(addrs []netip.AddrPort, many ...netip.AddrPort) error
 	Renew(d time.Duration) error
 	Attach(ifindex int, mode bpf.Mode) (bpf.Mode, error)
 	Detach(ifindex int) error

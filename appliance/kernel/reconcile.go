@@ -230,15 +230,16 @@ func (h *Half) detach(program Program, n *nic, reason string) {
 // setEndpoints tells the program which addresses are ours, if they changed.
 func (h *Half) setEndpoints(program Program, links []link.Link, loopback bool) {
 	endpoints := Endpoints(h.c.Listen, h.reachable(links), loopback)
-	if h.told && slices.Equal(endpoints, h.endpoints) {
+	groups := Groups(h.c.Listen, links)
+	if h.told && slices.Equal(endpoints, h.endpoints) && slices.Equal(groups, h.groups) {
 		return
 	}
-	err := program.SetEndpoints(endpoints)
+	err := program.SetEndpoints(endpoints, groups...)
 	if err != nil {
 		h.c.Log.Error("the kernel half was not told our addresses", "endpoints", len(endpoints), "err", err)
 	}
-	h.c.Log.Debug("endpoints of the kernel half", "endpoints", endpoints)
-	h.endpoints, h.told = endpoints, err == nil
+	h.c.Log.Debug("endpoints of the kernel half", "endpoints", endpoints, "groups", groups)
+	h.endpoints, h.groups, h.told = endpoints, groups, err == nil
 }
 
 // reachable leaves out the VLANs whose frames the kernel half cannot answer: on top of a NIC in native mode that takes

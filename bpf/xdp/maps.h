@@ -95,7 +95,14 @@ struct endpoint {
 	u64 port;
 };
 
-/* All endpoints that are ours. */
+/* What an endpoint is. */
+enum endpoint_kind {
+	ENDPOINT_OURS = 1,
+	ENDPOINT_MANY, /* others have it, too: that of a broadcast, or address 0, which stands for every group
+			*/
+};
+
+/* All endpoints that are ours, and those by which sockets of ours hear what is for many. */
 struct {
 	MAP_UINT(type, MAP_HASH);
 	MAP_UINT(max_entries, 1024);

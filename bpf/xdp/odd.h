@@ -1,9 +1,10 @@
 /*
- * Datagrams with IP options, with IPv6 extension headers, or in fragments, and such as nobody can be
- * answered: from what is nobody's address or port, or in a frame for many. Nothing of what makes sense here
- * comes like that, but for what is too long for a link on its way, and the stack knows best what to do with
- * it: so they go up. But they are held to the same limits as all that user space must see to. Else whoever
- * forges his address would have it see to any number of them.
+ * Datagrams with IP options, with IPv6 extension headers, or in fragments, such whose headers do not agree on
+ * their length, and such as nobody can be answered: from what is nobody's address or port, to an address that
+ * many have, or in a frame for many. Nothing of what makes sense here comes like that, but for what is too
+ * long for a link on its way, and the stack knows best what to do with it: so they go up. But they are held
+ * to the same limits as all that user space must see to. Else whoever forges his address would have it see to
+ * any number of them. What this machine sends itself, over its loopback interface, is not held to them.
  *
  * What is not for one of our endpoints passes. That is told from the first fragment. The others have no ports
  * and may be any program's, so they pass, and come to nothing if the first did not: the stack throws them
@@ -160,6 +161,7 @@ static __attribute__((noinline)) int judge_odd(struct xdp_md *ctx)
 	if (plain)
 		reason = REASON_NOT_OURS; /* any more */
 	pk->ports = 0;
+	int whose_is = GO_ON;
 	if (at == NO_UDP)
 		return reason;
 	if (at != UDP_TOO_FAR) {
@@ -167,15 +169,16 @@ static __attribute__((noinline)) int judge_odd(struct xdp_md *ctx)
 			return reason;
 		pk->ports = AT32(s->note);
 		s->dest.port = pk->ports >> 16;
-		if (!is_ours(s, settings, pk->v6 != 0))
+		whose_is = whose(s, settings, pk->v6 != 0);
+		if (whose_is == REASON_NOT_OURS)
 			return reason;
 	}
-	u32 not_answered = unanswerable(s);
+	u32 not_answered = whose_is == GO_ON ? unanswerable(s) : REASON_NOT_UNICAST;
 	if (plain && is_bad_length(s))
 		reason = REASON_BAD_LENGTH;
 	else if (plain)
 		reason = not_answered == REASON_NOT_UNICAST ? REASON_NOT_UNICAST : REASON_BAD_SOURCE;
-	if (!lease_runs(s, settings))
+	if (!lease_runs(s, settings) || is_loopback(s->mac, s->mac_rest))
 		return reason;
 	AT64(s->source.addr) = pk->source[0];
 	AT64(s->source.addr + 8) = pk->source[1];

@@ -6,19 +6,34 @@
 
 #define MAPPED(ipv4) (0xffff0000ULL | (u64)(ipv4) << 32)
 
-/* Whether s->dest is one of our endpoints. */
-INLINE int is_ours(struct scratch *s, const struct settings *live, const int v6)
+/* Whether an address is that of a group: multicast, or of IPv4 everything from there up. */
+INLINE int is_group(const u64 *addr, const int v6)
 {
-	const struct endpoint *dest = &s->dest, *likely = &live->endpoint[v6 ? IPV6 : IPV4];
+	return v6 ? (u8)addr[0] == 0xff : (u8)(addr[1] >> 32) >= 224;
+}
+
+/* Whose s->dest is: GO_ON if it is one of our endpoints, CONTINUE_ODD if many have it and a socket of ours is
+ * among them, else REASON_NOT_OURS. */
+INLINE int whose(struct scratch *s, const struct settings *live, const int v6)
+{
+	struct endpoint *dest = &s->dest;
+	const struct endpoint *likely = &live->endpoint[v6 ? IPV6 : IPV4];
 	u64 port = dest->port;
 
 	/* Port 0 is nobody's, and marks the likely endpoint of a family that has none. */
 	if (!port || !(live->ports >> (port & 63) & 1))
-		return 0;
+		return REASON_NOT_OURS;
 	if (likely->port == port && likely->addr[1] == dest->addr[1] &&
 	    (!v6 || likely->addr[0] == dest->addr[0]))
-		return 1;
-	return map_lookup(&endpoints, dest) != NULL;
+		return GO_ON;
+	if (is_group(dest->addr, v6)) { /* all groups are one */
+		dest->addr[0] = 0;
+		dest->addr[1] = v6 ? 0 : MAPPED(0);
+	}
+	const u32 *kind = map_lookup(&endpoints, dest);
+	if (!kind)
+		return REASON_NOT_OURS;
+	return *kind == ENDPOINT_OURS ? GO_ON : CONTINUE_ODD;
 }
 
 /* A number in network byte order. Verifiers up to 6.12 do not see that it has 16 bits. */
@@ -67,8 +82,9 @@ INLINE int read_ipv4(struct packet *pk, struct scratch *s, const struct settings
 	s->dest.addr[0] = 0;
 	s->dest.addr[1] = MAPPED(dest);
 	s->dest.port = pk->ports >> 16;
-	if (!is_ours(s, live, 0))
-		return REASON_NOT_OURS;
+	int reason = whose(s, live, 0);
+	if (reason != GO_ON)
+		return reason;
 
 	if (be16(AT16(ip + 2)) != pk->len + IP_LEN)
 		return CONTINUE_ODD;
@@ -113,8 +129,9 @@ INLINE int read_ipv6(struct packet *pk, struct scratch *s, const struct settings
 	s->dest.addr[0] = dest[0];
 	s->dest.addr[1] = dest[1];
 	s->dest.port = pk->ports >> 16;
-	if (!is_ours(s, live, 1))
-		return REASON_NOT_OURS;
+	int reason = whose(s, live, 1);
+	if (reason != GO_ON)
+		return reason;
 
 	if (AT8(ip) >> 4 != 6 || be16(AT16(ip + 4)) != pk->len)
 		return CONTINUE_ODD;
@@ -124,10 +141,16 @@ INLINE int read_ipv6(struct packet *pk, struct scratch *s, const struct settings
 /* The bits of a frame's first 8 bytes that say that an address is a group's. */
 #define GROUP_BITS (1 | 1ULL << 48)
 
-/* Whether a frame is sent from the address that it is sent to. */
+/* Whether a frame is one of the loopback interface: nobody else has no address. */
+INLINE int is_loopback(u64 mac, u32 mac_rest)
+{
+	return !(mac | mac_rest);
+}
+
+/* Whether a frame is sent from the address that it is sent to, and was on a wire. */
 INLINE int is_from_itself(u64 mac, u32 mac_rest)
 {
-	return (mac >> 48 | (u64)mac_rest << 16) == (mac & 0xffffffffffff);
+	return !is_loopback(mac, mac_rest) && (mac >> 48 | (u64)mac_rest << 16) == (mac & 0xffffffffffff);
 }
 
 /* What is left to check once the headers are read. Says GO_ON when it is a whole datagram for one of our
