@@ -23,3 +23,13 @@ func (n *Node) Table(f Family) []Contact {
 	defer n.mu.Unlock()
 	return n.tables[f].Contacts()
 }
+
+// Counted returns how much is counted as under way or waiting for the sake of recursion, by clients and in all.
+func (n *Node) Counted() int {
+	rs := n.recursor
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	rs.budget.mu.Lock()
+	defer rs.budget.mu.Unlock()
+	return len(rs.running) + len(rs.queue) + len(rs.active) + len(rs.begun) + rs.sum + len(rs.waiting) + len(rs.each) + rs.total + len(rs.budget.clients)
+}

@@ -152,6 +152,139 @@ func TestClientJoinsForgersLookup(t *testing.T) {
 	}
 }
 
+// A client that gives the proof of its address while it waits, and asks again, has its answer as if it had been proved before: neither does it wait for what
+// there is for those who may be forged, where its lookup has not begun, nor does the lookup go on with what there is for them, where it has.
+func TestProofIsGivenWhileItWaits(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		before int // of the lookups that forgers ask for
+		after  int
+	}{{"in the queue", 40, 20}, {"for a lookup under way", 3, 0}} {
+		t.Run(c.name, func(t *testing.T) {
+			sim(t, func(t *testing.T, s *simNet) {
+				config := recursion
+				config.QueryRate = 40
+				n, stop := startResolverWith(t, s, config, limit.Config{Growth: 1 << 40})
+				find := krpc.Message{Method: krpc.MethodFindNode, Target: router.ID{99}, HasTarget: true, Recursive: true}
+				forged := 0
+				forge := func(target router.ID) {
+					forged++
+					q := find
+					q.Type, q.TID, q.HasID, q.Target = krpc.TypeQuery, []byte("aa"), true, target
+					b, err := q.Append(nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					s.conns[n.addr].inbox <- router.Packet{Data: b, Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 19, 1, byte(forged)}), 4000)}
+				}
+				for i := range c.before {
+					forge(router.ID{byte(4 * i), 1})
+				}
+				time.Sleep(200 * time.Millisecond) // they use up what there is for who may be forged
+				client := s.client(t, clientAddr(router.IPv4, 0), n.addr)
+				query := client.datagram(find)
+				client.send(query)
+				time.Sleep(150 * time.Millisecond) // it is there
+				for i := range c.after {
+					forge(router.ID{byte(4 * i), 2})
+				}
+				if n.Counted() == 0 {
+					t.Fatal("nobody waits")
+				}
+				token := n.View().Token(client.conn.local.Addr())
+				client.send(client.datagram(announce(router.ID{1}, token[:], 9)))
+				time.Sleep(150 * time.Millisecond) // on the way it and the query after it may change places
+				client.send(query)
+				begin := time.Now()
+				var r *krpc.Message
+				for time.Since(begin) < answerTime && (r == nil || !r.Recursive) { // there are a ping and the answer to the announce, too
+					r, _ = client.receive(answerTime)
+				}
+				took := time.Since(begin)
+				if counted(n, "query repeated") != 1 {
+					t.Errorf("%d repeated", counted(n, "query repeated"))
+				}
+				t.Logf("answered within %v: %s", took, brief(r))
+				if r == nil || !r.Recursive || took > 2*time.Second {
+					t.Errorf("after %v: %s", took, brief(r))
+				}
+				time.Sleep(answerTime)
+				if got := n.Counted(); got != 0 {
+					t.Errorf("%d counted when nothing is under way", got)
+				}
+				stop()
+			})
+		})
+	}
+}
+
+// heldConn is a socket that calls held before it sends a response.
+type heldConn struct {
+	*simConn
+	held func(router.Packet)
+}
+
+func (c *heldConn) WriteBatch(ps []router.Packet) (int, error) {
+	for _, p := range ps {
+		var m krpc.Message
+		if krpc.Decode(p.Data, &m) == nil && m.Type == krpc.TypeResponse {
+			c.held(p)
+		}
+	}
+	return c.simConn.WriteBatch(ps)
+}
+
+// A proof that comes while the answer is on its way, when the recursion is over and no longer counted, changes nothing: neither for the client, who has asked
+// again, nor in what is counted for others.
+func TestProofComesWhenTheRecursionIsOver(t *testing.T) {
+	sim(t, func(t *testing.T, s *simNet) {
+		fleet := s.startSim(t, 60, router.IPv4)
+		time.Sleep(time.Minute)
+		conn := &heldConn{simConn: s.listen(simAddr(router.IPv4, 100)), held: func(router.Packet) {}}
+		n := s.startOn(t, router.Config{
+			Bootstrap: []string{fleet[0].addr.String()}, Recursion: recursion, Limits: limit.Config{Growth: 1 << 40}, Tuning: router.Tuning{QueryRatePerNode: 1000},
+		}, newMemStore(), conn)
+		time.Sleep(time.Minute)
+		client := s.client(t, clientAddr(router.IPv4, 0), n.addr)
+		token := n.View().Token(client.conn.local.Addr())
+		query := client.datagram(krpc.Message{Method: krpc.MethodFindNode, Target: router.ID{99}, HasTarget: true, Recursive: true})
+		proof := client.datagram(announce(router.ID{1}, token[:], 9))
+		answers, handled := 0, make(chan bool)
+		conn.held = func(p router.Packet) {
+			if p.Addr != client.conn.local {
+				return
+			}
+			if answers++; answers > 1 {
+				return // to the announce
+			}
+			for _, b := range [][]byte{proof, query} {
+				conn.inbox <- router.Packet{Data: b, Addr: client.conn.local, Local: conn.local.Addr()}
+				time.Sleep(100 * time.Millisecond) // of the simulated network: it is handled
+			}
+			close(handled)
+		}
+		client.send(query)
+		<-handled
+		if got := counted(n, "query repeated"); got != 1 {
+			t.Errorf("%d repeated", got)
+		}
+		looked := 0
+		for r, _ := client.receive(answerTime); r != nil; r, _ = client.receive(answerTime) {
+			if r.Recursive {
+				looked++
+			}
+		}
+		if looked != 1 {
+			t.Errorf("%d answers", looked)
+		}
+		if got := n.Counted(); got != 0 {
+			t.Errorf("%d counted when nothing is under way", got)
+		}
+		n.stop()
+		stopAll(fleet)
+	})
+}
+
 // Two clients that never proved their address and ask for more than they may, so that they have all places that there are for such, do not keep a third one
 // from having its query looked up. They have some answer to each of theirs in time, too.
 func TestClientsWithoutProofShare(t *testing.T) {
