@@ -160,8 +160,7 @@ func rdQuery(method, tid string, target id) []byte {
 func closestContacts(s *bpf.Snapshot, target id, v6 bool) []bpf.Node {
 	all := contactsOf(s, v6)
 	slices.SortFunc(all, func(a, b bpf.Node) int {
-		x, y := xor(a.ID, target), xor(b.ID, target)
-		return bytes.Compare(x[:], y[:])
+		return nearer(target[:], a.ID[:], b.ID[:])
 	})
 	return all[:min(len(all), bpf.BucketSize)]
 }

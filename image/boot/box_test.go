@@ -14,7 +14,7 @@ import (
 )
 
 // tooLong is how long what happens on a box may take that shares this machine with others, before it counts as hung.
-const tooLong = 10 * time.Minute
+const tooLong = 20 * time.Minute
 
 // box is an appliance on a LAN of its own: a disk, and the machine that runs from it, one after the other.
 type box struct {

@@ -227,8 +227,8 @@ const (
 
 // Machine code of AMD64.
 var (
-	illegal = []byte{0x0f, 0x0b} // ud2: without a handler, the machine resets
-	forever = []byte{0xeb, 0xfe} // jmp to itself
+	illegal = []byte{0x0f, 0x0b}             // ud2: without a handler, the machine resets
+	forever = []byte{0xfa, 0xf4, 0xeb, 0xfc} // cli, hlt, and again: it hangs, and leaves the CPU to others
 )
 
 // brokenKernel is a boot file system whose kernel has the given machine code where it is entered.
