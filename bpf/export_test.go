@@ -10,6 +10,12 @@ import (
 	"kdht/bpf/limit"
 )
 
+// ReadHitsApart has the counters of hot keys read one by one, as on kernels that cannot read them together.
+func (p *Program) ReadHitsApart() { p.hot.apart = true }
+
+// HitsApart reports whether they are.
+func (p *Program) HitsApart() bool { return p.hot.apart }
+
 // AgeSightings makes all that the program remembers of sightings older by about that many seconds.
 func (p *Program) AgeSightings(seconds uint32) error {
 	return p.shiftSightings(func(units uint64) uint64 { return units - min(units, uint64(seconds)*1e9>>30) })

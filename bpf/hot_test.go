@@ -299,6 +299,61 @@ func TestHotHits(t *testing.T) {
 	}
 }
 
+// TestHotHitsTogether counts answers by key where there are so many keys that their counters are read together, and where the kernel cannot.
+func TestHotHitsTogether(t *testing.T) {
+	r := rand.New(rand.NewPCG(21, 6))
+	p := private(t, bpf.Config{HotBytes: 4 << 20, MaxHeld: 8000})
+	ready(t, p, nil, &bpf.Snapshot{})
+	_, small := hotItem(r, 100)
+	_, large := hotItem(r, 900)
+	four := hotPeers(r, 5, false)
+	want := map[id]uint64{}
+	read := func(name string) {
+		t.Helper()
+		got := map[id]uint64{}
+		must(t, p.HotHits(func(key id, hits uint64) { got[key] = hits }))
+		if !maps.Equal(got, want) {
+			t.Errorf("%s: hits are wrong", name)
+		}
+	}
+	for i := range 1200 { // more than one system call reads
+		key := randomID(r)
+		switch {
+		case i < 20:
+			must(t, p.SetHotPeers(key, &bpf.HotPeers{IPv4: four}, time.Hour))
+		case i > 1190:
+			must(t, p.SetHotItem(key, large, time.Hour))
+		default:
+			must(t, p.SetHotItem(key, small, time.Hour))
+		}
+		if want[key] = 0; i%97 == 1 && i >= 20 {
+			for range i%5 + 1 {
+				expect(t, p, "answered/hot_get", "hot", ask(t, "get", "6:target", key))
+				want[key]++
+			}
+		}
+		if i == 1190 {
+			read("small ones")
+		}
+	}
+	read("large ones, too")
+	for i := 0; ; i++ { // all there is room for, so that the last counter is read
+		key := id{byte(i), byte(i >> 8), 1}
+		if err := p.SetHotItem(key, large, time.Hour); errors.Is(err, bpf.ErrNoHot) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		want[key] = 0
+	}
+	read("all there is room for")
+	if p.HitsApart() {
+		t.Error("the kernel has not read them together")
+	}
+	p.ReadHitsApart()
+	read("apart")
+}
+
 // TestHotBudget fills the hot map: it keeps to its memory, refuses what has no room, and loses none.
 func TestHotBudget(t *testing.T) {
 	const budget = 16 << 10
