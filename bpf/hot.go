@@ -48,10 +48,11 @@ const (
 )
 
 // HotPeers are the peers that the kernel half answers get_peers from, those of the asker's family. It takes as many from
-// the front as a reply has room for, and of a family at most 115.
+// the front as a reply has room for, and of a family at most 115. Recursive queries go up where there are no peers of the asker's
+// family, and where it wants those of the other as well and there are some, or others may know some (that family is for plain queries only).
 type HotPeers struct {
-	IPv4, IPv6 []netip.AddrPort
-	For        HotFor
+	IPv4, IPv6       []netip.AddrPort
+	ForIPv4, ForIPv6 HotFor // queries over that family
 }
 
 // hot is the hot map as user space keeps it. The map's places are arrays in the kernel; which of them a key has is the
@@ -81,8 +82,8 @@ type hotClass struct {
 // hotEntry is a key in the hot map.
 type hotEntry struct {
 	class  int
-	whose  HotFor
-	places [2]uint32 // by family; the same for an item
+	whose  [2]HotFor // by family; the same for an item
+	places [2]uint32 // likewise
 	added  bool      // to the map of held keys, for the sake of this
 	base   uint64    // what the counters said at the start
 }
@@ -151,12 +152,19 @@ func (p *Program) SetHotItem(key [20]byte, it *HotItem, ttl time.Duration) error
 	if err != nil {
 		return err
 	}
-	return p.setHot(key, ttl, it.For, d)
+	return p.setHot(key, ttl, [2]HotFor{it.For, it.For}, d)
 }
 
 // SetHotPeers makes the program answer get_peers for an infohash likewise, in either family.
 func (p *Program) SetHotPeers(key [20]byte, peers *HotPeers, ttl time.Duration) error {
-	return p.setHot(key, ttl, peers.For, draftPeers(peers.IPv4), draftPeers(peers.IPv6))
+	v4, v6 := draftPeers(peers.IPv4), draftPeers(peers.IPv6)
+	if len(peers.IPv4) > 0 || peers.ForIPv4 == Plain {
+		v6.entry.Hot.Others = wantIPv4
+	}
+	if len(peers.IPv6) > 0 || peers.ForIPv6 == Plain {
+		v4.entry.Hot.Others = wantIPv6
+	}
+	return p.setHot(key, ttl, [2]HotFor{peers.ForIPv4, peers.ForIPv6}, v4, v6)
 }
 
 // Large says whether the item needs a large entry of the hot map, of which there is a number of its own.
@@ -169,7 +177,7 @@ func (h *HotPeers) Large() bool {
 }
 
 // setHot writes entries, one for both families or one for each, and makes key point to them.
-func (p *Program) setHot(key [20]byte, ttl time.Duration, whose HotFor, drafts ...*hotDraft) error {
+func (p *Program) setHot(key [20]byte, ttl time.Duration, whose [2]HotFor, drafts ...*hotDraft) error {
 	if ttl <= 0 {
 		return p.Cool(key)
 	}
@@ -247,13 +255,13 @@ func (h *hot) value(n *hotEntry) (value uint64) {
 		if n.class == 1 {
 			at |= hotLarge
 		}
+		switch n.whose[i] {
+		case Recursive:
+			at |= hotRecursive
+		case Plain:
+			at |= hotPlain
+		}
 		value |= uint64(at) << (32 * i)
-	}
-	switch n.whose {
-	case Recursive:
-		value |= hotRecursive
-	case Plain:
-		value |= hotPlain
 	}
 	return value
 }
@@ -472,10 +480,13 @@ func (p *Program) Hot() Hot {
 	return s
 }
 
-// Methods as the C code numbers them.
+// Methods, and wanted families, as the C code numbers them.
 const (
 	methodGetPeers = 3
 	methodGet      = 4
+
+	wantIPv4 = 1
+	wantIPv6 = 2
 )
 
 // hotDraft is an entry to be written, and how long what follows the token is.

@@ -215,6 +215,63 @@ func TestHotPeers(t *testing.T) {
 	}
 }
 
+// TestFetchedPeers compares the halves on what is answered to clients that ask for recursion, from the peers of both families that were
+// found elsewhere or are stored here. Where they want those of a family that the kernel half has not in the entry, or there are none of
+// theirs, user space answers.
+func TestFetchedPeers(t *testing.T) {
+	r := rand.New(rand.NewPCG(21, 8))
+	seen := map[string]int{}
+	for i := range max(20, pairs(t, 60)) {
+		s := snapshot(r, r.IntN(300), r.IntN(200))
+		p, v := program(t, s), view(t, s)
+		recursionFor(t, p, netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0"))
+		key := target(r, s)
+		var lists [2][]netip.AddrPort
+		for f := range lists {
+			if r.IntN(3) > 0 {
+				lists[f] = hotPeers(r, r.IntN(128), f == 1)
+			}
+		}
+		peers := &bpf.HotPeers{IPv4: lists[0], IPv6: lists[1], ForIPv4: bpf.Recursive, ForIPv6: bpf.Recursive}
+		if i%2 == 0 {
+			must(t, p.Hold(key))
+			peers.ForIPv4, peers.ForIPv6 = bpf.HotFor(2*r.IntN(2)), bpf.HotFor(2*r.IntN(2)) // All or Plain
+		}
+		must(t, p.SetHotPeers(key, peers, time.Minute))
+		for range 20 {
+			m := hotQuery(r, krpc.MethodGetPeers, key, 0)
+			m.Recursive = true
+			payload, err := m.Append(nil)
+			must(t, err)
+			d := datagramFor(r, payload)
+			must(t, krpc.Decode(d.payload, &m))
+			own := krpc.WantN4
+			if d.from.Addr().Is6() {
+				own = krpc.WantN6
+			}
+			want, ok := v.AnswerPeers(nil, &m, d.from, slices.Concat(lists[0], lists[1]))
+			if !ok {
+				t.Fatalf("user space does not answer %q", d.payload)
+			}
+			got := compareHot(t, p, d, want)
+			seen[got]++
+			up := "answered"
+			whose, other := []bpf.HotFor{peers.ForIPv4, peers.ForIPv6}[own-1], lists[2-own]
+			others := []bpf.HotFor{peers.ForIPv4, peers.ForIPv6}[2-own]
+			if whose == bpf.Plain || len(lists[own-1]) == 0 || m.Want&^own != 0 && (len(other) > 0 || others == bpf.Plain) {
+				up = "held"
+			}
+			if got != up {
+				t.Fatalf("%s, not %s: %q, for %v and %v, %v, with %d and %d peers", got, up, d.payload, peers.ForIPv4, peers.ForIPv6, d.from, len(lists[0]), len(lists[1]))
+			}
+		}
+		must(t, p.Cool(key))
+	}
+	if seen["answered"] == 0 || seen["held"] == 0 {
+		t.Errorf("only %v", seen)
+	}
+}
+
 // TestHotLife makes sure that a key is hot from when it is set until it is cooled, held, released or expires, and that
 // only what it holds is answered from it.
 func TestHotLife(t *testing.T) {

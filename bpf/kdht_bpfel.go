@@ -110,7 +110,7 @@ type kdhtHot struct {
 	V_len     uint16
 	V_sum     uint16
 	Values    uint16
-	Pad       uint16
+	Others    uint16
 	K         [40]uint8
 	Before    [256]uint8
 }

@@ -22,12 +22,18 @@ func (v *View) AnswerItem(dst []byte, m *krpc.Message, from netip.AddrPort, it *
 }
 
 // AnswerPeers appends the reply to a get_peers, without scrape, for an infohash of which these peers, all of the asker's
-// family, are known here: as many from the front as there is room for. Otherwise it is like [View.AnswerItem].
+// family, are known here: as many from the front as there is room for. To one that asks for recursion, those of the
+// families that it wants as well. Otherwise it is like [View.AnswerItem].
 func (v *View) AnswerPeers(dst []byte, m *krpc.Message, from netip.AddrPort, peers []netip.AddrPort) ([]byte, bool) {
 	if m.Type != krpc.TypeQuery || m.Method != krpc.MethodGetPeers || !m.HasID || !m.HasInfoHash || m.Scrape {
 		return dst, false
 	}
 	var c composer
+	if m.Recursive {
+		c.respondPeers(v, m, unmapped(from), peers, make([]byte, 0, writeSize))
+		b, err := c.m.Append(dst)
+		return b, err == nil
+	}
 	c.respond(v, m, &m.InfoHash, unmapped(from))
 	c.addToken()
 	limit, err := c.peerRoom(make([]byte, 0, writeSize))

@@ -158,12 +158,9 @@ func (c *composer) replaceNodes(l *lookup) {
 	}
 }
 
-// addFound has fillValues add as many of these peers as fit, of the families that the asker wants, or else of its own.
+// addFound has fillValues add as many of these peers as fit, of the asker's family and of those that it wants.
 func (c *composer) addFound(q *krpc.Message, peers []netip.AddrPort) {
-	want := q.Want
-	if want == 0 {
-		want = wantOf(FamilyOf(c.m.IP.Addr()))
-	}
+	want := q.Want | wantOf(FamilyOf(c.m.IP.Addr()))
 	for _, p := range peers {
 		if want&wantOf(FamilyOf(p.Addr())) != 0 {
 			c.found = append(c.found, p)

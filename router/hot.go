@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"kdht/bpf"
+	"kdht/router/krpc"
 )
 
 const (
@@ -30,7 +31,7 @@ const (
 	hotPeers = 115
 	// maxAsked bounds the cold keys whose queries are counted.
 	maxAsked = 4096
-	// maxOffers bounds the fetched items that wait to be given to the kernel.
+	// maxOffers bounds the fetched items, and lists of peers, that wait to be given to the kernel: 4 MiB at most.
 	maxOffers = 1024
 	// hotLife bounds how long an item is answered from before it is read again, and hotRecheck how long it takes until it is seen that
 	// other queries for a key can be answered here than before, because there are other nodes.
@@ -77,13 +78,15 @@ type hotEntry struct {
 	seq     int64 // of a mutable item
 	partial bool  // there are more peers than the kernel has
 	large   bool
-	queries bpf.HotFor
-	checked time.Time // when it was seen that these are the queries
+	fetched bool          // not held here
+	queries [2]bpf.HotFor // by family; the same for an item
+	checked time.Time     // when it was seen that these are the queries
 }
 
-// offer is an item that a lookup has found, and until when it may be answered from.
+// offer is an item that a lookup has found, or peers, and until when they may be answered from.
 type offer struct {
 	item    *Item
+	peers   []netip.AddrPort
 	expires time.Time
 }
 
@@ -121,6 +124,13 @@ func (h *hot) ask(key ID, peers bool, now time.Time) {
 	if _, planned := h.due[key]; !planned {
 		h.due[key] = now
 		poke(h.wake)
+	}
+}
+
+// askPeers counts a get_peers likewise.
+func (h *hot) askPeers(q *krpc.Message, now time.Time) {
+	if !q.NoSeed && !q.Scrape { // the kernel half answers without filter only
+		h.ask(q.InfoHash, true, now)
 	}
 }
 
@@ -166,6 +176,9 @@ func (h *hot) take(now time.Time) (key ID, peers, ok bool, next time.Time) {
 		if a := h.asked[k]; a != nil {
 			peers = a.peers
 		}
+		if o, offered := h.offers[k]; offered {
+			peers = o.peers != nil // of the kind of the entry, if there is one
+		}
 		return k, peers, true, time.Time{}
 	}
 	return key, false, false, next
@@ -186,6 +199,17 @@ func (h *hot) forget(key ID) bool {
 		h.asked[key] = &asked{score: e.score, at: time.Now(), peers: e.peers}
 	}
 	return true
+}
+
+// forgetFetched is called when other nodes have been given something under a key. It reports whether the kernel answers with what was
+// fetched before.
+func (h *hot) forgetFetched(key ID) bool {
+	h.mu.Lock()
+	delete(h.pending, key)
+	delete(h.offers, key)
+	e := h.entries[key]
+	h.mu.Unlock()
+	return e != nil && e.fetched && h.forget(key)
 }
 
 // outdate is called when a version of a mutable item is known that may be newer than the kernel's. It reports whether the kernel answers
@@ -214,7 +238,7 @@ func (h *hot) again(key ID) {
 	h.plan(key, time.Now())
 }
 
-// changedPeers reports whether the kernel answers for the peers of an infohash, and has it given the present ones soon.
+// changedPeers reports whether the kernel answers for the peers of an infohash that are held here, and has it given the present ones soon.
 func (h *hot) changedPeers(key ID) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -222,7 +246,7 @@ func (h *hot) changedPeers(key ID) bool {
 		return false
 	}
 	e := h.entries[key]
-	if e == nil || !e.peers {
+	if e == nil || !e.peers || e.fetched {
 		return false
 	}
 	h.plan(key, e.set.Add(hotPause))
@@ -239,22 +263,25 @@ func (h *hot) reset(kernel bool) {
 	clear(h.offers)
 }
 
-// offer has the kernel answer recursive queries for an item that a lookup has found or a client has put elsewhere, until it
-// expires. It was verified, and nobody changes it any more.
-func (h *hot) offer(it *Item, expires time.Time) {
+// offer has the kernel answer recursive queries for an item that a lookup has found or a client has put elsewhere, or for peers, until
+// they expire. An item was verified, and nobody changes them any more.
+func (h *hot) offer(key ID, o offer) {
 	if !h.kernel.Load() {
 		return
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if _, known := h.offers[it.Target]; !known && len(h.offers) >= maxOffers {
-		for target := range h.offers { // any of those that wait: it comes again when it is asked for
-			delete(h.offers, target)
+	if e := h.entries[key]; e != nil && e.peers != (o.peers != nil) {
+		return // an item's target is no infohash, unless somebody makes it one
+	}
+	if _, known := h.offers[key]; !known && len(h.offers) >= maxOffers {
+		for other := range h.offers { // any of those that wait: it comes again when it is asked for
+			delete(h.offers, other)
 			break
 		}
 	}
-	h.offers[it.Target] = offer{it, expires}
-	h.plan(it.Target, time.Now())
+	h.offers[key] = o
+	h.plan(key, time.Now())
 }
 
 // takeOffer returns what was offered last; the zero offer if nothing was.
@@ -275,6 +302,16 @@ func (n *Node) forgetItem(key ID) {
 		if n.holds(key) {
 			n.hot.again(key)
 		}
+	}
+}
+
+// forgetPeers ends that anybody is told the peers of an infohash that were found, because there is another one.
+func (n *Node) forgetPeers(infohash ID) {
+	n.recursor.peers.forget(infohash, time.Now())
+	n.publishing.Lock()
+	defer n.publishing.Unlock()
+	if n.hot.forgetFetched(infohash) {
+		n.cool(infohash)
 	}
 }
 
@@ -341,7 +378,7 @@ func (n *Node) heatDue() time.Time {
 			return next
 		}
 		if !n.hot.kernel.Load() {
-			n.hot.done(key)
+			n.hot.leave(key)
 			continue
 		}
 		if peers {
@@ -352,20 +389,41 @@ func (n *Node) heatDue() time.Time {
 	}
 }
 
-// done ends that a key is pending, and reports whether it still was.
-func (h *hot) done(key ID) bool {
+// isPending reports whether what is known under a key is the same as when it was taken.
+func (h *hot) isPending(key ID) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	ok := h.pending[key]
+	return h.pending[key]
+}
+
+// leave ends that a key is pending, with the kernel answering as before.
+func (h *hot) leave(key ID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	delete(h.pending, key)
-	return ok
+}
+
+// decline is leave for a key that has to be asked for as often again.
+func (h *hot) decline(key ID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.pending, key)
+	delete(h.asked, key)
+}
+
+// wanted reports whether the kernel answers for a key, or it is asked for so often that it is to.
+func (h *hot) wanted(key ID) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	a := h.asked[key]
+	return h.entries[key] != nil || a != nil && a.score > h.after-1
 }
 
 // heatItem gives the kernel the newest version of an item that is known here, or takes it away if there is none.
 func (n *Node) heatItem(key ID) {
 	var it *Item
-	expires := time.Now().Add(hotLife)
-	if n.holds(key) {
+	expires, fetched := time.Now().Add(hotLife), !n.holds(key)
+	if !fetched {
 		stored, err := n.store.Item(key)
 		if err == nil {
 			it = itemOf(stored)
@@ -382,42 +440,72 @@ func (n *Node) heatItem(key ID) {
 	}
 	var e *hotEntry
 	if it != nil {
-		e = &hotEntry{expires: expires, mutable: it.Mutable, seq: it.Seq}
+		e = &hotEntry{expires: expires, fetched: fetched, mutable: it.Mutable, seq: it.Seq}
 	}
-	n.heat(key, e, func() error {
+	n.heat(key, false, e, func() error {
 		hot := bpf.HotItem{V: it.V, Mutable: it.Mutable, K: it.K, Seq: it.Seq, Sig: it.Sig}
 		e.queries = n.hotFor(key, e)
-		hot.For = e.queries
+		hot.For = e.queries[0]
 		e.large = hot.Large()
 		return n.kernel.SetHotItem(key, &hot, time.Until(expires))
 	})
 }
 
-// hotFor says which queries for a key may be answered with what is known here.
-func (n *Node) hotFor(key ID, e *hotEntry) bpf.HotFor {
-	switch {
-	case e.peers:
-		if !n.nearest(key, bucketSize) { // others may know more
-			return bpf.Plain
+// hotFor says which queries for a key may be answered with what is known here, by their family.
+func (n *Node) hotFor(key ID, e *hotEntry) (queries [2]bpf.HotFor) {
+	for f := range queries {
+		switch {
+		case e.fetched:
+			queries[f] = bpf.Recursive
+		case e.peers && n.tables[f] != nil && !n.nearestOf(Family(f), key, bucketSize): // others may know more
+			queries[f] = bpf.Plain
+		case e.mutable && !n.nearest(key, bucketSize/2): // others may have a newer version
+			queries[f] = bpf.Plain
 		}
-	case !n.holds(key):
-		return bpf.Recursive
-	case e.mutable && !n.nearest(key, bucketSize/2): // others may have a newer version
-		return bpf.Plain
 	}
-	return bpf.All
+	return queries
 }
 
-// heatPeers gives the kernel the peers of an infohash, or takes them away if there are none.
+// heatPeers gives the kernel the peers of an infohash that are stored here, or else those that a lookup has found, or takes them away if
+// there are none.
 func (n *Node) heatPeers(key ID) {
-	e := &hotEntry{expires: time.Now().Add(hotLife), peers: true}
+	e := &hotEntry{expires: time.Now().Add(hotLife), peers: true, fetched: !n.holds(key)}
 	var lists [2][]netip.AddrPort
+	o := n.hot.takeOffer(key)
+	if !e.fetched {
+		if o.peers != nil && !n.hot.wanted(key) { // a lookup has ended, though they are stored here
+			n.hot.leave(key)
+			return
+		}
+		lists = n.heldPeers(key, e)
+	} else {
+		if o.peers == nil {
+			o = n.recursor.peers.offer(key, time.Now())
+		}
+		e.expires = o.expires
+		for _, p := range o.peers {
+			f := FamilyOf(p.Addr())
+			lists[f] = append(lists[f], p)
+		}
+	}
+	if len(lists[IPv4])+len(lists[IPv6]) == 0 {
+		e = nil
+	}
+	n.heat(key, true, e, func() error {
+		e.queries = n.hotFor(key, e)
+		hot := bpf.HotPeers{IPv4: lists[IPv4], IPv6: lists[IPv6], ForIPv4: e.queries[IPv4], ForIPv6: e.queries[IPv6]}
+		e.large = hot.Large()
+		return n.kernel.SetHotPeers(key, &hot, time.Until(e.expires))
+	})
+}
+
+// heldPeers returns the peers of an infohash that are stored here, and notes in e how long they will be and whether there are more.
+func (n *Node) heldPeers(key ID, e *hotEntry) (lists [2][]netip.AddrPort) {
 	for f := range lists {
 		peers, until, err := n.store.PeersUntil(key, Family(f) == IPv6, hotPeers+1)
 		if err != nil {
 			n.log.Warn("reading peers failed", "infohash", key, "error", err)
-			lists = [2][]netip.AddrPort{}
-			break
+			return [2][]netip.AddrPort{}
 		}
 		if len(peers) > hotPeers {
 			peers, e.partial = peers[:hotPeers], true
@@ -429,37 +517,44 @@ func (n *Node) heatPeers(key ID) {
 			lists[f] = append(lists[f], p.Addr)
 		}
 	}
-	if len(lists[IPv4])+len(lists[IPv6]) == 0 {
-		e = nil
-	}
-	n.heat(key, e, func() error {
-		e.queries = n.hotFor(key, e)
-		hot := bpf.HotPeers{IPv4: lists[IPv4], IPv6: lists[IPv6], For: e.queries}
-		e.large = hot.Large()
-		return n.kernel.SetHotPeers(key, &hot, time.Until(e.expires))
-	})
+	return lists
 }
 
 // heat has set give the kernel an entry, unless what is held has changed since it was read; nil: there is nothing to give.
-// Without room, the coldest of the keys that are colder than this one has to go.
-func (n *Node) heat(key ID, e *hotEntry, set func() error) {
+// Without room, the coldest of the keys that are colder than this one has to go. What was offered, and few have asked for again, takes
+// nobody's room.
+func (n *Node) heat(key ID, peers bool, e *hotEntry, set func() error) {
 	n.publishing.Lock()
 	defer n.publishing.Unlock()
-	if !n.hot.done(key) {
+	if !n.hot.isPending(key) || e != nil && e.fetched == n.holds(key) {
+		n.hot.leave(key)
 		n.hot.again(key)
 		return
 	}
 	if n.kernel == nil {
+		n.hot.leave(key)
 		return
 	}
 	now := time.Now()
+	old := n.hot.entry(key)
+	score, asked := n.hot.score(key, now)
+	if old != nil && old.peers != peers && (e == nil || asked <= old.score) {
+		n.hot.decline(key) // it is asked for as a target and as an infohash, and more often as what it is in the kernel
+		return
+	}
 	if e == nil || !now.Before(e.expires) {
 		n.giveUp(key)
 		return
 	}
-	score := n.hot.score(key, now)
+	if !e.fetched && (old == nil || old.fetched) {
+		// The store names a key from before it has committed it, and hold comes after.
+		if err := n.kernel.Hold(key); err != nil {
+			n.log.Error("the kernel half does not know of a key that is held here", "key", key, "error", err)
+		}
+	}
+	evict := old != nil || asked >= n.hot.after/2
 	err := set()
-	for errors.Is(err, bpf.ErrNoHot) {
+	for evict && errors.Is(err, bpf.ErrNoHot) {
 		victim, ok := n.hot.coldest(key, e.large, score)
 		if !ok {
 			break
@@ -475,6 +570,10 @@ func (n *Node) heat(key ID, e *hotEntry, set func() error) {
 		n.hot.enter(key, e)
 	case errors.Is(err, bpf.ErrNoHot):
 		n.count(eventNoHot)
+		if !evict {
+			n.hot.leave(key)
+			return
+		}
 		n.hot.full(e.large)
 		n.giveUp(key)
 	default:
@@ -505,18 +604,29 @@ func (h *hot) full(large bool) {
 	}
 }
 
-// score is how often a key is asked for: just now, at least.
-func (h *hot) score(key ID, now time.Time) float64 {
+// entry returns what the kernel has of a key; nil for nothing.
+func (h *hot) entry(key ID) *hotEntry {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	score := 1.0
+	if e := h.entries[key]; e != nil {
+		clone := *e
+		return &clone
+	}
+	return nil
+}
+
+// score is how often a key is asked for: just now, at least. asked is the part of it that user space has answered.
+func (h *hot) score(key ID, now time.Time) (score, asked float64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	score = 1.0
 	if e := h.entries[key]; e != nil {
 		score = e.score
 	}
 	if a := h.asked[key]; a != nil {
-		score += decayed(a.score, now.Sub(a.at))
+		asked = decayed(a.score, now.Sub(a.at))
 	}
-	return score
+	return score + asked, asked
 }
 
 // coldest returns the coldest key whose entry could make room.
@@ -540,6 +650,7 @@ func (h *hot) enter(key ID, e *hotEntry) {
 	}
 	h.entries[key] = e
 	delete(h.asked, key)
+	delete(h.pending, key)
 }
 
 // refused notes that the kernel is not to answer for a key, and reports whether it does.
@@ -549,6 +660,7 @@ func (h *hot) refused(key ID) bool {
 	was := h.entries[key] != nil
 	delete(h.entries, key)
 	delete(h.asked, key)
+	delete(h.pending, key)
 	return was
 }
 
@@ -580,7 +692,7 @@ func (h *hot) unsure(now time.Time) map[ID]hotEntry {
 	defer h.mu.Unlock()
 	all := map[ID]hotEntry{}
 	for key, e := range h.entries {
-		if e.queries != bpf.Recursive && now.Sub(e.checked) >= hotRecheck {
+		if !e.fetched && now.Sub(e.checked) >= hotRecheck {
 			e.checked = now
 			all[key] = *e
 		}
@@ -648,13 +760,16 @@ func (h *hot) idle(now time.Time) (keys []ID) {
 	defer h.mu.Unlock()
 	h.floor = 0
 	for key, e := range h.entries {
-		asked := now.Sub(e.used) < hotIdle
+		wanted := now.Sub(e.used) < hotIdle
 		switch {
-		case asked && e.peers && (e.partial || !now.Before(e.expires)):
+		case wanted && e.peers && !e.fetched && (e.partial || !now.Before(e.expires)):
 			h.plan(key, now)
-		case !asked || !now.Before(e.expires):
+		case !wanted || !now.Before(e.expires):
 			keys = append(keys, key)
 			delete(h.entries, key)
+			if wanted && len(h.asked) < maxAsked { // what was fetched is to be looked up again
+				h.asked[key] = &asked{score: e.score, at: now, peers: e.peers}
+			}
 		}
 	}
 	for key, a := range h.asked {

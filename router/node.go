@@ -109,7 +109,7 @@ func New(c Config) (*Node, error) {
 		closed:       make(chan struct{}),
 	}
 	n.recursor = newRecursor(n, c.Recursion)
-	n.recursor.cache.hot = n.hot
+	n.recursor.cache.hot, n.recursor.peers.hot = n.hot, n.hot
 	n.tokens = NewTokens(n.loadSecrets(), c.Tuning.TokenLife, time.Now())
 	for _, conn := range c.Conns {
 		n.addSocket(conn)

@@ -113,24 +113,29 @@ func (s *peerSet) count(r *reply) {
 	s.counted++
 }
 
-// peersLookup prepares a get_peers lookup, which begins with the peers known here.
-func (n *Node) peersLookup(infohash ID, opts []Option) (*lookup, *peerSet) {
-	l := n.newLookup(infohash, krpc.Message{Method: krpc.MethodGetPeers, InfoHash: infohash, HasInfoHash: true}, opts)
-	l.query.NoSeed, l.query.Scrape = l.options.noSeeds, l.options.scrape
-	found := &peerSet{known: make(map[netip.AddrPort]bool)}
+// addHeld adds the peers that are stored here to a set, of each family at most so many, as if a node had named those of each.
+func (n *Node) addHeld(found *peerSet, infohash ID, limit int, noSeeds bool) {
 	for f := range n.tables {
 		if n.tables[f] == nil || !n.holds(infohash) {
 			continue
 		}
-		peers, err := n.store.Peers(infohash, Family(f) == IPv6, maxPeers, l.options.noSeeds, nil)
+		peers, err := n.store.Peers(infohash, Family(f) == IPv6, limit, noSeeds, nil)
 		if err != nil {
 			n.log.Warn("reading peers failed", "infohash", infohash, "error", err)
 		}
 		for _, p := range peers {
 			found.add(p.Addr)
 		}
+		found.end()
 	}
-	found.end()
+}
+
+// peersLookup prepares a get_peers lookup, which begins with the peers known here.
+func (n *Node) peersLookup(infohash ID, opts []Option) (*lookup, *peerSet) {
+	l := n.newLookup(infohash, krpc.Message{Method: krpc.MethodGetPeers, InfoHash: infohash, HasInfoHash: true}, opts)
+	l.query.NoSeed, l.query.Scrape = l.options.noSeeds, l.options.scrape
+	found := &peerSet{known: make(map[netip.AddrPort]bool)}
+	n.addHeld(found, infohash, maxPeers, l.options.noSeeds)
 	l.progress.Found = len(found.list)
 	l.onAnswer = func(c *candidate, r *reply) bool {
 		var named [2]int
@@ -170,6 +175,7 @@ func (n *Node) Announce(ctx context.Context, infohash ID, port uint16, seed bool
 	if l.options.keep {
 		n.announces.add(ownAnnounce{infohash, port, seed})
 	}
+	defer n.forgetPeers(infohash)
 	return l.write(ctx, m, func(f Family) error {
 		addr := n.external[f].address()
 		if !addr.IsValid() {

@@ -157,6 +157,7 @@ func (r *responder) recurse(p *Packet) bool {
 		}
 		if peers := rs.peers.get(m, r.now); peers != nil {
 			r.n.count(eventRecursionCached)
+			r.n.hot.askPeers(m, r.now)
 			r.answerPeersOf(p, peers)
 			return true
 		}
@@ -203,26 +204,47 @@ func (r *responder) answerHeldItem(p *Packet) bool {
 	return r.answerItemOf(p, itemOf(it))
 }
 
-// answerHeldPeers answers a get_peers from the store, if there are peers and others would look for them here too: else they
-// may be but a few of those that there are.
+// answerHeldPeers answers a get_peers from the store, if there are peers and others would look for those of all families that are
+// wanted here too: else they may be but a few of those that there are.
 func (r *responder) answerHeldPeers(p *Packet) bool {
-	return r.n.holds(r.m.InfoHash) && r.n.nearest(r.m.InfoHash, bucketSize) && r.composePeers(p) && len(r.reply.m.Values) > 0 && r.send(p)
+	m, own := &r.m, FamilyOf(p.Addr.Addr())
+	wanted := m.Want | wantOf(own)
+	if !r.n.holds(m.InfoHash) {
+		return false
+	}
+	for _, f := range []Family{IPv4, IPv6} {
+		if wanted&wantOf(f) != 0 && r.n.tables[f] != nil && !r.n.nearestOf(f, m.InfoHash, bucketSize) {
+			return false
+		}
+	}
+	if wanted == wantOf(own) {
+		return r.composePeers(p) && len(r.reply.m.Values) > 0 && r.send(p)
+	}
+	found := &peerSet{known: make(map[netip.AddrPort]bool)}
+	r.n.addHeld(found, m.InfoHash, hotPeers, m.NoSeed)
+	if len(found.list) == 0 {
+		return false
+	}
+	r.n.hot.askPeers(m, r.now)
+	return r.answerPeersOf(p, found.mixed())
 }
 
 // nearest reports whether this node is one of the k closest to a target that it knows, in one of its families: then
 // others look here too, all the more surely the smaller k, for there may be closer ones that it does not know.
 func (n *Node) nearest(target ID, k int) bool {
+	return n.nearestOf(IPv4, target, k) || n.nearestOf(IPv6, target, k)
+}
+
+// nearestOf is nearest in one family, which is where others announce peers of that family.
+func (n *Node) nearestOf(f Family, target ID, k int) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for _, t := range n.tables {
-		if t == nil {
-			continue
-		}
-		if c := t.Closest(target, k); len(c) < k || Closer(target, t.Self(), c[k-1].ID) {
-			return true
-		}
+	t := n.tables[f]
+	if t == nil {
+		return false
 	}
-	return false
+	c := t.Closest(target, k)
+	return len(c) < k || Closer(target, t.Self(), c[k-1].ID)
 }
 
 // admit lets a query wait for its recursion, the one under way if there is one; false if there are too many. ask says that the client is to be

@@ -71,7 +71,7 @@ func (c *itemCache) offer(target ID, now time.Time) offer {
 	defer c.mu.Unlock()
 	if e := c.of[target]; e != nil {
 		if x := e.Value.(*cachedItem); now.Before(x.expires) {
-			return offer{x.item, x.expires}
+			return offer{item: x.item, expires: x.expires}
 		}
 	}
 	return offer{}
@@ -167,7 +167,7 @@ func (c *itemCache) put(it *Item, now time.Time) *Item {
 	}
 	c.keep(x)
 	if c.hot != nil {
-		c.hot.offer(it, x.expires)
+		c.hot.offer(it.Target, offer{item: it, expires: x.expires})
 	}
 	return it
 }

@@ -16,17 +16,18 @@ import (
 	"kdht/router/krpc"
 )
 
-// hotKernel keeps the items that it is given to answer with, and for which queries. They are asked for all the time, unless idle.
+// hotKernel keeps the items and peers that it is given to answer with, and for which queries. They are asked for all the time, unless idle.
 type hotKernel struct {
 	fakeKernel
-	items   map[router.ID]string
-	queries map[router.ID]bpf.HotFor
-	hits    uint64
-	idle    bool // nobody asks
+	items    map[router.ID]string
+	queries  map[router.ID]bpf.HotFor
+	peersFor map[router.ID][2]bpf.HotFor
+	hits     uint64
+	idle     bool // nobody asks
 }
 
 func newHotKernel() *hotKernel {
-	return &hotKernel{fakeKernel: fakeKernel{held: make(map[[20]byte]bool)}, items: make(map[router.ID]string), queries: make(map[router.ID]bpf.HotFor)}
+	return &hotKernel{fakeKernel: fakeKernel{held: make(map[[20]byte]bool)}, items: make(map[router.ID]string), queries: make(map[router.ID]bpf.HotFor), peersFor: make(map[router.ID][2]bpf.HotFor)}
 }
 
 func (k *hotKernel) SetHotItem(key [20]byte, it *bpf.HotItem, ttl time.Duration) error {
@@ -35,6 +36,21 @@ func (k *hotKernel) SetHotItem(key [20]byte, it *bpf.HotItem, ttl time.Duration)
 	k.items[key] = fmt.Sprintf("%s %d for %v", it.V, it.Seq, ttl.Round(time.Second))
 	k.queries[key] = it.For
 	return nil
+}
+
+func (k *hotKernel) SetHotPeers(key [20]byte, peers *bpf.HotPeers, ttl time.Duration) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.items[key] = fmt.Sprintf("%v %v for %v", peers.IPv4, peers.IPv6, ttl.Round(time.Second))
+	k.queries[key], k.peersFor[key] = peers.ForIPv4, [2]bpf.HotFor{peers.ForIPv4, peers.ForIPv6}
+	return nil
+}
+
+func (k *hotKernel) Hold(key [20]byte) error {
+	if err := k.Cool(key); err != nil {
+		return err
+	}
+	return k.fakeKernel.Hold(key)
 }
 
 func (k *hotKernel) HotHits(f func([20]byte, uint64)) error {
@@ -270,6 +286,155 @@ func TestFoundPeersAreKept(t *testing.T) {
 		if r := c.ask(q); len(slices.Collect(krpc.Peers(r.Values))) < 2 {
 			t.Errorf("after another announce: %s", brief(r))
 		}
+		stopAll(fleet)
+	})
+}
+
+// The kernel half answers for peers that were found, for as long as they are kept, and for no longer than until another one is announced
+// here: of that it tells everybody who asks after the announce was acknowledged, whether there is one or the peer was only passed on.
+func TestFoundPeersAreHot(t *testing.T) {
+	sim(t, func(t *testing.T, s *simNet) {
+		fleet := s.startRecursive(t, 30, router.IPv4)
+		time.Sleep(time.Minute)
+		infohash := router.ID{0: 1, 19: 7}
+		if _, err := fleet[9].Announce(t.Context(), infohash, 4242, false); err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(fleet[1:], func(m *simNode) bool { return m != fleet[9] && !m.store.Holds(infohash) }) + 1
+		n := fleet[i]
+		k := newHotKernel()
+		if err := n.SetKernel(k); err != nil {
+			t.Fatal(err)
+		}
+		c := s.client(t, clientAddr(router.IPv4, 0), n.addr)
+		is := func(what, want string, queries bpf.HotFor) {
+			t.Helper()
+			if got := k.item(infohash); got != want || want != "" && k.queriesFor(infohash) != queries {
+				t.Errorf("%s: the kernel half has %q for %v, want %q for %v", what, got, k.queriesFor(infohash), want, queries)
+			}
+		}
+		q := getPeers(infohash)
+		q.NoSeed = true
+		c.ask(q)
+		is("without seeds", "", 0)
+		q.NoSeed = false
+		c.ask(q)
+		found := fmt.Sprintf("[%v] [] for 30s", netip.AddrPortFrom(fleet[9].addr.Addr(), 4242))
+		is("found", found, bpf.Recursive)
+		time.Sleep(40 * time.Second) // nobody told the node of it, but it is older than it may be
+		is("expired", "", 0)
+		c.ask(q)
+		is("found again", found, bpf.Recursive)
+
+		// A client on the node's host: others are told, among them perhaps not this node.
+		same := s.client(t, netip.AddrPortFrom(n.addr.Addr(), 4000), n.addr)
+		if r := same.ask(announce(infohash, nil, 4243)); r.Stored < 8 {
+			t.Fatalf("announce: %s", brief(r))
+		}
+		is("passed on", "", 0)
+		if r := c.ask(q); len(slices.Collect(krpc.Peers(r.Values))) != 2 {
+			t.Errorf("after another announce: %s", brief(r))
+		}
+		if got := k.item(infohash); !strings.Contains(got, ":4243") || k.queriesFor(infohash) != bpf.Recursive {
+			t.Errorf("both: the kernel half has %q for %v", got, k.queriesFor(infohash))
+		}
+
+		// Another client: its peer is stored here. Others, who do not ask for recursion, are told of it as well.
+		own := announce(infohash, nil, 4244)
+		if r := s.client(t, clientAddr(router.IPv4, 1), n.addr).ask(own); r.Stored != 1 {
+			t.Fatalf("announce: %s", brief(r))
+		}
+		if got := k.item(infohash); got != "" && k.queriesFor(infohash) == bpf.Recursive || !k.holds(infohash) {
+			t.Errorf("when a peer is stored here the kernel half still has %q for %v", got, k.queriesFor(infohash))
+		}
+		if r := c.ask(q); len(slices.Collect(krpc.Peers(r.Values))) != 3 {
+			t.Errorf("after an announce here: %s", brief(r))
+		}
+		stopAll(fleet)
+	})
+}
+
+// The kernel half is given the peers of an infohash while the first that is stored here is being committed: it knows that the key is held
+// before the announce is acknowledged, and goes on knowing it when it answers no more.
+func TestPeersAreHotBeforeTheyAreCommitted(t *testing.T) {
+	sim(t, func(t *testing.T, s *simNet) {
+		fleet := s.startRecursive(t, 4, router.IPv4)
+		time.Sleep(time.Minute)
+		n, infohash := fleet[1], router.ID{0: 1, 19: 7}
+		k := newHotKernel()
+		if err := n.SetKernel(k); err != nil {
+			t.Fatal(err)
+		}
+		c := s.client(t, clientAddr(router.IPv4, 0), n.addr)
+		n.store.committing = func() {
+			for range 12 {
+				c.send(c.datagram(getPeers(infohash)))
+				if r, _ := c.receive(answerTime); r == nil || len(r.Values) == 0 {
+					t.Errorf("while it is committed: %s", brief(r))
+				}
+			}
+			time.Sleep(time.Second)
+			if k.item(infohash) == "" || !k.holds(infohash) {
+				t.Errorf("while it is committed the kernel half has %q, and holds the key: %t", k.item(infohash), k.holds(infohash))
+			}
+		}
+		if r := s.client(t, clientAddr(router.IPv4, 1), n.addr).ask(announce(infohash, nil, 4244)); r.Stored != 1 {
+			t.Fatalf("announce: %s", brief(r))
+		}
+		k.mu.Lock()
+		k.idle = true
+		k.mu.Unlock()
+		time.Sleep(2 * time.Minute)
+		if k.item(infohash) != "" || !k.holds(infohash) {
+			t.Errorf("when nobody asks the kernel half has %q, and holds the key: %t", k.item(infohash), k.holds(infohash))
+		}
+		stopAll(fleet)
+	})
+}
+
+// A node that is among the closest of one family knows the peers of that one alone: who wants those of the other as well is told what is
+// found there, and the kernel half says nothing of it.
+func TestPeersOfTheOtherFamily(t *testing.T) {
+	sim(t, func(t *testing.T, s *simNet) {
+		fleet := s.startRecursive(t, 40, router.IPv4, router.IPv6)
+		time.Sleep(time.Minute)
+		n := fleet[3]
+		var infohash router.ID
+		for i := byte(0); !slices.Contains(exactly(fleet, router.IPv4, infohash), n.ID(router.IPv4)) || slices.Contains(exactly(fleet, router.IPv6, infohash), n.ID(router.IPv6)); i++ {
+			infohash = router.ID{0: i, 19: 7}
+			if i == 255 {
+				t.Fatal("no such infohash")
+			}
+		}
+		if _, err := fleet[9].Announce(t.Context(), infohash, 4242, false); err != nil {
+			t.Fatal(err)
+		}
+		k := newHotKernel()
+		if err := n.SetKernel(k); err != nil {
+			t.Fatal(err)
+		}
+		c := s.client(t, clientAddr(router.IPv4, 0), n.addr)
+		of := func(r *krpc.Message) (n [2]int) {
+			for p := range krpc.Peers(r.Values) {
+				n[router.FamilyOf(p.Addr())]++
+			}
+			return n
+		}
+		for range 20 {
+			if got := of(c.ask(getPeers(infohash))); got != [2]int{1, 0} {
+				t.Fatalf("IPv4: %d", got)
+			}
+		}
+		q := getPeers(infohash)
+		q.Want = krpc.WantN4 | krpc.WantN6
+		if got := of(c.ask(q)); got != [2]int{1, 1} {
+			t.Errorf("both: %d", got)
+		}
+		k.mu.Lock()
+		if got := k.peersFor[infohash]; got != [2]bpf.HotFor{bpf.All, bpf.Plain} {
+			t.Errorf("the kernel half answers %v", got)
+		}
+		k.mu.Unlock()
 		stopAll(fleet)
 	})
 }

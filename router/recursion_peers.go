@@ -26,6 +26,7 @@ const (
 type peerCache struct {
 	limit int64
 	ttl   time.Duration
+	hot   *hot // is offered what is kept
 
 	mu    sync.Mutex
 	of    map[peersKey]*list.Element // of *foundPeers
@@ -90,9 +91,24 @@ func (c *peerCache) add(q *krpc.Message, peers []netip.AddrPort, begun, now time
 	}
 	c.of[f.key] = c.order.PushFront(f)
 	c.bytes += f.cost()
-	for c.bytes > c.limit {
+	for c.bytes > c.limit && c.order.Len() > 0 {
 		c.remove(c.order.Back())
 	}
+	if !q.NoSeed && c.of[f.key] != nil { // the kernel half answers without filter only
+		c.hot.offer(q.InfoHash, offer{peers: f.peers, expires: f.expires})
+	}
+}
+
+// offer returns peers that may be answered from, and until when, as [hot.offer] takes them; the zero offer if there are none.
+func (c *peerCache) offer(infohash ID, now time.Time) offer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e := c.of[peersKey{infohash: infohash}]; e != nil {
+		if f := e.Value.(*foundPeers); now.Before(f.expires) {
+			return offer{peers: f.peers, expires: f.expires}
+		}
+	}
+	return offer{}
 }
 
 // forget drops the peers of an infohash, because there is another one.

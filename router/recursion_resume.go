@@ -144,6 +144,7 @@ func (n *Node) Resume(st RecursionState) error {
 	if st.Method == krpc.MethodGetPeers {
 		if peers := rs.peers.get(&j.m, now); peers != nil {
 			n.count(eventRecursionCached)
+			n.hot.askPeers(&j.m, now)
 			var c composer
 			c.respondPeers(n.view.Load(), &j.m, j.from, peers, make([]byte, 0, writeSize))
 			j.reply(n, &c.m)

@@ -86,7 +86,7 @@ func (rec *recursion) announcePeer() {
 		}
 		return n.keepPeer(m.InfoHash, netip.AddrPortFrom(addr, peer.Port()), m.Seed, rec.client.Addr())
 	})
-	n.recursor.peers.forget(m.InfoHash, time.Now())
+	n.forgetPeers(m.InfoHash)
 	rec.acknowledge(l, res, err)
 }
 

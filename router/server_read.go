@@ -63,9 +63,7 @@ func (r *responder) composePeers(p *Packet) bool {
 		r.n.log.Warn("reading peers failed", "infohash", r.m.InfoHash, "error", err)
 		return false
 	}
-	if !r.m.NoSeed { // the kernel half answers without filter only
-		r.n.hot.ask(r.m.InfoHash, true, r.now)
-	}
+	r.n.hot.askPeers(&r.m, r.now)
 	return true
 }
 

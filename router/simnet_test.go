@@ -226,6 +226,8 @@ type memStore struct {
 	identity map[bool]store.Identity
 	secrets  store.Secrets
 	release  func(store.Key)
+	// committing, if there is one, is called when a peer can be seen that Announce has not acknowledged.
+	committing func()
 }
 
 type memPeer struct {
@@ -288,11 +290,14 @@ func (s *memStore) OwnItems() (own []*store.Item, err error) {
 
 func (s *memStore) Announce(infohash [20]byte, addr netip.AddrPort, seed bool, _ netip.Addr) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.peers[infohash] == nil {
 		s.peers[infohash] = make(map[netip.AddrPort]memPeer)
 	}
 	s.peers[infohash][addr] = memPeer{seed, time.Now().Add(30 * time.Minute)}
+	s.mu.Unlock()
+	if s.committing != nil {
+		s.committing()
+	}
 	return nil
 }
 

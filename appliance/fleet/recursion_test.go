@@ -65,16 +65,25 @@ func TestRecursion(t *testing.T) {
 				}
 			}
 			slices.Sort(took)
-			now := recursionCounts(ctx, t, f.Nodes)
-			for k, n := range before {
-				now[k] -= n
-			}
+			var now map[string]uint64
+			waiting, stop := context.WithTimeout(ctx, 10*time.Second)
+			defer stop()
+			// The other paths of one that was answered may still wait for theirs.
+			_ = fleet.Poll(waiting, 100*time.Millisecond, func() (bool, error) {
+				now = recursionCounts(ctx, t, f.Nodes)
+				for k, n := range before {
+					now[k] -= n
+				}
+				return now["replied"]+now["late"] == now["recursion_begun"], nil
+			}) // or else it is said below
 			t.Logf("%d gets, median %v, 99 %% within %v; %v", len(took), took[len(took)/2], took[len(took)*99/100], now)
 			if n := uint64(items * askers); now["recursion_begun"] < n/4 || now["replied"]+now["late"] != now["recursion_begun"] || now["late"] > n/10 {
 				t.Errorf("the kernel halves began %d recursions, of which %d ended with a reply and %d were late", now["recursion_begun"], now["replied"], now["late"])
 			}
 		})
 	}
+
+	t.Run("peers", func(t *testing.T) { foundPeers(ctx, t, f, host) })
 
 	// What the kernel half asks, then, may say nothing: another path goes on. Where all have ended but that one, user space takes over.
 	t.Run("a third of the nodes gone", func(t *testing.T) {
@@ -114,6 +123,78 @@ func TestRecursion(t *testing.T) {
 			t.Error("nothing was late, so nothing was taken over")
 		}
 	})
+}
+
+// foundPeers announces peers at the nodes that are closest to an infohash, and asks another one for them: once it has found them its kernel
+// half answers, with the same peers, until there is another one at that node.
+func foundPeers(ctx context.Context, t *testing.T, f *fleet.Fleet, host *fleet.Host) {
+	infohash := krpc.ID{0x5a, 1}
+	ids := idsOf(ctx, t, f.Nodes)
+	order := byDistance(ids, infohash)
+	node := order[len(order)-1]
+	four, six := newPlainClient(t, host, false), newPlainClient(t, host, true)
+	find := krpc.Message{Method: krpc.MethodGetPeers, InfoHash: infohash, HasInfoHash: true}
+	// The client is not on the node's host, so its peer is stored at that node alone.
+	announce := func(c *plainClient, to netip.AddrPort, port uint16) {
+		t.Helper()
+		r := c.ask(to, krpc.Message{Method: krpc.MethodAnnouncePeer, InfoHash: infohash, HasInfoHash: true, Port: port, HasPort: true})
+		if r.Type != krpc.TypeResponse || r.Stored != 1 {
+			t.Fatalf("announce to %v: %+v", to, r)
+		}
+	}
+	for _, n := range order[:8] {
+		announce(four, n.Addr4, 4001)
+		announce(four, n.Addr4, 4002)
+		announce(six, n.Addr6, 4006)
+	}
+	hot := func() uint64 {
+		r, err := node.Status(ctx)
+		must(t, err)
+		for _, c := range r.XDP.Counters {
+			if c.Reason == "answered" && c.Query == "hot_get_peers" {
+				return c.Packets
+			}
+		}
+		return 0
+	}
+	both := find
+	both.Want = krpc.WantN4 | krpc.WantN6
+	for _, ask := range []struct {
+		what   string
+		c      *plainClient
+		to     netip.AddrPort
+		q      krpc.Message
+		peers  int
+		kernel bool
+	}{
+		{"IPv4", four, node.Addr4, find, 2, true},
+		{"IPv6", six, node.Addr6, find, 1, true},
+		{"IPv4, peers of both families", four, node.Addr4, both, 3, false},
+	} {
+		peers := func() []netip.AddrPort {
+			return slices.SortedFunc(krpc.Peers(ask.c.ask(ask.to, ask.q).Values), netip.AddrPort.Compare)
+		}
+		want := peers()
+		if len(want) != ask.peers {
+			t.Fatalf("%s: peers %v", ask.what, want)
+		}
+		before := hot()
+		for range 20 {
+			if got := peers(); !slices.Equal(got, want) {
+				t.Fatalf("%s: peers %v, were %v", ask.what, got, want)
+			}
+		}
+		// The first may come before the kernel half has been given them, and some when they have to be looked up again.
+		if n := hot() - before; ask.kernel && n < 15 || !ask.kernel && n > 0 {
+			t.Errorf("%s: of 20 queries the kernel half answered %d", ask.what, n)
+		}
+	}
+	announce(four, node.Addr4, 4003)
+	for range 20 {
+		if got := slices.Collect(krpc.Peers(four.ask(node.Addr4, find).Values)); len(got) != 3 {
+			t.Fatalf("after one was announced there: %v", got)
+		}
+	}
 }
 
 // idsOf returns the IPv4 IDs of nodes.

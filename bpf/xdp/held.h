@@ -3,8 +3,11 @@
 
 #include "query.h"
 
-/* Says GO_ON for nearly every key, and CONTINUE_HOT, leaving in s->hot where, if it may be in the hot map. */
-INLINE int is_held(struct scratch *s, const struct settings *live)
+/*
+ * Says GO_ON for nearly every key, and CONTINUE_HOT, leaving in s->hot where, if it may be in the hot map for
+ * queries of this kind over this family.
+ */
+INLINE int is_held(struct scratch *s, const struct settings *live, u32 v6)
 {
 	if (live->held_overflow)
 		return REASON_HELD_OVERFLOW;
@@ -23,7 +26,8 @@ INLINE int is_held(struct scratch *s, const struct settings *live)
 	s->hot = *places;
 	if (!s->hot)
 		return REASON_HELD;
+	u32 place = v6 ? s->hot >> 32 : s->hot;
 	if (s->query.flags & FLAG_RECURSIVE)
-		return s->hot & PLACE_PLAIN ? REASON_HELD : CONTINUE_HOT;
-	return s->hot & PLACE_RECURSIVE ? GO_ON : CONTINUE_HOT;
+		return place & PLACE_PLAIN ? REASON_HELD : CONTINUE_HOT;
+	return place & PLACE_RECURSIVE ? GO_ON : CONTINUE_HOT;
 }

@@ -72,8 +72,9 @@ static __attribute__((noinline)) int prepare_hot(struct xdp_md *ctx)
 			share->v_len = share->v_sum = 0;
 		}
 	} else {
-		/* Recursion goes on where there are no peers. */
-		if (q->flags & FLAG_FILTER || (q->flags & FLAG_RECURSIVE && !hot->values))
+		/* Recursion goes on where there are no peers, for those of all families that are wanted. */
+		if (q->flags & FLAG_FILTER ||
+		    (q->flags & FLAG_RECURSIVE && (!hot->values || q->want & hot->others)))
 			return REASON_HELD;
 		share->v_len = share->v_sum = 0;
 	}

@@ -57,7 +57,7 @@ INLINE int answer(struct xdp_md *ctx, const struct settings *settings, struct sc
 	if (!snap)
 		return REASON_NO_SNAPSHOT;
 	if (s->query.method >= METHOD_GET_PEERS) {
-		reason = is_held(s, settings);
+		reason = is_held(s, settings, pk->v6);
 		if (reason != GO_ON) {
 			if (reason == CONTINUE_HOT)
 				s->packet = *pk;

@@ -163,7 +163,7 @@ struct {
 
 /*
  * Where in the hot map something is: 0 is nowhere, 1 the first entry of hot_small or, marked, of hot_large.
- * The place for IPv4 also tells whether the key is for recursive queries only, or for others only.
+ * A place also tells whether it is for recursive queries only, or for others only.
  */
 enum place {
 	PLACE_INDEX = (1 << 24) - 1,
@@ -201,7 +201,7 @@ struct hot {
 	u16 v_len; /* of an item, what comes after the token */
 	u16 v_sum;
 	u16 values; /* peers */
-	u16 pad;
+	u16 others; /* enum want: families of which there are, or may be, peers that this entry has not */
 	u8 k[6 + KEY_LEN + 2]; /* 1:k32: */
 	/* Of an item, 3:seqi<seq>e3:sig64:. Of peers, sums of 16 bits: of the first so many with what is in
 	   front of them. */
