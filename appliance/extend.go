@@ -126,7 +126,8 @@ func (h *Host) Restart(last func()) {
 	h.Stop(last)
 }
 
-// Asked reports whether somebody has had the node end by [Host.Stop] or [Host.Restart], and not, as far as is known here, whoever runs the process.
+// Asked reports whether the node ends by [Host.Stop] or [Host.Restart], as somebody wished or an update takes, and not, as far as is known here,
+// by whoever runs the process.
 func (h *Host) Asked() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -100,7 +100,7 @@ func (m *Manager) admit(w http.ResponseWriter, r *http.Request) bool {
 	case wait > 0:
 		seconds := int((wait + time.Second - 1) / time.Second)
 		w.Header().Set("Retry-After", strconv.Itoa(seconds))
-		http.Error(w, fmt.Sprintf("too many wrong passwords from your address, or from many others in your network: try again in %d s, or from elsewhere, as from the box's own LAN", seconds), http.StatusTooManyRequests)
+		http.Error(w, fmt.Sprintf("too many wrong passwords from your address, or from many others in your network: try again in %d s, or over IPv4 instead of IPv6, or from another network", seconds), http.StatusTooManyRequests)
 	default:
 		if sent {
 			m.failures.Note("password "+networkOf(from.Addr()).String(), entry(r, "password", "refused: wrong user or password"))

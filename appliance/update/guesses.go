@@ -15,9 +15,9 @@ const (
 	forgiveness    = time.Hour
 	// maxGuessers is for how many addresses of each [region] that is known, and maxNeighbours for how many of one [origin]. All others there,
 	// and all others of the region, have one penalty in common, which is crowdPenalty at most. So an origin has at most maxNeighbours guesses in
-	// longestPenalty and one in crowdPenalty, which are 31 a minute in a steady state, and all addresses together 981: of each region 192 of
-	// their own and 15 of all others, and on the link and in IPv6 15 of each of the 12 origins that can be crowded.
-	maxGuessers   = 192
+	// longestPenalty and one in crowdPenalty, which are 31 a minute in a steady state, and all addresses together 1,804: of each of four regions
+	// 256 of their own, as many as an IPv4 LAN may have, and 15 of all others, and 15 of each of the 48 origins that can be crowded.
+	maxGuessers   = 256
 	maxNeighbours = 16
 	crowdPenalty  = 4 * time.Second
 	// maxKnown is how many addresses that knew the password are remembered, and acquaintance for how long.
@@ -27,9 +27,10 @@ const (
 
 // guesses slows down whoever guesses at the password, and nobody else. Each address has penalties of its own. Since who guesses may have as many
 // addresses as he likes, only the first few of each [origin] have; the others there share one, which stays short, but which somebody who asks all the
-// time gets each time before others. So the origin is what a guesser cannot have many of: on the link the link address, so that a host there
-// shares with nobody, and elsewhere the /64 of IPv6; who shares that with him comes from elsewhere, over IPv4, or from where he has known the
-// password before. Who guesses from many origins uses up the places of his [region] only. Whoever has known the password shares with nobody.
+// time gets each time before others. So the origin is what a guesser does not have many of without pretending to be others: on the link the link
+// address, so that a host there shares with nobody, and elsewhere the /64 of IPv6; who shares that with him comes from elsewhere, over IPv4, or from
+// where he has known the password before. Who guesses from many origins uses up the places of his [region] only. Whoever has known the password
+// shares with nobody.
 type guesses struct {
 	linkAddress func(netip.Addr) (mac [6]byte, ok bool) // of a host on a link of this one; nil: none is known
 
@@ -38,41 +39,45 @@ type guesses struct {
 	known    map[netip.Addr]time.Time // until when
 }
 
-// region is where from somebody guesses: however many guess in one, there is room for those of the others.
+// region is where from somebody guesses, and over which family: however many guess in one, there is room for those of the others.
 type region uint8
 
 // The regions.
 const (
-	onLink region = iota + 1
+	onLinkIPv4 region = iota + 1
+	onLinkIPv6
 	farIPv4
 	farIPv6
 )
 
-// origin is where all addresses are that may be one host's.
+// origin is where all addresses are that may be one host's: one of the two.
 type origin struct {
-	region  region
-	mac     [6]byte      // on the link
+	mac     [6]byte      // on the link, of either family
 	network netip.Prefix // elsewhere
 }
 
-// originOf is the origin of an address.
-func (a *guesses) originOf(from netip.Addr) origin {
+// originOf is the region and the origin of an address.
+func (a *guesses) originOf(from netip.Addr) (region, origin) {
+	four := from.Unmap().Is4()
 	if a.linkAddress != nil {
 		if mac, ok := a.linkAddress(from); ok {
-			return origin{region: onLink, mac: mac}
+			if four {
+				return onLinkIPv4, origin{mac: mac}
+			}
+			return onLinkIPv6, origin{mac: mac}
 		}
 	}
-	network := networkOf(from)
-	if from.Unmap().Is4() {
-		return origin{region: farIPv4, network: network}
+	if four {
+		return farIPv4, origin{network: networkOf(from)}
 	}
-	return origin{region: farIPv6, network: network}
+	return farIPv6, origin{network: networkOf(from)}
 }
 
-// guesserKey is by what a guesser is known: its address, or what it shares a penalty with: an origin or, with nothing else in it, a region.
+// guesserKey is by what a guesser is known: its address, or what it shares a penalty with, an origin or a region. The rest is zero.
 type guesserKey struct {
 	addr   netip.Addr
 	origin origin
+	region region
 }
 
 // single reports whether it shares its penalty with nobody.
@@ -80,6 +85,7 @@ func (k guesserKey) single() bool { return k.addr.IsValid() }
 
 // guesser is one that had a wrong password, or several that share a penalty.
 type guesser struct {
+	region  region
 	origin  origin
 	wrong   int
 	last    time.Time
@@ -93,11 +99,15 @@ func (g *guesser) until() time.Time {
 
 // try looks at a password, or gives the time to wait before it would. Of several at once it looks at one.
 func (a *guesses) try(from netip.Addr, now time.Time, right func() bool) (ok bool, wait time.Duration) {
-	at := a.originOf(from) // its zone names the link
-	from = from.Unmap().WithZone("")
+	var r region
+	var o origin
+	bare := from.Unmap().WithZone("")
+	if !a.acquainted(bare, now) { // else nobody asks where it is, which costs something
+		r, o = a.originOf(from) // its zone names the link
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	key, longest := a.keyOf(from, at, now), longestPenalty
+	key, longest := a.keyOf(bare, r, o, now), longestPenalty
 	if !key.single() {
 		longest = crowdPenalty
 	}
@@ -112,11 +122,14 @@ func (a *guesses) try(from netip.Addr, now time.Time, right func() bool) (ok boo
 		if key.single() {
 			delete(a.guessers, key)
 		}
-		a.remember(from, now)
+		a.remember(bare, now)
 		return true, 0
 	}
 	if g == nil {
-		g = &guesser{origin: at, longest: longest}
+		g = &guesser{region: r, origin: o, longest: longest}
+		if old := a.guessers[key]; old != nil {
+			g.region, g.origin = old.region, old.origin
+		}
 		if a.guessers == nil {
 			a.guessers = make(map[guesserKey]*guesser)
 		}
@@ -126,9 +139,17 @@ func (a *guesses) try(from netip.Addr, now time.Time, right func() bool) (ok boo
 	return false, 0
 }
 
-// keyOf is by what somebody is known who comes from an address, at an origin. Whose penalty is long ago is forgotten when there is no
-// room without that.
-func (a *guesses) keyOf(from netip.Addr, at origin, now time.Time) guesserKey {
+// acquainted reports whether an address has a penalty of its own, or has known the password: then it shares with nobody.
+func (a *guesses) acquainted(from netip.Addr, now time.Time) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	_, there := a.guessers[guesserKey{addr: from}]
+	return there || now.Before(a.known[from])
+}
+
+// keyOf is by what somebody is known who comes from an address, of a region and at an origin. Whose penalty is long ago is forgotten when there
+// is no room without that.
+func (a *guesses) keyOf(from netip.Addr, in region, at origin, now time.Time) guesserKey {
 	own := guesserKey{addr: from}
 	if _, there := a.guessers[own]; there || now.Before(a.known[from]) {
 		return own
@@ -136,12 +157,13 @@ func (a *guesses) keyOf(from netip.Addr, at origin, now time.Time) guesserKey {
 	crowded := func() (guesserKey, bool) {
 		all, neighbours := 0, 0
 		for key, g := range a.guessers {
-			switch {
-			case !key.single():
-			case g.origin == at:
+			if !key.single() {
+				continue
+			}
+			if g.origin == at {
 				neighbours++
-				all++
-			case g.origin.region == at.region:
+			}
+			if g.region == in {
 				all++
 			}
 		}
@@ -149,7 +171,7 @@ func (a *guesses) keyOf(from netip.Addr, at origin, now time.Time) guesserKey {
 		case neighbours >= maxNeighbours:
 			return guesserKey{origin: at}, true
 		case all >= maxGuessers:
-			return guesserKey{origin: origin{region: at.region}}, true
+			return guesserKey{region: in}, true
 		}
 		return own, false
 	}

@@ -92,7 +92,7 @@ func TestGuessingTakesItsTime(t *testing.T) {
 		g.Try(netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)}), at, wrong)
 		g.Try(netip.MustParseAddr(fmt.Sprintf("fd00:0:%x:%x::1", n>>16, n&0xffff)), at, wrong)
 	}
-	if most := 2*(192+15*60) + 10; looked > most {
+	if most := 2*(256+15*60) + 10; looked > most {
 		t.Errorf("%d guesses of 20,000 addresses in an hour, want at most %d", looked, most)
 	}
 }

@@ -202,6 +202,20 @@ func TestWantedRestarts(t *testing.T) {
 	}
 	p.want("{one}")
 
+	// Who restarts it again and again does not keep it on trial for ever.
+	h, _ = start(t, p)
+	begin(t, h, "{endless}")
+	var said string
+	restarts := 0
+	for ; said == "" && restarts < 100; restarts++ {
+		wanted()
+		h, said = start(t, p)
+	}
+	if restarts < 10 || restarts > 15 || !strings.Contains(said, "was started 2 times") {
+		t.Errorf("after %d restarts: %q", restarts, said)
+	}
+	p.want("{one}")
+
 	// What counts for one trial does not for the next.
 	h, _ = start(t, p)
 	begin(t, h, "{three}")

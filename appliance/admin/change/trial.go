@@ -17,6 +17,9 @@ import (
 // as after a loss of power, which looks like what a change may do to a machine.
 const maxStarts = 2
 
+// maxWanted is how many starts whose end was wanted do not count: who restarts a box that is not well, again and again, keeps no change for ever.
+const maxWanted = 10
+
 // Before is what the node did before a change, and must do again.
 type Before struct {
 	Worked  []string `json:"worked"`  // the checks of its health that were good or degraded, or not known yet, by name
@@ -46,6 +49,7 @@ type Trial struct {
 	Within   time.Duration `json:"within"` // after a start, in nanoseconds
 	Before   Before        `json:"before"`
 	Starts   int           `json:"starts"` // of the program, since, but for those whose end was wanted
+	Wanted   int           `json:"wanted"` // how many of those there were
 }
 
 // Begin puts a new text in force, on trial from the next start of the program on. ifMatch is the Sum of the text that it was
@@ -141,8 +145,9 @@ func (h *History) Start() (said string, err error) {
 	if t.Starts++; t.Starts > maxStarts {
 		return h.back(fmt.Sprintf("the program was started %d times with it and never proved well", maxStarts))
 	}
-	h.counted = true
-	return "", h.saveTrial(&t)
+	err = h.saveTrial(&t)
+	h.counted = err == nil
+	return "", err
 }
 
 // Wanted is to be called when the program is about to end because somebody who may has asked it to. That it was started with the change on
@@ -150,12 +155,13 @@ func (h *History) Start() (said string, err error) {
 func (h *History) Wanted() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.trial == nil || !h.counted {
+	if h.trial == nil || !h.counted || h.trial.Wanted >= maxWanted {
 		return nil
 	}
 	h.counted = false
 	t := *h.trial
 	t.Starts--
+	t.Wanted++
 	return h.saveTrial(&t)
 }
 
