@@ -227,7 +227,18 @@ func (p *Program) Hold(key [20]byte) error {
 	if err := p.cool(key); err != nil {
 		return errors.Join(err, p.setOverflow())
 	}
-	return errors.Join(p.held.hold(key), p.setOverflow())
+	err := p.held.hold(key)
+	if _, missing := p.held.missing[key]; missing && err == nil {
+		for other, e := range p.hot.entries {
+			if e.added { // what is held here needs the room more than what is only hot
+				if err = p.cool(other); err == nil {
+					err = p.held.hold(key)
+				}
+				break
+			}
+		}
+	}
+	return errors.Join(err, p.setOverflow())
 }
 
 // Release says that key is no longer held here. Its room is given to a key that is missing.

@@ -24,8 +24,14 @@ const (
 	maxHotPeers = 115
 )
 
-// ErrNoHot says that the hot map has no room for an entry, or none for its key.
-var ErrNoHot = errors.New("no room in the hot map")
+// Errors of the hot map.
+var (
+	// ErrNoHot says that the hot map has no room for an entry, or none for its key.
+	ErrNoHot = errors.New("no room in the hot map")
+	// ErrNoHotKey is the ErrNoHot that no other entry of the hot map could make room for: of the keys held here, which all hot keys are
+	// among for the program, it does not know all, or knows as many as it can.
+	ErrNoHotKey = fmt.Errorf("%w for a key", ErrNoHot)
+)
 
 // HotItem is an item of BEP 44 that the kernel half answers get from. Who gives it one has verified it.
 type HotItem struct {
@@ -85,7 +91,7 @@ type hotEntry struct {
 	whose  [2]HotFor // by family; the same for an item
 	places [2]uint32 // likewise
 	added  bool      // to the map of held keys, for the sake of this
-	base   uint64    // what the counters said at the start
+	base   uint64    // what the counters said at the start, less what was counted before
 }
 
 // configureHot divides the memory evenly between the classes.
@@ -190,7 +196,7 @@ func (p *Program) setHot(key [20]byte, ttl time.Duration, whose [2]HotFor, draft
 	}
 	defer p.mu.Unlock()
 	if _, missing := p.held.missing[key]; missing || p.held.unsure {
-		return fmt.Errorf("%w: not all held keys are known", ErrNoHot)
+		return fmt.Errorf("%w: not all held keys are known", ErrNoHotKey)
 	}
 	n := &hotEntry{whose: whose}
 	for _, d := range drafts {
@@ -219,6 +225,11 @@ func (p *Program) setHot(key [20]byte, ttl time.Duration, whose [2]HotFor, draft
 	old := p.hot.entries[key]
 	if old != nil {
 		n.added = old.added
+		hits, err := p.hot.answered(old, p.hot.count)
+		if err != nil {
+			return err
+		}
+		n.base -= hits // counting goes on: the difference is that of numbers modulo 2^64
 	}
 	if err := p.pointTo(key, n); err != nil {
 		return err
@@ -242,7 +253,7 @@ func (p *Program) pointTo(key [20]byte, n *hotEntry) error {
 	}
 	full, err := p.held.insert(key, value)
 	if full {
-		return fmt.Errorf("%w: no room for another key", ErrNoHot)
+		return fmt.Errorf("%w: as many keys are known as there is room for", ErrNoHotKey)
 	}
 	n.added = err == nil
 	return err
@@ -374,7 +385,7 @@ func (h *hot) count(counter uint32) (sum uint64, err error) {
 	return sum, nil
 }
 
-// HotHits calls f for every hot key, with how many queries the program has answered from its entry.
+// HotHits calls f for every hot key, with how many queries the program has answered from its entry since the key became hot.
 func (p *Program) HotHits(f func(key [20]byte, hits uint64)) error {
 	if err := p.lock(); err != nil {
 		return err
@@ -382,21 +393,29 @@ func (p *Program) HotHits(f func(key [20]byte, hits uint64)) error {
 	defer p.mu.Unlock()
 	read := p.hot.reader()
 	for key, e := range p.hot.entries {
-		first := p.hot.classes[e.class].first
-		hits, err := read(first + e.places[0])
+		hits, err := p.hot.answered(e, read)
 		if err != nil {
 			return err
 		}
-		if e.places[1] != e.places[0] {
-			more, err := read(first + e.places[1])
-			if err != nil {
-				return err
-			}
-			hits += more
-		}
-		f(key, hits-e.base)
+		f(key, hits)
 	}
 	return nil
+}
+
+// answered is how many queries were answered from an entry and those of the same key that it has replaced.
+func (h *hot) answered(e *hotEntry, read func(counter uint32) (uint64, error)) (hits uint64, err error) {
+	first := h.classes[e.class].first
+	if hits, err = read(first + e.places[0]); err != nil {
+		return 0, err
+	}
+	if e.places[1] != e.places[0] {
+		more, err := read(first + e.places[1])
+		if err != nil {
+			return 0, err
+		}
+		hits += more
+	}
+	return hits - e.base, nil
 }
 
 const (
@@ -421,7 +440,7 @@ func (h *hot) reader() func(counter uint32) (uint64, error) {
 	}
 	all, err := h.countTo(most)
 	if err != nil {
-		h.apart = true
+		h.apart = errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, unix.EINVAL)
 		return h.count // whose error it is, if there is one
 	}
 	return func(counter uint32) (uint64, error) { return all[counter], nil }

@@ -345,8 +345,9 @@ func TestHotHits(t *testing.T) {
 			expect(t, p, "answered/hot_get", "hot", ask(t, "get", "6:target", key))
 		}
 		if want[key] = uint64(i); i%3 == 0 {
-			must(t, p.SetHotItem(key, it, time.Hour)) // in another place, where counting begins again
-			want[key] = 0
+			must(t, p.SetHotItem(key, it, time.Hour)) // in another place, where counting goes on
+			expect(t, p, "answered/hot_get", "hot", ask(t, "get", "6:target", key))
+			want[key]++
 		}
 	}
 	got := map[id]uint64{}
@@ -462,6 +463,32 @@ func TestHotBudget(t *testing.T) {
 		if err := p.SetHotItem(id{1}, it, time.Hour); !errors.Is(err, bpf.ErrNoHot) {
 			t.Errorf("a value of %d bytes, seq %d: %v", len(it.V), it.Seq, err)
 		}
+	}
+}
+
+// TestHotMakesRoomForHeld fills the set of held keys with hot ones that are not held here: those held here have their room, until there is none.
+func TestHotMakesRoomForHeld(t *testing.T) {
+	const room = 16
+	r := rand.New(rand.NewPCG(21, 9))
+	p := private(t, bpf.Config{MaxHeld: room})
+	ready(t, p, nil, &bpf.Snapshot{})
+	_, it := hotItem(r, 100)
+	it.For = bpf.Recursive
+	for range room {
+		must(t, p.SetHotItem(randomID(r), it, time.Hour))
+	}
+	if err := p.SetHotItem(randomID(r), it, time.Hour); !errors.Is(err, bpf.ErrNoHotKey) || !errors.Is(err, bpf.ErrNoHot) {
+		t.Errorf("one too many: %v", err)
+	}
+	for i := range room {
+		must(t, p.Hold(randomID(r)))
+		if h, hot := p.Held(), p.Hot(); h.Known != i+1 || h.Missing != 0 || hot.Keys != room-i-1 {
+			t.Fatalf("%d keys are held: %+v, %+v", i+1, h, hot)
+		}
+	}
+	must(t, p.Hold(randomID(r)))
+	if h := p.Held(); h.Missing != 1 {
+		t.Errorf("one held key too many: %+v", h)
 	}
 }
 

@@ -64,7 +64,7 @@ type Kernel interface {
 	SetHotPeers(key [20]byte, peers *bpf.HotPeers, ttl time.Duration) error
 	// Cool ends what SetHotItem or SetHotPeers began: once it has returned, no query that arrives is answered from it.
 	Cool(key [20]byte) error
-	// HotHits calls f with how often the kernel has answered for each hot key since that was set.
+	// HotHits calls f with how often the kernel has answered for each hot key since it became one.
 	HotHits(f func(key [20]byte, hits uint64)) error
 	// Prove tells the kernel that somebody has proved to be at an address.
 	Prove(netip.Addr) error

@@ -170,14 +170,15 @@ func (h *hot) take(now time.Time) (key ID, peers, ok bool, next time.Time) {
 		}
 		delete(h.due, k)
 		h.pending[k] = true
-		if e := h.entries[k]; e != nil {
+		e, a := h.entries[k], h.asked[k]
+		o, offered := h.offers[k]
+		switch {
+		case offered:
+			peers = o.peers != nil
+		case e != nil && (a == nil || decayed(a.score, now.Sub(a.at)) <= e.score): // else it is asked for more as the other kind
 			peers = e.peers
-		}
-		if a := h.asked[k]; a != nil {
+		case a != nil:
 			peers = a.peers
-		}
-		if o, offered := h.offers[k]; offered {
-			peers = o.peers != nil // of the kind of the entry, if there is one
 		}
 		return k, peers, true, time.Time{}
 	}
@@ -195,7 +196,7 @@ func (h *hot) forget(key ID) bool {
 	if e == nil {
 		return false
 	}
-	if h.asked[key] == nil && len(h.asked) < maxAsked {
+	if a := h.asked[key]; a != nil && a.peers != e.peers && a.score < e.score || a == nil && len(h.asked) < maxAsked {
 		h.asked[key] = &asked{score: e.score, at: time.Now(), peers: e.peers}
 	}
 	return true
@@ -520,6 +521,14 @@ func (n *Node) heldPeers(key ID, e *hotEntry) (lists [2][]netip.AddrPort) {
 	return lists
 }
 
+// counted is how many answers of the kernel's have been taken over, which go on being counted when the entry is replaced; 0 without one.
+func (e *hotEntry) counted() uint64 {
+	if e == nil {
+		return 0
+	}
+	return e.hits
+}
+
 // heat has set give the kernel an entry, unless what is held has changed since it was read; nil: there is nothing to give.
 // Without room, the coldest of the keys that are colder than this one has to go. What was offered, and few have asked for again, takes
 // nobody's room.
@@ -539,14 +548,18 @@ func (n *Node) heat(key ID, peers bool, e *hotEntry, set func() error) {
 	old := n.hot.entry(key)
 	score, asked := n.hot.score(key, now)
 	if old != nil && old.peers != peers && (e == nil || asked <= old.score) {
-		n.hot.decline(key) // it is asked for as a target and as an infohash, and more often as what it is in the kernel
+		// It is asked for as a target and as an infohash, and more often as what it is in the kernel, which may have changed.
+		n.hot.decline(key)
+		n.hot.again(key)
 		return
 	}
 	if e == nil || !now.Before(e.expires) {
 		n.giveUp(key)
 		return
 	}
-	if !e.fetched && (old == nil || old.fetched) {
+	if old != nil && !old.fetched || e.fetched {
+		e.hits = old.counted()
+	} else {
 		// The store names a key from before it has committed it, and hold comes after.
 		if err := n.kernel.Hold(key); err != nil {
 			n.log.Error("the kernel half does not know of a key that is held here", "key", key, "error", err)
@@ -554,7 +567,7 @@ func (n *Node) heat(key ID, peers bool, e *hotEntry, set func() error) {
 	}
 	evict := old != nil || asked >= n.hot.after/2
 	err := set()
-	for evict && errors.Is(err, bpf.ErrNoHot) {
+	for evict && errors.Is(err, bpf.ErrNoHot) && !errors.Is(err, bpf.ErrNoHotKey) {
 		victim, ok := n.hot.coldest(key, e.large, score)
 		if !ok {
 			break

@@ -392,6 +392,55 @@ func TestPeersAreHotBeforeTheyAreCommitted(t *testing.T) {
 	})
 }
 
+// A key is the target of an item and an infohash. The kernel half answers for what it is asked for more as, and is told of a change of that though
+// somebody has asked for the other just before.
+func TestKeyOfTwoKinds(t *testing.T) {
+	sim(t, func(t *testing.T, s *simNet) {
+		fleet := s.startRecursive(t, 4, router.IPv4)
+		time.Sleep(time.Minute)
+		n := fleet[1]
+		k := newHotKernel()
+		if err := n.SetKernel(k); err != nil {
+			t.Fatal(err)
+		}
+		put, err := fleet[0].PutImmutable(t.Context(), []byte("3:two"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		key, peer, c := put.Target, s.client(t, clientAddr(router.IPv4, 1), n.addr), s.client(t, clientAddr(router.IPv4, 0), n.addr)
+		is := func(what, part string) {
+			t.Helper()
+			time.Sleep(2 * time.Second)
+			if got := k.item(key); !strings.Contains(got, part) {
+				t.Errorf("%s: the kernel half has %q", what, got)
+			}
+		}
+		peer.ask(announce(key, nil, 4001))
+		for range 20 {
+			c.ask(getPeers(key))
+		}
+		is("asked for peers", ":4001")
+		for i, port := range []uint16{4002, 4003, 4004} {
+			for range i + 1 {
+				if r := c.ask(getItem(key)); string(r.V) != "3:two" {
+					t.Fatal(brief(r))
+				}
+			}
+			peer.ask(announce(key, nil, port))
+			is("another peer, after the item was asked for", fmt.Sprintf(":%d", port))
+		}
+		k.mu.Lock()
+		k.idle = true
+		k.mu.Unlock()
+		time.Sleep(time.Minute)
+		for range 20 {
+			c.ask(getItem(key))
+		}
+		is("asked for the item", "3:two")
+		stopAll(fleet)
+	})
+}
+
 // A node that is among the closest of one family knows the peers of that one alone: who wants those of the other as well is told what is
 // found there, and the kernel half says nothing of it.
 func TestPeersOfTheOtherFamily(t *testing.T) {

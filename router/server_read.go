@@ -63,7 +63,9 @@ func (r *responder) composePeers(p *Packet) bool {
 		r.n.log.Warn("reading peers failed", "infohash", r.m.InfoHash, "error", err)
 		return false
 	}
-	r.n.hot.askPeers(&r.m, r.now)
+	if len(r.reply.m.Values) > 0 {
+		r.n.hot.askPeers(&r.m, r.now)
+	}
 	return true
 }
 
