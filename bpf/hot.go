@@ -251,6 +251,9 @@ func (p *Program) pointTo(key [20]byte, n *hotEntry) error {
 	case !errors.Is(err, ebpf.ErrKeyNotExist):
 		return classify("point to a hot entry", err)
 	}
+	if len(p.held.missing) > 0 { // they wait for the room
+		return fmt.Errorf("%w: not all held keys are known", ErrNoHotKey)
+	}
 	full, err := p.held.insert(key, value)
 	if full {
 		return fmt.Errorf("%w: as many keys are known as there is room for", ErrNoHotKey)

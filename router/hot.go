@@ -106,8 +106,12 @@ func decayed(score float64, d time.Duration) float64 {
 func (h *hot) ask(key ID, peers bool, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if e := h.entries[key]; e != nil && e.peers == peers {
+	e, least := h.entries[key], max(h.after-1, h.floor) // each is worth a little less by now
+	switch {
+	case e != nil && e.peers == peers:
 		return // the kernel has it, and passes what it cannot answer
+	case e != nil: // as what it is asked for more
+		least = max(least, e.score)
 	}
 	a := h.asked[key]
 	if a == nil {
@@ -118,7 +122,7 @@ func (h *hot) ask(key ID, peers bool, now time.Time) {
 		h.asked[key] = a
 	}
 	a.score, a.at, a.peers = decayed(a.score, now.Sub(a.at))+1, now, peers
-	if !h.kernel.Load() || a.score <= max(h.after-1, h.floor) { // each is worth a little less by now
+	if !h.kernel.Load() || a.score <= least {
 		return
 	}
 	if _, planned := h.due[key]; !planned {
@@ -196,7 +200,7 @@ func (h *hot) forget(key ID) bool {
 	if e == nil {
 		return false
 	}
-	if a := h.asked[key]; a != nil && a.peers != e.peers && a.score < e.score || a == nil && len(h.asked) < maxAsked {
+	if a := h.asked[key]; a != nil && a.peers != e.peers && decayed(a.score, time.Since(a.at)) < e.score || a == nil && len(h.asked) < maxAsked {
 		h.asked[key] = &asked{score: e.score, at: time.Now(), peers: e.peers}
 	}
 	return true
@@ -546,7 +550,7 @@ func (n *Node) heat(key ID, peers bool, e *hotEntry, set func() error) {
 	}
 	now := time.Now()
 	old := n.hot.entry(key)
-	score, asked := n.hot.score(key, now)
+	score, asked := n.hot.score(key, peers, now)
 	if old != nil && old.peers != peers && (e == nil || asked <= old.score) {
 		// It is asked for as a target and as an infohash, and more often as what it is in the kernel, which may have changed.
 		n.hot.decline(key)
@@ -587,7 +591,9 @@ func (n *Node) heat(key ID, peers bool, e *hotEntry, set func() error) {
 			n.hot.leave(key)
 			return
 		}
-		n.hot.full(e.large)
+		if !errors.Is(err, bpf.ErrNoHotKey) {
+			n.hot.full(e.large)
+		}
 		n.giveUp(key)
 	default:
 		n.log.Warn("the kernel half does not answer for a key", "key", key, "error", err)
@@ -628,18 +634,23 @@ func (h *hot) entry(key ID) *hotEntry {
 	return nil
 }
 
-// score is how often a key is asked for: just now, at least. asked is the part of it that user space has answered.
-func (h *hot) score(key ID, now time.Time) (score, asked float64) {
+// score is how often a key is asked for as an infohash, or as a target: just now, at least. asked is the part of it that user space has answered,
+// or how often it is asked for as the other if the kernel answers for it as this.
+func (h *hot) score(key ID, peers bool, now time.Time) (score, asked float64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	e, a := h.entries[key], h.asked[key]
 	score = 1.0
-	if e := h.entries[key]; e != nil {
+	if e != nil && e.peers == peers {
 		score = e.score
 	}
-	if a := h.asked[key]; a != nil {
+	if a != nil {
 		asked = decayed(a.score, now.Sub(a.at))
+		if a.peers == peers {
+			score += asked
+		}
 	}
-	return score + asked, asked
+	return score, asked
 }
 
 // coldest returns the coldest key whose entry could make room.
@@ -662,7 +673,9 @@ func (h *hot) enter(key ID, e *hotEntry) {
 		e.used = old.used
 	}
 	h.entries[key] = e
-	delete(h.asked, key)
+	if a := h.asked[key]; a != nil && a.peers == e.peers {
+		delete(h.asked, key)
+	}
 	delete(h.pending, key)
 }
 
@@ -684,8 +697,11 @@ func (n *Node) coolIdle() {
 	defer n.publishing.Unlock()
 	now := time.Now()
 	if n.kernel != nil && n.hot.len() > 0 {
-		if err := n.kernel.HotHits(func(key [20]byte, hits uint64) { n.hot.hit(key, hits, now) }); err != nil {
+		hot := make(map[ID]bool, n.hot.len())
+		if err := n.kernel.HotHits(func(key [20]byte, hits uint64) { hot[key] = true; n.hot.hit(key, hits, now) }); err != nil {
 			n.log.Warn("reading which keys are hot failed", "error", err)
+		} else {
+			n.hot.keep(hot, now)
 		}
 	}
 	for _, key := range n.hot.idle(now) {
@@ -694,6 +710,21 @@ func (n *Node) coolIdle() {
 	for key, e := range n.hot.unsure(now) {
 		if n.hotFor(key, &e) != e.queries {
 			n.hot.again(key)
+		}
+	}
+}
+
+// keep forgets what the kernel answers for no more of itself, as when a key that is held here needed the room.
+func (h *hot) keep(hot map[ID]bool, now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for key, e := range h.entries {
+		if hot[key] {
+			continue
+		}
+		delete(h.entries, key)
+		if h.asked[key] == nil && len(h.asked) < maxAsked {
+			h.asked[key] = &asked{score: e.score, at: now, peers: e.peers}
 		}
 	}
 }
@@ -780,7 +811,7 @@ func (h *hot) idle(now time.Time) (keys []ID) {
 		case !wanted || !now.Before(e.expires):
 			keys = append(keys, key)
 			delete(h.entries, key)
-			if wanted && len(h.asked) < maxAsked { // what was fetched is to be looked up again
+			if wanted && h.asked[key] == nil && len(h.asked) < maxAsked { // what was fetched is to be looked up again
 				h.asked[key] = &asked{score: e.score, at: now, peers: e.peers}
 			}
 		}
