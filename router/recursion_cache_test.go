@@ -16,6 +16,9 @@ import (
 	"kdht/router/krpc"
 )
 
+// upkeep is how many queries a node sends of itself in a moment, at most. A lookup takes more.
+const upkeep = 1
+
 // hotKernel keeps the items and peers that it is given to answer with, and for which queries. They are asked for all the time, unless idle.
 type hotKernel struct {
 	fakeKernel
@@ -103,7 +106,7 @@ func TestFetchedItemsAreKept(t *testing.T) {
 					t.Errorf("%s: %s", what, brief(r))
 				}
 			})[n.addr]
-			if sent != 0 {
+			if sent > upkeep {
 				t.Errorf("%s: %d queries", what, sent)
 			}
 		}
@@ -258,7 +261,7 @@ func TestFoundPeersAreKept(t *testing.T) {
 			q     krpc.Message
 			fresh bool
 		}{{"first", q, true}, {"again", q, false}, {"without seeds", noSeeds, true}, {"without seeds again", noSeeds, false}} {
-			if sent := ask(e.what, e.q, true); (sent > 0) != e.fresh {
+			if sent := ask(e.what, e.q, true); (sent > upkeep) != e.fresh {
 				t.Errorf("%s: %d queries", e.what, sent)
 			}
 		}
@@ -271,12 +274,12 @@ func TestFoundPeersAreKept(t *testing.T) {
 			if r, _ := c.receive(answerTime); r == nil || !slices.Contains(slices.Collect(krpc.Peers(r.Values)), peer) {
 				t.Errorf("taken over from the kernel: %s", brief(r))
 			}
-		})[n.addr]; sent != 0 {
+		})[n.addr]; sent > upkeep {
 			t.Errorf("taken over from the kernel: %d queries", sent)
 		}
 		time.Sleep(31 * time.Second)
-		if sent := ask("after a while", q, true); sent == 0 {
-			t.Error("after a while: no query")
+		if sent := ask("after a while", q, true); sent <= upkeep {
+			t.Errorf("after a while: %d queries", sent)
 		}
 		announce := announce(infohash, nil, 999)
 		announce.Recursive = true
