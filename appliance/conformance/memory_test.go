@@ -15,11 +15,10 @@ import (
 )
 
 const (
-	maxOwn = 20 << 20 // bytes of its own memory, with full tables and after load
-	// With the pages of the program's file, of which the kernel maps more or less as they happen to lie in its cache, and which it can take
-	// back. The admin plane, which is off, has 8 MiB of them.
-	maxResident = 52 << 20 // bytes, with full tables
-	maxLoaded   = 56 << 20 // bytes, after load: with the pages of the store's file that it has brought in
+	// maxOwn is bytes of the process's own memory, with full tables and after load. What is resident besides are pages of its files, which the
+	// kernel can take back. How many it maps depends on how they happen to lie in its cache: of the same program 31 to 36 MiB with full
+	// tables, and 34 to 41 after load, with those of the store's file.
+	maxOwn = 20 << 20
 	// A bucket has room for so many contacts, and its replacement cache for as many. Levels of 8 buckets are full in a
 	// network of 100 million nodes.
 	bucketSize = 8
@@ -82,12 +81,6 @@ func TestMemory(t *testing.T) {
 		if m["RssAnon"] >= maxOwn {
 			t.Errorf("the process's own memory %s is %s, want less than %s", what, m["RssAnon"], mebibytes(maxOwn))
 		}
-	}
-	if idle["VmRSS"] >= maxResident {
-		t.Errorf("resident memory with full tables is %s, want less than %s", idle["VmRSS"], mebibytes(maxResident))
-	}
-	if loaded["VmRSS"] >= maxLoaded {
-		t.Errorf("resident memory after load is %s, want less than %s", loaded["VmRSS"], mebibytes(maxLoaded))
 	}
 }
 
