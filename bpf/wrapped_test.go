@@ -253,15 +253,22 @@ func TestLoopbackFrames(t *testing.T) {
 	}
 }
 
+// addressedWire is a wire at whose one end the stack has the node's addresses.
+func addressedWire(t *testing.T) (node, asker *netns.NS) {
+	t.Helper()
+	node, asker = wire(t)
+	for _, a := range []netip.AddrPort{node4, node6} {
+		must(t, node.IP("addr", "add", netip.PrefixFrom(a.Addr(), map[bool]int{true: 15, false: 32}[a.Addr().Is4()]).String(), "dev", "wire", "nodad"))
+	}
+	return node, asker
+}
+
 // A flood of broadcasts and multicasts from forged sources does not reach a program that hears what is for many at our port, once it has had what there is for such sources; it
 // gets those of proven sources, and those to other ports.
 func TestGroupFlood(t *testing.T) {
 	const flood = 20
 	onCPU(t) // frames keep their order
-	node, asker := wire(t)
-	for _, a := range []netip.AddrPort{node4, node6} {
-		must(t, node.IP("addr", "add", netip.PrefixFrom(a.Addr(), map[bool]int{true: 15, false: 32}[a.Addr().Is4()]).String(), "dev", "wire", "nodad"))
-	}
+	node, asker := addressedWire(t)
 	p, _ := limited(t, limit.Config{Unproven: 1000})
 	fd, ifindex := packetSocket(t, asker), index(t, asker, "wire")
 	attached(t, p, node, index(t, node, "wire"), bpf.ModeNative)
@@ -344,10 +351,7 @@ func TestWrappedSourceLimit(t *testing.T) {
 func TestWrappedFlood(t *testing.T) {
 	const flood = 20
 	onCPU(t) // frames keep their order
-	node, asker := wire(t)
-	for _, a := range []netip.AddrPort{node4, node6} {
-		must(t, node.IP("addr", "add", netip.PrefixFrom(a.Addr(), map[bool]int{true: 15, false: 32}[a.Addr().Is4()]).String(), "dev", "wire", "nodad"))
-	}
+	node, asker := addressedWire(t)
 	p, _ := limited(t, limit.Config{Unproven: 1000})
 	fd, ifindex := packetSocket(t, asker), index(t, asker, "wire")
 	listen := func(at netip.AddrPort) *net.UDPConn {

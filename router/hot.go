@@ -200,10 +200,18 @@ func (h *hot) forget(key ID) bool {
 	if e == nil {
 		return false
 	}
-	if a := h.asked[key]; a != nil && a.peers != e.peers && decayed(a.score, time.Since(a.at)) < e.score || a == nil && len(h.asked) < maxAsked {
-		h.asked[key] = &asked{score: e.score, at: time.Now(), peers: e.peers}
+	if a := h.asked[key]; a != nil && a.peers != e.peers && decayed(a.score, time.Since(a.at)) < e.score {
+		delete(h.asked, key)
 	}
+	h.remember(key, e, time.Now())
 	return true
+}
+
+// remember counts on how often a key is asked for that the kernel answers for no more, unless it is counted already. h.mu is held.
+func (h *hot) remember(key ID, e *hotEntry, now time.Time) {
+	if h.asked[key] == nil && len(h.asked) < maxAsked {
+		h.asked[key] = &asked{score: e.score, at: now, peers: e.peers}
+	}
 }
 
 // forgetFetched is called when other nodes have been given something under a key. It reports whether the kernel answers with what was
@@ -462,7 +470,7 @@ func (n *Node) hotFor(key ID, e *hotEntry) (queries [2]bpf.HotFor) {
 		switch {
 		case e.fetched:
 			queries[f] = bpf.Recursive
-		case e.peers && n.tables[f] != nil && !n.nearestOf(Family(f), key, bucketSize): // others may know more
+		case e.peers && n.othersHavePeers(Family(f), key):
 			queries[f] = bpf.Plain
 		case e.mutable && !n.nearest(key, bucketSize/2): // others may have a newer version
 			queries[f] = bpf.Plain
@@ -723,9 +731,7 @@ func (h *hot) keep(hot map[ID]bool, now time.Time) {
 			continue
 		}
 		delete(h.entries, key)
-		if h.asked[key] == nil && len(h.asked) < maxAsked {
-			h.asked[key] = &asked{score: e.score, at: now, peers: e.peers}
-		}
+		h.remember(key, e, now)
 	}
 }
 
@@ -811,8 +817,8 @@ func (h *hot) idle(now time.Time) (keys []ID) {
 		case !wanted || !now.Before(e.expires):
 			keys = append(keys, key)
 			delete(h.entries, key)
-			if wanted && h.asked[key] == nil && len(h.asked) < maxAsked { // what was fetched is to be looked up again
-				h.asked[key] = &asked{score: e.score, at: now, peers: e.peers}
+			if wanted { // what was fetched is to be looked up again
+				h.remember(key, e, now)
 			}
 		}
 	}

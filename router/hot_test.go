@@ -19,10 +19,7 @@ func TestHotItemFollowsTheTable(t *testing.T) {
 		fleet := s.startRecursive(t, 3, router.IPv4)
 		time.Sleep(time.Minute)
 		n := fleet[1]
-		k := newHotKernel()
-		if err := n.SetKernel(k); err != nil {
-			t.Fatal(err)
-		}
+		k := hotKernelOf(t, n.Node)
 		// One whose target shares no bit with our ID, so that half of all nodes are closer to it.
 		var it router.Item
 		for i := byte(0); ; i++ {
@@ -65,10 +62,7 @@ func TestHotItemsMakeRoomWhileTheyWait(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		k := newHotKernel()
-		if err := n.SetKernel(k); err != nil {
-			t.Fatal(err)
-		}
+		k := hotKernelOf(t, n)
 		holder := simAddr(router.IPv4, 10)
 		var last router.ID
 		for i := range 1200 {

@@ -213,7 +213,7 @@ func (r *responder) answerHeldPeers(p *Packet) bool {
 		return false
 	}
 	for _, f := range []Family{IPv4, IPv6} {
-		if wanted&wantOf(f) != 0 && r.n.tables[f] != nil && !r.n.nearestOf(f, m.InfoHash, bucketSize) {
+		if wanted&wantOf(f) != 0 && r.n.othersHavePeers(f, m.InfoHash) {
 			return false
 		}
 	}
@@ -227,6 +227,11 @@ func (r *responder) answerHeldPeers(p *Packet) bool {
 	}
 	r.n.hot.askPeers(m, r.now)
 	return r.answerPeersOf(p, found.mixed())
+}
+
+// othersHavePeers reports whether other nodes are where peers of a family are announced, so that what is stored here may be but a few of them.
+func (n *Node) othersHavePeers(f Family, infohash ID) bool {
+	return n.tables[f] != nil && !n.nearestOf(f, infohash, bucketSize)
 }
 
 // nearest reports whether this node is one of the k closest to a target that it knows, in one of its families: then

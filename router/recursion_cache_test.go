@@ -29,8 +29,14 @@ type hotKernel struct {
 	idle     bool // nobody asks
 }
 
-func newHotKernel() *hotKernel {
-	return &hotKernel{fakeKernel: fakeKernel{held: make(map[[20]byte]bool)}, items: make(map[router.ID]string), queries: make(map[router.ID]bpf.HotFor), peersFor: make(map[router.ID][2]bpf.HotFor)}
+// hotKernelOf gives a node such a kernel half.
+func hotKernelOf(t *testing.T, n *router.Node) *hotKernel {
+	t.Helper()
+	k := &hotKernel{fakeKernel: fakeKernel{held: make(map[[20]byte]bool)}, items: make(map[router.ID]string), queries: make(map[router.ID]bpf.HotFor), peersFor: make(map[router.ID][2]bpf.HotFor)}
+	if err := n.SetKernel(k); err != nil {
+		t.Fatal(err)
+	}
+	return k
 }
 
 func (k *hotKernel) SetHotItem(key [20]byte, it *bpf.HotItem, ttl time.Duration) error {
@@ -94,10 +100,7 @@ func (k *hotKernel) item(key router.ID) string {
 func TestFetchedItemsAreKept(t *testing.T) {
 	sim(t, func(t *testing.T, s *simNet) {
 		n, _, _, it, fleet := resumable(t, s)
-		k := newHotKernel()
-		if err := n.SetKernel(k); err != nil {
-			t.Fatal(err)
-		}
+		k := hotKernelOf(t, n.Node)
 		c := s.client(t, clientAddr(router.IPv4, 0), n.addr)
 		again := func(what string, target router.ID, v string) {
 			t.Helper()
@@ -161,10 +164,7 @@ func TestFetchedItemsAreKept(t *testing.T) {
 func TestFetchedItemsBecomeHotAgain(t *testing.T) {
 	sim(t, func(t *testing.T, s *simNet) {
 		n, _, _, it, fleet := resumable(t, s)
-		k := newHotKernel()
-		if err := n.SetKernel(k); err != nil {
-			t.Fatal(err)
-		}
+		k := hotKernelOf(t, n.Node)
 		c := s.client(t, clientAddr(router.IPv4, 0), n.addr)
 		c.ask(getItem(it.Target))
 		if got := k.item(it.Target); got != "5:hello 0 for 2h0m0s" {
@@ -231,20 +231,25 @@ func TestCacheIsBounded(t *testing.T) {
 	})
 }
 
+// startAnnounced starts a fleet in which others than the first node know of a peer, and returns a node that does not, after the announce.
+func (s *simNet) startAnnounced(t *testing.T) (n *simNode, infohash router.ID, peer netip.AddrPort, fleet []*simNode) {
+	t.Helper()
+	fleet = s.startRecursive(t, 30, router.IPv4)
+	time.Sleep(time.Minute)
+	infohash = router.ID{0: 1, 19: 7}
+	if _, err := fleet[9].Announce(t.Context(), infohash, 4242, false); err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(fleet[1:], func(m *simNode) bool { return m != fleet[9] && !m.store.Holds(infohash) }) + 1
+	return fleet[i], infohash, netip.AddrPortFrom(fleet[9].addr.Addr(), 4242), fleet
+}
+
 // Peers that were found are served again without a query, for a while, until another one is announced here; those found without
 // seeds are others. What the kernel half has found out about a known infohash costs no query either.
 func TestFoundPeersAreKept(t *testing.T) {
 	sim(t, func(t *testing.T, s *simNet) {
-		fleet := s.startRecursive(t, 30, router.IPv4)
-		time.Sleep(time.Minute)
-		infohash := router.ID{0: 1, 19: 7}
-		if _, err := fleet[9].Announce(t.Context(), infohash, 4242, false); err != nil {
-			t.Fatal(err)
-		}
-		i := slices.IndexFunc(fleet[1:], func(m *simNode) bool { return m != fleet[9] && !m.store.Holds(infohash) }) + 1
-		n := fleet[i]
+		n, infohash, peer, fleet := s.startAnnounced(t)
 		c := s.client(t, clientAddr(router.IPv4, 0), n.addr)
-		peer := netip.AddrPortFrom(fleet[9].addr.Addr(), 4242)
 		ask := func(what string, q krpc.Message, want bool) (sent int) {
 			t.Helper()
 			return s.queriesDuring(func() {
@@ -297,18 +302,8 @@ func TestFoundPeersAreKept(t *testing.T) {
 // here: of that it tells everybody who asks after the announce was acknowledged, whether there is one or the peer was only passed on.
 func TestFoundPeersAreHot(t *testing.T) {
 	sim(t, func(t *testing.T, s *simNet) {
-		fleet := s.startRecursive(t, 30, router.IPv4)
-		time.Sleep(time.Minute)
-		infohash := router.ID{0: 1, 19: 7}
-		if _, err := fleet[9].Announce(t.Context(), infohash, 4242, false); err != nil {
-			t.Fatal(err)
-		}
-		i := slices.IndexFunc(fleet[1:], func(m *simNode) bool { return m != fleet[9] && !m.store.Holds(infohash) }) + 1
-		n := fleet[i]
-		k := newHotKernel()
-		if err := n.SetKernel(k); err != nil {
-			t.Fatal(err)
-		}
+		n, infohash, peer, fleet := s.startAnnounced(t)
+		k := hotKernelOf(t, n.Node)
 		c := s.client(t, clientAddr(router.IPv4, 0), n.addr)
 		is := func(what, want string, queries bpf.HotFor) {
 			t.Helper()
@@ -322,7 +317,7 @@ func TestFoundPeersAreHot(t *testing.T) {
 		is("without seeds", "", 0)
 		q.NoSeed = false
 		c.ask(q)
-		found := fmt.Sprintf("[%v] [] for 30s", netip.AddrPortFrom(fleet[9].addr.Addr(), 4242))
+		found := fmt.Sprintf("[%v] [] for 30s", peer)
 		is("found", found, bpf.Recursive)
 		time.Sleep(40 * time.Second) // nobody told the node of it, but it is older than it may be
 		is("expired", "", 0)
@@ -364,10 +359,7 @@ func TestPeersAreHotBeforeTheyAreCommitted(t *testing.T) {
 		fleet := s.startRecursive(t, 4, router.IPv4)
 		time.Sleep(time.Minute)
 		n, infohash := fleet[1], router.ID{0: 1, 19: 7}
-		k := newHotKernel()
-		if err := n.SetKernel(k); err != nil {
-			t.Fatal(err)
-		}
+		k := hotKernelOf(t, n.Node)
 		c := s.client(t, clientAddr(router.IPv4, 0), n.addr)
 		n.store.committing = func() {
 			for range 12 {
@@ -402,10 +394,7 @@ func TestKeyOfTwoKinds(t *testing.T) {
 		fleet := s.startRecursive(t, 4, router.IPv4)
 		time.Sleep(time.Minute)
 		n := fleet[1]
-		k := newHotKernel()
-		if err := n.SetKernel(k); err != nil {
-			t.Fatal(err)
-		}
+		k := hotKernelOf(t, n.Node)
 		put, err := fleet[0].PutImmutable(t.Context(), []byte("3:two"))
 		if err != nil {
 			t.Fatal(err)
@@ -461,10 +450,7 @@ func TestPeersOfTheOtherFamily(t *testing.T) {
 		if _, err := fleet[9].Announce(t.Context(), infohash, 4242, false); err != nil {
 			t.Fatal(err)
 		}
-		k := newHotKernel()
-		if err := n.SetKernel(k); err != nil {
-			t.Fatal(err)
-		}
+		k := hotKernelOf(t, n.Node)
 		c := s.client(t, clientAddr(router.IPv4, 0), n.addr)
 		of := func(r *krpc.Message) (n [2]int) {
 			for p := range krpc.Peers(r.Values) {

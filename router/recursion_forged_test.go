@@ -97,6 +97,21 @@ func TestForgedClientsCountAsOne(t *testing.T) {
 	})
 }
 
+// forger returns what has a node asked for a target by a query like q, each time from another forged address.
+func (s *simNet) forger(t *testing.T, n *simNode, q krpc.Message) func(target router.ID) {
+	forged := 0
+	return func(target router.ID) {
+		t.Helper()
+		forged++
+		q.Type, q.TID, q.HasID, q.Target = krpc.TypeQuery, []byte("aa"), true, target
+		b, err := q.Append(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.conns[n.addr].inbox <- router.Packet{Data: b, Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 19, 1, byte(forged)}), 4000)}
+	}
+}
+
 // A client that has proved its address and asks for what a forger has had looked up has its answer as if it had been the first: neither does it wait for what there
 // is for those who may be forged, where the lookup has not begun, nor does the lookup go on with what there is for them, where it has.
 func TestClientJoinsForgersLookup(t *testing.T) {
@@ -117,17 +132,7 @@ func TestClientJoinsForgersLookup(t *testing.T) {
 					t.Fatalf("announced: %s", brief(r))
 				}
 				find := krpc.Message{Method: krpc.MethodFindNode, Target: router.ID{99}, HasTarget: true, Recursive: true}
-				forged := 0
-				forge := func(target router.ID) {
-					forged++
-					q := find
-					q.Type, q.TID, q.HasID, q.Target = krpc.TypeQuery, []byte("aa"), true, target
-					b, err := q.Append(nil)
-					if err != nil {
-						t.Fatal(err)
-					}
-					s.conns[n.addr].inbox <- router.Packet{Data: b, Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 19, 1, byte(forged)}), 4000)}
-				}
+				forge := s.forger(t, n, find)
 				for i := range c.before {
 					forge(router.ID{byte(4 * i), 1})
 				}
@@ -166,17 +171,7 @@ func TestProofIsGivenWhileItWaits(t *testing.T) {
 				config.QueryRate = 40
 				n, stop := startResolverWith(t, s, config, limit.Config{Growth: 1 << 40})
 				find := krpc.Message{Method: krpc.MethodFindNode, Target: router.ID{99}, HasTarget: true, Recursive: true}
-				forged := 0
-				forge := func(target router.ID) {
-					forged++
-					q := find
-					q.Type, q.TID, q.HasID, q.Target = krpc.TypeQuery, []byte("aa"), true, target
-					b, err := q.Append(nil)
-					if err != nil {
-						t.Fatal(err)
-					}
-					s.conns[n.addr].inbox <- router.Packet{Data: b, Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 19, 1, byte(forged)}), 4000)}
-				}
+				forge := s.forger(t, n, find)
 				for i := range c.before {
 					forge(router.ID{byte(4 * i), 1})
 				}

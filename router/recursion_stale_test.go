@@ -158,13 +158,7 @@ func TestPutIsKnownWhenItIsServedNoMore(t *testing.T) {
 // Peers that a lookup finds which was under way during an announce are not those that others get afterwards.
 func TestFoundPeersHaveTheLatest(t *testing.T) {
 	sim(t, func(t *testing.T, s *simNet) {
-		fleet := s.startRecursive(t, 30, router.IPv4)
-		time.Sleep(time.Minute)
-		infohash := router.ID{0: 1, 19: 7}
-		if _, err := fleet[9].Announce(t.Context(), infohash, 4242, false); err != nil {
-			t.Fatal(err)
-		}
-		n := fleet[slices.IndexFunc(fleet[1:], func(m *simNode) bool { return m != fleet[9] && !m.store.Holds(infohash) })+1]
+		n, infohash, _, fleet := s.startAnnounced(t)
 		c, peer := s.client(t, clientAddr(router.IPv4, 0), n.addr), s.client(t, clientAddr(router.IPv4, 1), n.addr)
 		s.setLatency(100*time.Millisecond, 101*time.Millisecond)
 		q := getPeers(infohash)

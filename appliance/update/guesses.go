@@ -102,7 +102,10 @@ func (a *guesses) try(from netip.Addr, now time.Time, right func() bool) (ok boo
 	var r region
 	var o origin
 	bare := from.Unmap().WithZone("")
-	if !a.acquainted(bare, now) { // else nobody asks where it is, which costs something
+	a.mu.Lock()
+	acquainted := a.acquainted(bare, now)
+	a.mu.Unlock()
+	if !acquainted { // else nobody asks where it is, which costs something
 		r, o = a.originOf(from) // its zone names the link
 	}
 	a.mu.Lock()
@@ -139,10 +142,8 @@ func (a *guesses) try(from netip.Addr, now time.Time, right func() bool) (ok boo
 	return false, 0
 }
 
-// acquainted reports whether an address has a penalty of its own, or has known the password: then it shares with nobody.
+// acquainted reports whether an address has a penalty of its own, or has known the password: then it shares with nobody. a.mu is held.
 func (a *guesses) acquainted(from netip.Addr, now time.Time) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	_, there := a.guessers[guesserKey{addr: from}]
 	return there || now.Before(a.known[from])
 }
@@ -151,7 +152,7 @@ func (a *guesses) acquainted(from netip.Addr, now time.Time) bool {
 // is no room without that.
 func (a *guesses) keyOf(from netip.Addr, in region, at origin, now time.Time) guesserKey {
 	own := guesserKey{addr: from}
-	if _, there := a.guessers[own]; there || now.Before(a.known[from]) {
+	if a.acquainted(from, now) {
 		return own
 	}
 	crowded := func() (guesserKey, bool) {
