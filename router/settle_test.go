@@ -172,7 +172,7 @@ func TestForgedIDChange(t *testing.T) {
 // more to do with the old one.
 func TestIDChangeIsNoticed(t *testing.T) {
 	sim(t, func(t *testing.T, s *simNet) {
-		fleet := s.startSim(t, 10, router.IPv4)
+		fleet := s.startSim(t, 8, router.IPv4) // the other seven and the contact are all that a lookup finds, however far its new ID is
 		a := simAddr(router.IPv4, 50)
 		m := s.remote(t, a, krpc.NodeIDFor(a.Addr(), 1, anyID()), func(_, r *krpc.Message) *krpc.Message { return r })
 		for _, n := range fleet {
