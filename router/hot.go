@@ -122,7 +122,7 @@ func (h *hot) ask(key ID, peers bool, now time.Time) {
 		h.asked[key] = a
 	}
 	a.score, a.at, a.peers = decayed(a.score, now.Sub(a.at))+1, now, peers
-	if !h.kernel.Load() || a.score <= least {
+	if !h.kernel.Load() || a.score <= least || h.pending[key] {
 		return
 	}
 	if _, planned := h.due[key]; !planned {
@@ -542,7 +542,7 @@ func (e *hotEntry) counted() uint64 {
 }
 
 // heat has set give the kernel an entry, unless what is held has changed since it was read; nil: there is nothing to give.
-// Without room, the coldest of the keys that are colder than this one has to go. What was offered, and few have asked for again, takes
+// Without room, what the kernel has of the key has to go, and then the coldest of the keys that are colder than this one. What was offered, and few have asked for again, takes
 // nobody's room.
 func (n *Node) heat(key ID, peers bool, e *hotEntry, set func() error) {
 	n.publishing.Lock()
@@ -579,6 +579,11 @@ func (n *Node) heat(key ID, peers bool, e *hotEntry, set func() error) {
 	}
 	evict := old != nil || asked >= n.hot.after/2
 	err := set()
+	if old != nil && errors.Is(err, bpf.ErrNoHot) && !errors.Is(err, bpf.ErrNoHotKey) { // the room of the old one comes before that of others
+		n.cool(key)
+		e.hits = 0
+		err = set()
+	}
 	for evict && errors.Is(err, bpf.ErrNoHot) && !errors.Is(err, bpf.ErrNoHotKey) {
 		victim, ok := n.hot.coldest(key, e.large, score)
 		if !ok {

@@ -327,3 +327,37 @@ func TestHotRoom(t *testing.T) {
 		}
 	}
 }
+
+// TestHotRoomOfAnotherVersion fills the hot map with swarms and has one grow: it takes the room that it had, and nobody else's.
+func TestHotRoomOfAnotherVersion(t *testing.T) {
+	n := newHotNode(t, bpf.Config{HotBytes: 8 << 10})
+	c := n.dial(t)
+	ask := func(i int) krpc.Message {
+		return krpc.Message{Method: krpc.MethodGetPeers, InfoHash: krpc.ID{7, byte(i)}, HasInfoHash: true}
+	}
+	announce := func(i int, port uint16) {
+		q := ask(i)
+		token := exchange(t, c, q).Token
+		exchange(t, c, krpc.Message{Method: krpc.MethodAnnouncePeer, Token: token, InfoHash: q.InfoHash, HasInfoHash: true, Port: port, HasPort: true})
+	}
+	swarms := n.program.Hot().Room / 2 // an entry for each family
+	for i := range swarms {
+		announce(i, 1000)
+		n.heat(t, c, ask(i))
+	}
+	for port := uint16(1001); port < 1010; port++ {
+		announce(0, port)
+		eventually(t, "a new peer does not come to the kernel half", func() bool {
+			r := n.ask(t, ask(0))
+			return r != nil && len(r.Values) == 8*int(port-999)
+		})
+		for i := range swarms {
+			if r := n.ask(t, ask(i)); r == nil || r.Values == nil {
+				t.Fatalf("of %d swarms, number %d is not hot any more after another one grew: %+v", swarms, i, r)
+			}
+		}
+	}
+	if h := n.program.Hot(); h.Keys != swarms || h.Small != 2*swarms {
+		t.Errorf("%+v, want %d keys", h, swarms)
+	}
+}
