@@ -198,7 +198,6 @@ func indexToken(b []byte) int {
 func TestFloodFromManySources(t *testing.T) {
 	sim(t, func(t *testing.T, s *simNet) {
 		n := s.start(t, router.Config{}, newMemStore(), simAddr(router.IPv4, 0))
-		conn := s.conns[n.addr]
 		token := n.View().Token(netip.AddrFrom4([4]byte{198, 19, 0, 1}))
 		message := func(method krpc.Method, i int) []byte {
 			m := krpc.Message{Type: krpc.TypeQuery, Method: method, TID: []byte("aa"), HasID: true, HasTarget: true, HasInfoHash: true, Token: token[:], Port: 9, V: []byte("1:x")}
@@ -222,7 +221,7 @@ func TestFloodFromManySources(t *testing.T) {
 		const packets = 60000
 		for i := range packets {
 			from := netip.AddrFrom4([4]byte{7, byte(i >> 16), byte(i >> 8), byte(i)})
-			conn.inbox <- router.Packet{Data: message(methods[i%len(methods)], i), Addr: netip.AddrPortFrom(from, 6881)}
+			s.deliver(n.addr, router.Packet{Data: message(methods[i%len(methods)], i), Addr: netip.AddrPortFrom(from, 6881)})
 			if i%1000 == 0 {
 				time.Sleep(20 * time.Millisecond)
 				most = max(most, runtime.NumGoroutine())

@@ -28,7 +28,6 @@ func TestForgedClientsCountAsOne(t *testing.T) {
 		})
 		forged := 0
 		flood := func(length time.Duration) {
-			conn := s.conns[n.addr]
 			for end := time.Now().Add(length); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
 				forged++
 				m := krpc.Message{Method: krpc.MethodFindNode, HasTarget: true}
@@ -45,7 +44,7 @@ func TestForgedClientsCountAsOne(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				conn.inbox <- router.Packet{Data: b, Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 19, byte(forged >> 8), byte(forged)}), 4000)}
+				s.deliver(n.addr, router.Packet{Data: b, Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 19, byte(forged >> 8), byte(forged)}), 4000)})
 			}
 		}
 		const length = 10 * time.Second
@@ -108,7 +107,7 @@ func (s *simNet) forger(t *testing.T, n *simNode, q krpc.Message) func(target ro
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.conns[n.addr].inbox <- router.Packet{Data: b, Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 19, 1, byte(forged)}), 4000)}
+		s.deliver(n.addr, router.Packet{Data: b, Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 19, 1, byte(forged)}), 4000)})
 	}
 }
 
@@ -413,7 +412,7 @@ func TestSlowForgersDelayNobody(t *testing.T) {
 							t.Error(err)
 							return
 						}
-						s.conns[n.addr].inbox <- router.Packet{Data: b, Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 19, byte(forged >> 8), byte(forged)}), 4000)}
+						s.deliver(n.addr, router.Packet{Data: b, Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 19, byte(forged >> 8), byte(forged)}), 4000)})
 					}
 				}
 				forge(20 * time.Second)

@@ -23,7 +23,7 @@ func TestFewUnprovenSendersAreHeardOf(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s.conns[n.addr].inbox <- router.Packet{Data: b, Addr: from}
+			s.deliver(n.addr, router.Packet{Data: b, Addr: from})
 		}
 		time.Sleep(time.Second)
 		begin := time.Now()

@@ -88,6 +88,14 @@ func (s *simNet) move(c *simConn, to netip.AddrPort) {
 	s.conns[to] = c
 }
 
+// deliver has the node at an address receive a datagram at once, whoever it says that it is from.
+func (s *simNet) deliver(to netip.AddrPort, p router.Packet) {
+	s.mu.Lock()
+	c := s.conns[to]
+	s.mu.Unlock()
+	c.inbox <- p
+}
+
 func (c *simConn) seen() netip.AddrPort {
 	if c.nat.IsValid() {
 		return c.nat
