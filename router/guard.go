@@ -92,6 +92,7 @@ func (n *Node) proved(a netip.Addr, now time.Time) {
 		return
 	}
 	n.count(eventProven)
+	n.recursor.proved(a)
 	if k := n.prover.Load(); k != nil {
 		if err := (*k).Prove(a); err != nil {
 			n.log.Debug("the kernel half does not know that an address is proven", "addr", a, "error", err)

@@ -364,6 +364,22 @@ func (rs *recursor) vouch(rec *recursion, host netip.Addr) {
 	rec.host = host
 }
 
+// proved has what a client waits for count as its own, now that it has proved its address.
+func (rs *recursor) proved(a netip.Addr) {
+	host := rs.hostOf(a)
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	if host == unprovenClients || rs.each[host] == 0 {
+		return
+	}
+	for _, rec := range rs.running {
+		if !rec.over && rec.host == unprovenClients && slices.ContainsFunc(rec.waiters, func(j *job) bool { return j.from.Addr() == a }) {
+			rs.vouch(rec, host)
+		}
+	}
+	rs.pump()
+}
+
 // host returns what a recursion counts as.
 func (rs *recursor) host(rec *recursion) netip.Addr {
 	rs.mu.Lock()
