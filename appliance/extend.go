@@ -41,6 +41,7 @@ type Host struct {
 	checks   []func() health.Check
 	amends   []func(*status.Report)
 	web      http.Handler
+	webAlso  []string
 	dialers  []Dialer
 	owners   []Admission
 	stop     func()
@@ -154,6 +155,10 @@ func (h *Host) Admit(w http.ResponseWriter, r *http.Request) (who string, ok, an
 // Web serves the status page and what extensions have added to it, whether or not the configuration has it served at an
 // address of the machine. Not before the extension has returned.
 func (h *Host) Web() http.Handler { return h.web }
+
+// WebAlsoAt has Web served at another TCP address of the machine as well, ADDR:PORT or :PORT, while no other program has that. As that of the
+// configuration it answers browsers under the box's own names only.
+func (h *Host) WebAlsoAt(addr string) { h.webAlso = append(h.webAlso, addr) }
 
 // finish calls what Stop was given, and says how Serve ends.
 func (h *Host) finish(err error) error {

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"kdht/appliance"
 	"kdht/appliance/status"
@@ -83,6 +85,58 @@ func TestExtension(t *testing.T) {
 	defer res.Body.Close()
 	if body, err := io.ReadAll(res.Body); err != nil || string(body) != "squash" {
 		t.Errorf("the handler answered %q, %v", body, err)
+	}
+	cancel()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestWebAlsoAt has the page served at a second address, which another program has at first: the node does not wait for that, nor is it worse for it.
+func TestWebAlsoAt(t *testing.T) {
+	other, err := net.Listen("tcp", "127.0.0.9:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	cfg := local(t, "http", freeAddress(t))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	served := make(chan error, 1)
+	go func() {
+		served <- appliance.Serve(ctx, cfg, quiet, func(h *appliance.Host) error {
+			h.WebAlsoAt(other.Addr().String())
+			return nil
+		})
+	}()
+	report := func(addr string) (r status.Report) {
+		for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+			res, err := http.Get("http://" + addr + "/status")
+			if err == nil {
+				err = errors.Join(json.NewDecoder(res.Body).Decode(&r), res.Body.Close())
+			}
+			if err == nil {
+				return r
+			}
+			select {
+			case err := <-served:
+				t.Fatal(err)
+			default:
+			}
+			if time.Now().After(end) {
+				t.Fatal(err)
+			}
+		}
+	}
+	first := report(cfg.HTTP)
+	if i := slices.IndexFunc(first.Tasks, func(s status.Task) bool { return strings.HasSuffix(s.Name, other.Addr().String()) }); i < 0 || !first.Tasks[i].Running {
+		t.Errorf("tasks: %+v", first.Tasks)
+	}
+	if err := other.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if second := report(other.Addr().String()); second.Families[0].ID != first.Families[0].ID {
+		t.Errorf("another node is at the second address: %+v", second)
 	}
 	cancel()
 	if err := <-served; err != nil {

@@ -120,8 +120,12 @@ func Serve(ctx context.Context, cfg config.Config, log *slog.Logger, extensions 
 	if p.host.web, err = p.handler(); err != nil {
 		return errors.Join(err, closeAll(conns))
 	}
+	page := onlyOurNames(cfg.Gateway.Hosts, p.host.underAnyName, p.host.web)
 	if web != nil {
-		p.tasks = append(p.tasks, Restarting(newWebTask(web, onlyOurNames(cfg.Gateway.Hosts, p.host.underAnyName, p.host.web), log), log))
+		p.tasks = append(p.tasks, Restarting(newWebTask(web, page, log), log))
+	}
+	for _, addr := range p.host.webAlso {
+		p.tasks = append(p.tasks, Restarting(newOtherWebTask(addr, page, log), log))
 	}
 	p.tasks = append(p.tasks, Restarting(p.watch, log), Restarting(flood, log), Restarting(p.past, log))
 	p.tasks = append(p.tasks, p.host.tasks...)

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Bounds of the HTTP server.
@@ -34,6 +36,39 @@ func newWebTask(l net.Listener, h http.Handler, log *slog.Logger) *webTask {
 
 func (t *webTask) String() string         { return "status page" }
 func (t *webTask) Ready() <-chan struct{} { return t.ready }
+
+// otherWebTask serves the status page at another address as well, whenever no other program has it.
+type otherWebTask struct{ *webTask }
+
+func newOtherWebTask(addr string, h http.Handler, log *slog.Logger) otherWebTask {
+	t := otherWebTask{&webTask{addr: addr, handler: h, log: log, ready: make(chan struct{})}}
+	close(t.ready) // nobody waits for it
+	return t
+}
+
+func (t otherWebTask) String() string { return "status page at " + t.addr }
+
+// Run serves until ctx ends, from when the address is free.
+func (t otherWebTask) Run(ctx context.Context) error {
+	for said := false; ; said = true {
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", t.addr)
+		if err == nil {
+			t.listener = l
+			return t.webTask.Run(ctx)
+		}
+		if !errors.Is(err, unix.EADDRINUSE) {
+			return err
+		}
+		if !said {
+			t.log.Info("the status page is not at a second address, which another program has", "addr", t.addr)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(webPatience):
+		}
+	}
+}
 
 // Run serves until ctx ends, and then waits a little for requests under way.
 func (t *webTask) Run(ctx context.Context) error {

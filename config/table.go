@@ -77,7 +77,7 @@ var keys = []*key{
 			"/var/lib/kdht for root, else $XDG_STATE_HOME/kdht or ~/.local/state/kdht."),
 	entry("http", web{}, `":8080"`,
 		func(c *Config) *string { return &c.HTTP },
-		"TCP address of the status page, its JSON twin /status and the metrics, which show and change nothing, and of HTTP for programs (gateway). On the appliance the default is \":80\"."),
+		"TCP address of the status page, its JSON twin /status and the metrics, which show and change nothing, and of HTTP for programs (gateway). On the appliance the default is \":80\", and with that all this is at port 8080 as well."),
 
 	entry("hostname", hostLabel{}, `""`,
 		func(c *Config) *string { return &c.Hostname },

@@ -70,10 +70,20 @@ func (b *Box) serve(ctx context.Context, cfg, defaults config.Config, log *slog.
 	}
 }
 
+const (
+	// DefaultWeb is where the status page of an appliance is: browsers need no port.
+	DefaultWeb = ":80"
+	// usualWeb is where that of other nodes is, so that whoever asks need not know which of them are appliances.
+	usualWeb = ":8080"
+)
+
 // extension adds the box to a node. started is closed when the node runs.
 func (b *Box) extension(started chan struct{}) appliance.Extension {
 	return func(h *appliance.Host) error {
 		h.Problems(b.Problems)
+		if h.Config.HTTP == DefaultWeb {
+			h.WebAlsoAt(usualWeb)
+		}
 		h.Task(newConsoleTask(b.console, h, started))
 		if b.layout.LinkLocal {
 			h.Task(linklocal.New(linklocal.Patience, h.Log))

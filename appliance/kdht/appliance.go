@@ -5,6 +5,7 @@ import (
 
 	"kdht/appliance/admin"
 	"kdht/appliance/admin/change"
+	"kdht/appliance/box"
 	"kdht/appliance/journal"
 	"kdht/appliance/update"
 	"kdht/config"
@@ -70,7 +71,7 @@ func (c *serveCmd) applianceConfig(name string, file []byte, state string) (conf
 	if err := c.override(b); err != nil {
 		return config.Config{}, err
 	}
-	for key, value := range map[string]string{"http": ":80", "state": state, "xdp.linger": applianceLinger} {
+	for key, value := range map[string]string{"http": box.DefaultWeb, "state": state, "xdp.linger": applianceLinger} {
 		if b.Origin(key) == "" && value != "" {
 			if err := b.Set("--appliance", key, value); err != nil {
 				return config.Config{}, err

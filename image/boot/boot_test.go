@@ -46,6 +46,7 @@ func testBox(t *testing.T, b *box) {
 	r = b.wait(ctx, func(r status.Report) bool { return r.XDP.Active })
 	t.Logf("kernel half attached after %.1f s", time.Since(b.Started()).Seconds())
 	b.checkXDP(r)
+	b.checkWeb(ctx)
 	b.populate(ctx)
 	b.checkKernel(ctx)
 
@@ -89,6 +90,13 @@ func (b *box) checkXDP(r status.Report) {
 	if r.XDP.Execution != want {
 		b.t.Errorf("BPF is run by %s, want %s", r.XDP.Execution, want)
 	}
+}
+
+// checkWeb checks that the status page is at the port of other nodes as well.
+func (b *box) checkWeb(ctx context.Context) {
+	b.t.Helper()
+	_, err := vm.WaitHTTP(ctx, b.VM, b.lan.HTTP(), "http://"+b.addr.String()+":8080/readyz", func(int, []byte) bool { return true })
+	must(b.t, err)
 }
 
 // maxMemory bounds the memory of the whole system in use, in bytes.
