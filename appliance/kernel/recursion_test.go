@@ -85,6 +85,13 @@ func (f *fake) begin(answered bool) {
 	}
 }
 
+// lookTakes has looks take so long from now on.
+func (f *fake) lookTakes(d time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.rec.lookTakes = d
+}
+
 func (f *fake) AllowRecursion(d time.Duration, private bool) error {
 	return f.note("renew recursion %v %v", d, private)
 }
@@ -130,9 +137,13 @@ func (f *fake) Relaunch(index int) (lost bool, err error) {
 func (f *fake) SetPatience(time.Duration) error { return nil }
 func (f *fake) Dismiss(tid [4]byte) error       { return f.note("dismiss %x", tid) }
 func (f *fake) TakeOverdue(hop, _ time.Duration) ([]bpf.Recursion, bpf.UnderWay, error) {
-	time.Sleep(f.rec.lookTakes)
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if d := f.rec.lookTakes; d > 0 {
+		f.mu.Unlock()
+		time.Sleep(d)
+		f.mu.Lock()
+	}
 	late := f.rec.late
 	f.rec.late = nil
 	f.rec.looks++
@@ -343,7 +354,7 @@ func TestManyStuckRecursionsCostFewLooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, _, end := startRecursive(t)
 		synctest.Wait()
-		f.rec.lookTakes = 2 * time.Millisecond
+		f.lookTakes(2 * time.Millisecond)
 		for range 1000 {
 			f.begin(false)
 			time.Sleep(time.Millisecond)
@@ -383,10 +394,10 @@ func TestRecursionsTakenOverAfterAll(t *testing.T) {
 		f.rec.miss = true
 		f.mu.Unlock()
 		took("missed", 3*time.Second+hopPatience)
-		f.rec.lookTakes = time.Minute
+		f.lookTakes(time.Minute)
 		f.begin(false)
 		time.Sleep(hopPatience)
-		f.rec.lookTakes = 0
+		f.lookTakes(0)
 		time.Sleep(time.Minute)
 		f.mu.Lock()
 		f.rec.tookAfter = nil
