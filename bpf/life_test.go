@@ -393,6 +393,7 @@ func TestSightings(t *testing.T) {
 
 // TestLooks checks that a CPU looks at a few askers in a round of 34 ms, and at others in the next.
 func TestLooks(t *testing.T) {
+	onCPU(t) // each has its own rounds
 	p := private(t, bpf.Config{Looks: 3})
 	ready(t, p, nil, &bpf.Snapshot{})
 	const queries = 200_000 // take many rounds on any machine
