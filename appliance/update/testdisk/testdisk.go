@@ -7,11 +7,15 @@ import (
 	"bytes"
 	"compress/gzip"
 	"embed"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"kdht/bpf/testenv"
 )
@@ -102,11 +106,22 @@ func Mount(t testing.TB, device, dir string) {
 	t.Cleanup(func() { _ = exec.Command("umount", dir).Run() }) // it may be done
 }
 
-// Unmount unmounts a device wherever it is mounted.
+// Unmount unmounts a device wherever it is mounted, and waits until it is free. Whoever has made a mount namespace meanwhile has the mount as
+// well, until that namespace ends: programs of tests in other packages, which run beside this one.
 func Unmount(t testing.TB, device string) {
 	t.Helper()
 	if out, err := exec.Command("umount", "--all-targets", device).CombinedOutput(); err != nil {
 		t.Fatalf("umount: %v: %s", err, out)
+	}
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		f, err := os.OpenFile(device, os.O_RDONLY|unix.O_EXCL, 0) // of a block device: which nobody has mounted
+		if err == nil {
+			_ = f.Close()
+			return
+		}
+		if !errors.Is(err, unix.EBUSY) || time.Now().After(deadline) {
+			t.Fatal(err)
+		}
 	}
 }
 
