@@ -100,7 +100,7 @@ func (b *Builder) Set(origin, name string, values ...string) error {
 	var errs Errors
 	for f := k.decode(&b.cfg, k.value(values)); f != nil; f = f.next {
 		e := &Error{Origin: origin, Key: k.name, Msg: f.msg, Hint: f.hint}
-		if origin == "--"+k.name {
+		if origin == "--"+k.name || origin == "--set "+k.name {
 			e.Key = "" // it is said already
 		}
 		if !slices.ContainsFunc(errs, func(x *Error) bool { return *x == *e }) { // without a place they look alike

@@ -19,7 +19,7 @@ type whole struct {
 }
 
 func (k whole) decode(v hujson.Value) (int, *fault) {
-	n, f := numeral(v, strconv.Itoa(k.min))
+	n, f := numeral(v, "a "+k.about())
 	if f != nil {
 		return 0, f
 	}
@@ -44,7 +44,7 @@ type rate struct {
 }
 
 func (k rate) decode(v hujson.Value) (float64, *fault) {
-	n, f := numeral(v, strconv.FormatFloat(k.max, 'g', -1, 64))
+	n, f := numeral(v, "a "+k.about())
 	if f != nil {
 		return 0, f
 	}
@@ -61,15 +61,15 @@ func (k rate) span() string {
 func (k rate) about() string                    { return "number, " + k.span() }
 func (k rate) text(words []string) hujson.Value { return numberValue(words) }
 
-// numeral reads a JSON number.
-func numeral(v hujson.Value, example string) (float64, *fault) {
+// numeral reads a JSON number; of anything else it says what to write.
+func numeral(v hujson.Value, instead string) (float64, *fault) {
 	if v.Value.Kind() == '"' {
 		if s := v.Value.(hujson.Literal).String(); jsonNumber.MatchString(s) {
 			return 0, faultf(v.StartOffset, "write "+s+" without quotes", "the string %s is not a number", literal(v))
 		}
 	}
 	if v.Value.Kind() != '0' {
-		return 0, wrongType(v, "a number", example)
+		return 0, wrongType(v, "a number", instead)
 	}
 	n, err := strconv.ParseFloat(string(v.Value.(hujson.Literal)), 64)
 	if err != nil {

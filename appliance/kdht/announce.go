@@ -12,8 +12,8 @@ import (
 type announceCmd struct {
 	Infohash string `arg:"" help:"Infohash, 40 hexadecimal digits."`
 
-	PeerPort uint16 `required:"" placeholder:"PORT" help:"TCP or UDP port on which this machine serves peers of the infohash."`
-	Seed     bool   `help:"This peer has everything (BEP 33)."`
+	PeerPort int  `required:"" placeholder:"PORT" help:"TCP or UDP port on which this machine serves peers of the infohash."`
+	Seed     bool `help:"This peer has everything (BEP 33)."`
 
 	clientFlags
 }
@@ -38,18 +38,19 @@ func (c *announceCmd) Run(s *system) error {
 	if err != nil {
 		return err
 	}
-	if c.PeerPort == 0 {
-		return usage("write 1 to 65535", "0 is no port for peers to connect to")
+	if c.PeerPort < 1 || c.PeerPort > 65535 {
+		return usage("write 1 to 65535", "%d is no port for peers to connect to", c.PeerPort)
 	}
+	port := uint16(c.PeerPort)
 	if c.Via != "" {
-		q := krpc.Message{Method: krpc.MethodAnnouncePeer, InfoHash: infohash, HasInfoHash: true, Port: c.PeerPort, HasPort: true, Seed: c.Seed, HasSeed: true}
+		q := krpc.Message{Method: krpc.MethodAnnouncePeer, InfoHash: infohash, HasInfoHash: true, Port: port, HasPort: true, Seed: c.Seed, HasSeed: true}
 		return c.storeVia(s, q, &router.Item{Target: infohash})
 	}
 	var res *router.StoreResult
 	err = c.with(s, func(ctx context.Context, n *router.Node) (err error) {
 		p := s.newProgress("announce", "")
 		defer p.end()
-		res, err = n.Announce(ctx, infohash, c.PeerPort, c.Seed, p.option())
+		res, err = n.Announce(ctx, infohash, port, c.Seed, p.option())
 		return err
 	})
 	if c.JSON && res != nil {

@@ -16,7 +16,7 @@ import (
 
 type bundleCmd struct {
 	File      string `arg:"" optional:"" help:"Where to write it; - for standard output. Default: its own name, here."`
-	HTTP      string `name:"http" default:"127.0.0.1:8080" placeholder:"ADDR:PORT" env:"KDHT_HTTP" help:"Status page of the node (--http of kdht serve)."`
+	HTTP      string `name:"http" default:"127.0.0.1:8080" placeholder:"ADDR:PORT" env:"KDHT_HTTP" help:"Status page of the node (--http of kdht serve). Default: 127.0.0.1:8080."`
 	Token     string `placeholder:"SECRET" env:"KDHT_TOKEN" help:"Token of the box; better in the environment, or in a file."`
 	TokenFile string `placeholder:"FILE" help:"File with the token."`
 	// Of an appliance, as for updates.

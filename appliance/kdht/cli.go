@@ -152,7 +152,7 @@ func printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 	if err := kong.DefaultHelpPrinter(options, ctx); err != nil {
 		return err
 	}
-	if n := ctx.Selected(); n == nil || n.Group != nil && n.Group.Key == "client" {
+	if n := ctx.Selected(); n == nil || n.Leaf() && (n.Group == nil || n.Group.Key != "tool") {
 		_, err := fmt.Fprint(ctx.Stdout, "\n"+exitHelp())
 		return err
 	}
@@ -174,6 +174,9 @@ func parseFailure(err error) *failure {
 	}
 	if strings.Contains(err.Error(), "missing unit in duration") {
 		return usage("write a number with its unit, as in 500ms, 5s or 2m", "%s", err)
+	}
+	if strings.Contains(err.Error(), "expected a valid 64 bit int") {
+		return usage("write a whole number, as in 7", "%s", err)
 	}
 	return usage(fmt.Sprintf("%q shows how to write it, with examples", command+" --help"), "%s", err)
 }

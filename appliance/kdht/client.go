@@ -18,7 +18,7 @@ import (
 // clientFlags are the flags of every command that asks other nodes.
 type clientFlags struct {
 	Bootstrap []string      `group:"dht" placeholder:"HOST:PORT" env:"KDHT_BOOTSTRAP" help:"Node to begin with; repeatable. Default: the public bootstrap nodes."`
-	Network   string        `group:"dht" enum:"public,private" default:"public" env:"KDHT_NETWORK" help:"public: nodes have public addresses. private: a DHT of your own (${enum})."`
+	Network   string        `group:"dht" enum:"public,private" default:"public" placeholder:"public|private" env:"KDHT_NETWORK" help:"public: nodes have public addresses. private: a DHT of your own. Default: public."`
 	Via       string        `group:"dht" placeholder:"HOST[:PORT]" env:"KDHT_VIA" help:"Have this node, which runs kdht, do the work: one datagram there and one back. It asks its own network, whatever the flags above say."`
 	Timeout   time.Duration `default:"30s" help:"Give up after this time."`
 	JSON      bool          `name:"json" help:"Print one JSON document."`
@@ -27,14 +27,14 @@ type clientFlags struct {
 // Validate checks the flags before anything is sent.
 func (f *clientFlags) Validate() error {
 	if f.Timeout <= 0 {
-		return errors.New("--timeout must be more than 0s")
+		return usage("write for example --timeout 5s", "--timeout must be more than 0s")
 	}
 	for _, b := range f.Bootstrap {
 		if b == "none" { // perhaps from KDHT_BOOTSTRAP, for a node
-			return errors.New("--bootstrap: \"none\" is for the first node of a network; to ask one, name a node of it as HOST:PORT")
+			return usage("to ask one, name a node of it as HOST:PORT", "--bootstrap: \"none\" is for the first node of a network")
 		}
 		if e := config.CheckHostPort(b); e != nil {
-			return fmt.Errorf("--bootstrap: %s; %s", e.Msg, e.Hint)
+			return usage(e.Hint, "--bootstrap: %s", e.Msg)
 		}
 	}
 	if f.Via != "" {

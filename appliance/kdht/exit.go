@@ -31,9 +31,9 @@ var exitCodes = []struct {
 	{exitOK, "done; serve: stopped by SIGTERM or SIGINT"},
 	{exitFailure, "failed, for a reason that is none of those below"},
 	{exitUsage, "wrong command line or configuration; nothing was done"},
-	{exitNotFound, "no node has the item, or no peers are known"},
+	{exitNotFound, "no node has the item or the name, or no peers are known"},
 	{exitUnreachable, "no node answered"},
-	{exitRejected, "nodes answered and refused; the message has their error code (BEP 5, BEP 44)"},
+	{exitRejected, "nodes, or a box asked for a name or a bundle, refused; the message says why"},
 	{exitInterrupted, "interrupted by a signal; not serve"},
 }
 

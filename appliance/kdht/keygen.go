@@ -13,7 +13,7 @@ import (
 )
 
 type keygenCmd struct {
-	File string `arg:"" optional:"" default:"kdht.key" help:"File to write the secret key to."`
+	File string `arg:"" optional:"" default:"kdht.key" help:"File of the secret key. Default: kdht.key."`
 	Show bool   `help:"Print the public key of an existing file, and make nothing."`
 	JSON bool   `name:"json" help:"Print JSON."`
 }

@@ -27,7 +27,7 @@ type nameCmd struct {
 
 // nameFlags say which box is asked.
 type nameFlags struct {
-	HTTP      string        `name:"http" default:"127.0.0.1:8080" placeholder:"ADDR:PORT" env:"KDHT_HTTP" help:"A box of the fleet (--http of kdht serve)."`
+	HTTP      string        `name:"http" default:"127.0.0.1:8080" placeholder:"ADDR:PORT" env:"KDHT_HTTP" help:"A box of the fleet (--http of kdht serve). Default: 127.0.0.1:8080."`
 	Token     string        `placeholder:"SECRET" env:"KDHT_TOKEN" help:"Token of the box; better in the environment, or in a file."`
 	TokenFile string        `placeholder:"FILE" help:"File with the token."`
 	Timeout   time.Duration `default:"30s" help:"Give up after this time."`
@@ -67,7 +67,7 @@ func (c *nameGetCmd) Run(s *system) error {
 
 // nameChange are the flags of what changes a name.
 type nameChange struct {
-	CAS *int64 `name:"cas" placeholder:"SEQ" help:"Only if the present version has this sequence number."`
+	CAS *int64 `name:"cas" xor:"version" placeholder:"SEQ" help:"Only if the present version has this sequence number."`
 	nameFlags
 }
 
@@ -82,7 +82,7 @@ type namePutCmd struct {
 	Name  string  `arg:"" help:"The name, up to 64 bytes."`
 	Value *string `arg:"" optional:"" help:"The value, up to 996 bytes."`
 	File  string  `placeholder:"FILE" help:"Read the value from a file; - for standard input."`
-	New   bool    `help:"Only if there is no such name."`
+	New   bool    `xor:"version" help:"Only if there is no such name."`
 	nameChange
 }
 
@@ -283,14 +283,36 @@ func escapeName(name string) string {
 	return strings.Join(parts, "/")
 }
 
-// problemFailure is the failure of a problem document (RFC 9457).
+// problemFailure is the failure of a problem document (RFC 9457) about a name.
 func problemFailure(addr string, res *http.Response, text []byte) error {
-	var p struct{ Code, Detail string }
+	var p struct {
+		Code, Detail string
+		Seq          *int64
+	}
 	if err := json.Unmarshal(text, &p); err != nil || p.Detail == "" {
 		return failed(nil, "is it a box of this version?", "%s answers %s", addr, res.Status)
 	}
 	what, next, _ := strings.Cut(strings.TrimSuffix(p.Detail, "."), ". ")
 	f := &failure{code: exitRejected, msg: what, hint: next}
+	switch { // what the gateway says to programs, for people at a command line
+	case p.Code == "changed" && p.Seq == nil:
+		f.msg, f.hint = "there is no such name, and --cas asks that there be", "leave out --cas to make it"
+	case p.Code == "changed" && res.Request.Header.Get("If-None-Match") != "":
+		f.msg, f.hint = "the name is there already, and --new asks that it not be", "leave out --new to give it another value"
+	case p.Code == "changed":
+		f.msg = fmt.Sprintf("somebody has changed it: its sequence number is %d", *p.Seq)
+		f.hint = fmt.Sprintf("get it again and decide, then use --cas %d", *p.Seq)
+	case p.Code == "no-fleet":
+		f.hint = "\"kdht keygen\" makes a key, and \"kdht config show\" explains the keys of the configuration"
+	case p.Code == "not-found", p.Code == "removed":
+		f.hint = "\"kdht name ls\" lists the names that a box has"
+	case p.Code == "value" && res.Request.ContentLength == 0:
+		f.msg, f.hint = "the value is empty, which is what a removed name has", "\"kdht name rm\" removes a name"
+	case p.Code == "token-unknown":
+		f.msg, f.hint = "the token is no token of this box", "give one of gateway.tokens in the configuration of the box, without its name"
+	case p.Code == "token-missing", p.Code == "forbidden":
+		f.hint = "do it on that machine, or give --token-file with a token of gateway.tokens in the configuration of the box"
+	}
 	switch {
 	case res.StatusCode == http.StatusNotFound && p.Code != "no-fleet":
 		f.code = exitNotFound

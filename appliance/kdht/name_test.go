@@ -61,11 +61,12 @@ func TestNames(t *testing.T) {
 	if r := name(a, "put", "--cas", seq, "printers/attic", "10.0.0.10"); r.code != exitOK {
 		t.Errorf("%+v", r)
 	}
-	fails(name(a, "put", "--cas", seq, "printers/attic", "10.0.0.11"), exitRejected, "another entity tag", "Get it again")
-	fails(name(a, "put", "--new", "printers/attic", "10.0.0.11"), exitRejected, "is there already")
+	fails(name(a, "put", "--cas", seq, "printers/attic", "10.0.0.11"), exitRejected, "kdht: somebody has changed it: its sequence number is ", "\n  get it again and decide, then use --cas ")
+	fails(name(a, "put", "--new", "printers/attic", "10.0.0.11"), exitRejected, "the name is there already, and --new asks that it not be\n  leave out --new")
+	fails(name(a, "put", "--cas", seq, "printers/roof", "10.0.0.11"), exitRejected, "there is no such name", "leave out --cas")
 	fails(name(b, "put", "printers/attic", "x"), exitRejected, "can only read names")
-	fails(kdht(t, "name", "get", "--http", b.http, "--token", "wrong", "printers/attic"), exitRejected, "no token of this box")
-	fails(name(a, "put", "printers/attic", ""), exitUsage, "DELETE removes")
+	fails(kdht(t, "name", "get", "--http", b.http, "--token", "wrong", "printers/attic"), exitRejected, "no token of this box", "gateway.tokens")
+	fails(name(a, "put", "printers/attic", ""), exitUsage, "kdht name rm")
 	fails(name(a, "put", "printers/attic", strings.Repeat("x", 997)), exitUsage, "at most 996")
 	fails(name(a, "put", "printers/attic"), exitUsage, "give either a value or --file")
 	ok(name(a, "rm", "printers/attic"), "")

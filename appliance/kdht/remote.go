@@ -116,8 +116,12 @@ func (b *remoteBox) do(ctx context.Context, method, path string, body io.Reader,
 	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxStatus))
 	switch {
+	case resp.StatusCode == http.StatusUnauthorized && b.password == "":
+		return nil, failed(nil, "set KDHT_PASSWORD, or give --password-file", "%s wants its password", b.name)
 	case resp.StatusCode == http.StatusUnauthorized:
-		return nil, failed(nil, "set KDHT_PASSWORD, or give --password-file", "%s does not accept the password", b.name)
+		return nil, failed(nil, "it is the one that was in gokr-pw.txt on the boot partition", "%s does not accept the password", b.name)
+	case resp.StatusCode == http.StatusTooManyRequests:
+		return nil, failed(nil, "wait for so long, and give the password that was in gokr-pw.txt on the boot partition", "%s: %s", b.name, strings.TrimSpace(string(text)))
 	case resp.StatusCode == http.StatusNotFound || strings.HasPrefix(string(text), "<"):
 		return nil, failed(nil, "is it a box that runs \"kdht serve --appliance\"?", "%s has no updates: %s", b.name, resp.Status)
 	case resp.StatusCode >= 300:

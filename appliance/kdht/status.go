@@ -16,11 +16,11 @@ import (
 )
 
 type statusCmd struct {
-	HTTP    string        `name:"http" default:"127.0.0.1:8080" placeholder:"ADDR:PORT" env:"KDHT_HTTP" help:"Status page of the node (--http of kdht serve)."`
+	HTTP    string        `name:"http" default:"127.0.0.1:8080" placeholder:"ADDR:PORT" env:"KDHT_HTTP" help:"Status page of the node (--http of kdht serve). Default: 127.0.0.1:8080."`
 	Timeout time.Duration `default:"5s" help:"Give up after this time."`
 	Watch   bool          `short:"w" xor:"form" help:"Show it again and again, with rates per second, until interrupted; also over a restart of the node."`
 	Every   time.Duration `default:"2s" help:"How often, with --watch."`
-	Check   bool          `xor:"form" help:"Print the health alone; the exit code is 0 if the node is ready, else 1."`
+	Check   bool          `xor:"form" help:"Print the health alone; the exit code is 0 if the node is ready, 1 if it is not, 4 if nobody answers."`
 	All     bool          `xor:"form" help:"Print everything that the node says, but for counters that are zero."`
 	JSON    bool          `name:"json" xor:"form" help:"Print the JSON document as the node gave it."`
 }

@@ -167,7 +167,7 @@ func TestUpdateCommands(t *testing.T) {
 
 	run(exitUsage, "this machine is no box", "status")
 	run(exitUsage, "is no host", "status", "--host", "http://user@x/y")
-	run(exitFailure, "does not accept the password", "status", "--host", host)
+	run(exitFailure, "wants its password", "status", "--host", host)
 	run(exitUnreachable, "no answer from 127.0.0.1:1", "status", "--host", "127.0.0.1:1")
 	run(exitOK, "running      v1, slot 2, committed", with("status")...)
 	run(exitFailure, "has no update.url", with("check")...)
@@ -191,6 +191,7 @@ func TestUpdateCommands(t *testing.T) {
 	if r = run(exitOK, "{", with("status", "--json")...); json.Unmarshal([]byte(r.stdout), &st) != nil || len(st.History) < 3 {
 		t.Errorf("%s", r.stdout)
 	}
+	run(exitFailure, "does not accept the password", "status", "--host", host, "--password", "wrong")
 }
 
 // TestPullInReadme has a box look for a release, take it and go back by the commands in the README, and compares what they print.
