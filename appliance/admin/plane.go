@@ -260,6 +260,9 @@ func (p *plane) session(ctx context.Context) (err error) {
 	}
 	p.now.stays(stay)
 	envknob.SetNoLogsNoSupport() // nobody's log goes to anybody
+	// With a network map that was kept, a node counts as running before the control server has said a word, and goes on so where that wants
+	// a login: nobody would be told. Images have no such maps (ts_omit_cachenetmap).
+	envknob.Setenv("TS_USE_CACHED_NETMAP", "false")
 	state, err := openState(p.logf, p.dir)
 	if err != nil {
 		return err
