@@ -3,6 +3,8 @@ package router
 import (
 	"net/netip"
 	"time"
+
+	"kdht/bpf/limit"
 )
 
 // FillTable puts n contacts at random places of the network into the IPv4 table, as if they had answered.
@@ -23,6 +25,9 @@ func (n *Node) Table(f Family) []Contact {
 	defer n.mu.Unlock()
 	return n.tables[f].Contacts()
 }
+
+// KernelTime returns a time on the clock that the node shares with the kernel half. In virtual time it goes on from when the node was made.
+func (n *Node) KernelTime(t time.Time) limit.Time { return n.guard.time(t) }
 
 // Counted returns how much is counted as under way or waiting for the sake of recursion, by clients and in all.
 func (n *Node) Counted() int {

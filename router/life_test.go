@@ -9,8 +9,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"kdht/bpf"
 	"kdht/bpf/limit"
 	"kdht/router"
@@ -259,11 +257,6 @@ func TestQueriesPerDestination(t *testing.T) {
 // What the kernel half has sent to a node counts.
 func TestQueriesOfTheKernelCount(t *testing.T) {
 	sim(t, func(t *testing.T, s *simNet) {
-		var at unix.Timespec // of the kernel's clock, which goes on with the one of the test
-		if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &at); err != nil {
-			t.Fatal(err)
-		}
-		start := time.Now()
 		fleet := s.startSim(t, 6, router.IPv4)
 		time.Sleep(time.Minute)
 		n, to := fleet[1], fleet[2]
@@ -272,8 +265,7 @@ func TestQueriesOfTheKernelCount(t *testing.T) {
 			t.Fatal(err)
 		}
 		for { // as much as there is
-			now := limit.Time(at.Nano()) + limit.Time(time.Since(start))
-			if _, ok := k.sent.Reserve(to.addr.Addr(), now, 0); !ok {
+			if _, ok := k.sent.Reserve(to.addr.Addr(), n.KernelTime(time.Now()), 0); !ok {
 				break
 			}
 		}
