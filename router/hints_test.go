@@ -99,6 +99,7 @@ func TestHintsAreNoWeapon(t *testing.T) {
 			n.SetHints(hints)
 			time.Sleep(time.Second)
 		}
+		s.untap()
 		// 2, 4 ... 32 s, then once a minute; each try is sent twice.
 		if got := sent[victim]; got < 60 || got > 2*(60+6) {
 			t.Errorf("%d datagrams went to the victim in an hour", got)
@@ -126,6 +127,7 @@ func TestHintsFlood(t *testing.T) {
 			n.SetHints(hints)
 			time.Sleep(200 * time.Millisecond)
 		}
+		s.untap()
 		minutes := int(time.Since(begin)/time.Minute) + 1
 		if len(sent) == 0 || len(sent) > 256*minutes {
 			t.Errorf("datagrams went to %d hosts in %d minutes, want at most 256 a minute", len(sent), minutes)
@@ -173,6 +175,7 @@ func TestHintsThatAnswered(t *testing.T) {
 		}
 		s.mu.Unlock()
 		time.Sleep(5 * time.Minute)
+		s.untap()
 		// Its own queries and its answers to others.
 		t.Logf("%d nodes are not in the table of one, which sends %d datagrams in 5 minutes", unknown, sent)
 		if sent > 100 {

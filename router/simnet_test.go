@@ -55,10 +55,15 @@ func (s *simNet) queriesDuring(f func()) map[netip.AddrPort]int {
 	queries := make(map[netip.AddrPort]int)
 	s.tapQueries(func(from, _ netip.AddrPort, _ *krpc.Message) { queries[from]++ })
 	f()
+	s.untap()
+	return queries
+}
+
+// untap ends what counts what is sent: from now on it can be read.
+func (s *simNet) untap() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tap = nil
-	return queries
 }
 
 // simConn is a socket on a simNet.
