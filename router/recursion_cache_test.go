@@ -439,12 +439,19 @@ func TestPeersOfTheOtherFamily(t *testing.T) {
 	sim(t, func(t *testing.T, s *simNet) {
 		fleet := s.startRecursive(t, 40, router.IPv4, router.IPv6)
 		time.Sleep(time.Minute)
-		n := fleet[3]
+		// One of the closest for sure, and for sure none: which of the closest a node knows is chance, as its ID is.
+		var n *simNode
 		var infohash router.ID
-		for i := byte(0); !slices.Contains(exactly(fleet, router.IPv4, infohash), n.ID(router.IPv4)) || slices.Contains(exactly(fleet, router.IPv6, infohash), n.ID(router.IPv6)); i++ {
-			infohash = router.ID{0: i, 19: 7}
-			if i == 255 {
+		for i := 0; n == nil; i++ {
+			if i == 256 {
 				t.Fatal("no such infohash")
+			}
+			infohash = router.ID{0: byte(i), 19: 7}
+			four, six := ranked(fleet, router.IPv4, infohash)[:4], ranked(fleet, router.IPv6, infohash)[16:]
+			for _, m := range fleet[10:] {
+				if slices.Contains(four, m.ID(router.IPv4)) && slices.Contains(six, m.ID(router.IPv6)) {
+					n = m
+				}
 			}
 		}
 		if _, err := fleet[9].Announce(t.Context(), infohash, 4242, false); err != nil {

@@ -28,6 +28,11 @@ func clientAddr(f router.Family, i int) netip.AddrPort {
 
 // exactly returns the IDs closest to a target of all nodes.
 func exactly(fleet []*simNode, f router.Family, target router.ID) []router.ID {
+	return ranked(fleet, f, target)[:8]
+}
+
+// ranked returns the IDs of all nodes, those closest to a target first.
+func ranked(fleet []*simNode, f router.Family, target router.ID) []router.ID {
 	var ids []router.ID
 	for _, n := range fleet {
 		ids = append(ids, n.ID(f))
@@ -36,7 +41,7 @@ func exactly(fleet []*simNode, f router.Family, target router.ID) []router.ID {
 		da, db := router.Distance(a, target), router.Distance(b, target)
 		return bytes.Compare(da[:], db[:])
 	})
-	return ids[:8]
+	return ids
 }
 
 // A client that knows one address gets what is stored anywhere, in one datagram.
