@@ -48,7 +48,7 @@ func program(root, path string) error {
 	f, err := elf.Open(filepath.Join(root, path))
 	if err != nil {
 		var where *os.PathError
-		if errors.As(err, &where) { // the path is that of a temporary directory
+		if errors.As(err, &where) { // the path is that of a file descriptor
 			err = where.Err
 		}
 		return fmt.Errorf("%w: no %s in it: %w", bootdisk.ErrNotRoot, path, err)
@@ -60,23 +60,43 @@ func program(root, path string) error {
 	return nil
 }
 
-// inspect mounts a root file system and looks whether it is one that can be tried on this machine.
+// openRoot makes the files of a root file system readable under a path, until it is closed. The mount is in nobody's mount namespace, so that
+// none which another program makes meanwhile has it as well and keeps the partition in use.
+func openRoot(device string) (path string, closeRoot func() error, err error) {
+	fs, err := unix.Fsopen("squashfs", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return "", nil, fmt.Errorf("squashfs: %w", err)
+	}
+	defer unix.Close(fs)
+	if err := unix.FsconfigSetString(fs, "source", device); err != nil {
+		return "", nil, fmt.Errorf("squashfs on %s: %w", device, err)
+	}
+	if err := unix.FsconfigSetFlag(fs, "ro"); err != nil {
+		return "", nil, fmt.Errorf("squashfs on %s: %w", device, err)
+	}
+	if err := unix.FsconfigCreate(fs); err != nil {
+		return "", nil, fmt.Errorf("%w: it cannot be mounted: %w", bootdisk.ErrNotRoot, err)
+	}
+	root, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+	if err != nil {
+		return "", nil, fmt.Errorf("%w: it cannot be mounted: %w", bootdisk.ErrNotRoot, err)
+	}
+	return fmt.Sprintf("/proc/self/fd/%d", root), func() error { return unix.Close(root) }, nil
+}
+
+// inspect looks whether what is on a device is a root file system that can be tried on this machine.
 func inspect(device string) (r Release, err error) {
-	dir, err := os.MkdirTemp("", "kdht-root")
+	root, closeRoot, err := openRoot(device)
 	if err != nil {
 		return r, err
 	}
-	defer func() { err = errors.Join(err, os.Remove(dir)) }()
-	if err := unix.Mount(device, dir, "squashfs", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
-		return r, fmt.Errorf("%w: it cannot be mounted: %w", bootdisk.ErrNotRoot, err)
-	}
-	defer func() { err = errors.Join(err, unix.Unmount(dir, unix.MNT_DETACH)) }()
+	defer func() { err = errors.Join(err, closeRoot()) }()
 	for _, path := range required {
-		if err := program(dir, path); err != nil {
+		if err := program(root, path); err != nil {
 			return r, err
 		}
 	}
-	if r, err = readRelease(dir); err != nil {
+	if r, err = readRelease(root); err != nil {
 		return r, fmt.Errorf("%w: %s: %w", bootdisk.ErrNotRoot, releasePath, err)
 	}
 	if r.Instance != "" && r.Instance != instance() && strings.HasPrefix(r.Instance, "rpi") != strings.HasPrefix(instance(), "rpi") {
