@@ -2,6 +2,7 @@ package browser
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,7 +12,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/chromedp/cdproto"
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
@@ -211,14 +214,25 @@ func (x *tab) visit(path string) {
 	x.run(chromedp.Navigate(x.box.url + path))
 }
 
-// eval evaluates an expression in the page.
+// eval evaluates an expression in the page, and again in the next one if that takes its place meanwhile: a click does not wait for the page
+// that it leads to.
 func eval[T any](x *tab, expression string) T {
 	x.t.Helper()
-	out, err := chromedp.Run(x.ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
-	if err != nil {
-		x.t.Fatalf("%v, evaluating %.200s", err, expression)
+	for deadline := time.Now().Add(patience); ; {
+		out, err := chromedp.Run(x.ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+		if err == nil {
+			return out
+		}
+		if !isGone(err) || time.Now().After(deadline) {
+			x.t.Fatalf("%v, evaluating %.200s", err, expression)
+		}
 	}
-	return out
+}
+
+// isGone reports whether the page in which something was to be evaluated has made way for another one. Chromium says so in words alone.
+func isGone(err error) bool {
+	var e *cdproto.Error
+	return errors.As(err, &e) && (strings.Contains(e.Message, "target navigated or closed") || strings.Contains(e.Message, "context was destroyed"))
 }
 
 // text is what an element says.
