@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kdht/appliance/fleet"
+	"kdht/appliance/status"
 	"kdht/bpf/testenv"
 )
 
@@ -40,7 +41,7 @@ func TestDemo(t *testing.T) {
 	if n := len(regexp.MustCompile(`(?m)^198\.18\.\d+\.1 +[0-9a-f]{8} `).FindAllString(text, -1)); n != 5 {
 		t.Errorf("%d nodes shown, want 5:\n%s", n, text)
 	}
-	for _, want := range []string{`XDP on 5 nodes`, `clients' gets: [1-9]\d* found, 0 not`, `(?m)^  ip netns exec \S+ \S+ put --bootstrap `} {
+	for _, want := range []string{`XDP on 5 nodes`, `; gets: [1-9]\d* found, 0 not`, `(?m)^  ip netns exec \S+ \S+ put --bootstrap `} {
 		if !regexp.MustCompile(want).MatchString(text) {
 			t.Errorf("no %q in:\n%s", want, text)
 		}
@@ -85,6 +86,19 @@ func TestRender(t *testing.T) {
 		}
 		if m := regexp.MustCompile(`and (\d+) more`).FindString(picture); (nodes < 30) != (m != "") {
 			t.Errorf("%dx%d: %d of 30 nodes shown, and %q said", test.width, test.height, nodes, m)
+		}
+	}
+	// What 20 nodes do in an hour fits on 80 columns.
+	report := &status.Report{}
+	report.XDP.Active, report.Store.Items = true, 400
+	v.rows = make([]row, 20)
+	for i := range v.rows {
+		v.rows[i] = row{report: report, kernel: rate{total: 360_000, perSecond: 100}, user: rate{total: 108_000, perSecond: 30}}
+	}
+	v.clients.found, v.clients.took = 9_999, 200*time.Millisecond
+	for _, line := range v.foot()[1:3] {
+		if len(line) >= 80 {
+			t.Errorf("%d columns: %s", len(line), line)
 		}
 	}
 }

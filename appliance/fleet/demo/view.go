@@ -183,9 +183,9 @@ func (v *view) foot() []string {
 	}
 	t := v.clients.tally()
 	lines := []string{"",
-		fmt.Sprintf("Answers: %.0f/s by the kernel, %.0f/s by user space; %d so far, %.0f %% by the kernel",
+		fmt.Sprintf("Answers: %.0f/s by the kernel, %.0f/s by user space; so far %d, %.0f %% kernel",
 			kernel.perSecond, user.perSecond, kernel.total+user.total, share),
-		fmt.Sprintf("XDP on %d nodes, %d copies of items; clients' gets: %d found, %d not, last %v",
+		fmt.Sprintf("XDP on %d nodes, %d copies of items; gets: %d found, %d not, last %v",
 			attached, items, t.found, t.missing+t.failed, t.took.Round(time.Millisecond)),
 	}
 	if t.lastError != "" {
