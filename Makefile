@@ -22,7 +22,7 @@ REQUIRE = $(or $(KDHT_REQUIRE),$(if $(filter 0,$(shell id -u)),1))
 
 .PHONY: help
 help: ## list these targets
-	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build bin/kdht
