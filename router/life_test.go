@@ -3,6 +3,7 @@ package router_test
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -565,6 +566,11 @@ func TestReadOnlyNodesStayOut(t *testing.T) {
 	})
 }
 
+// holds reports whether a node is one of those at which something was stored.
+func holds(holders []router.Contact, n *simNode) bool {
+	return slices.ContainsFunc(holders, func(c router.Contact) bool { return c.Addr == n.addr })
+}
+
 // A get of a mutable item takes the newest version, wherever it is.
 func TestNewestVersionWins(t *testing.T) {
 	sim(t, func(t *testing.T, s *simNet) {
@@ -576,8 +582,15 @@ func TestNewestVersionWins(t *testing.T) {
 			t.Fatal(err)
 		}
 		young := signed(testKey(), "s", "5:young", 2)
-		for _, n := range fleet { // only one of the holders hears of it
-			if n.addr == r.Stored[3].Addr {
+		holders := slices.SortedFunc(slices.Values(r.Stored), func(a, b router.Contact) int {
+			if router.Closer(r.Target, a.ID, b.ID) {
+				return -1
+			}
+			return 1
+		})
+		asker := fleet[1+slices.IndexFunc(fleet[1:], func(n *simNode) bool { return n.addr != fleet[1].addr && !holds(holders, n) })]
+		for _, n := range fleet { // only one of the holders hears of it, which everybody asks who looks for it
+			if n.addr == holders[3].Addr {
 				it, err := n.store.Item(r.Target)
 				if err != nil {
 					t.Fatal(err)
@@ -589,7 +602,7 @@ func TestNewestVersionWins(t *testing.T) {
 			}
 		}
 		var last router.Progress
-		got, err := fleet[40].GetMutable(t.Context(), old.K, old.Salt, router.WithProgress(func(p router.Progress) {
+		got, err := asker.GetMutable(t.Context(), old.K, old.Salt, router.WithProgress(func(p router.Progress) {
 			if p.Queried < last.Queried || p.Answered < last.Answered {
 				t.Errorf("progress from %+v to %+v", last, p)
 			}

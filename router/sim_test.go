@@ -56,12 +56,19 @@ func TestLookupsFindWhatWasStored(t *testing.T) {
 				time.Sleep(2 * time.Minute)
 				s.setLoss(0.2)
 				var targets []router.ID
+				stored := 0
 				for i := range items {
 					r, err := fleet[i*7].PutImmutable(t.Context(), fmt.Appendf(nil, "i%de", i))
-					if err != nil || len(r.Stored) < 5 {
+					if err != nil || len(r.Stored) < 3 {
 						t.Errorf("put %d: %+v, %v", i, r, err)
 					}
+					stored += len(r.Stored)
 					targets = append(targets, r.Target)
+				}
+				// A put is sent three times at most, so one of 21 is lost: of 160, fewer than 138 arrive once in half a million times, and
+				// with a repetition less every third time.
+				if stored < 138 {
+					t.Errorf("%d puts arrived of %d", stored, items*8)
 				}
 				// Every fifth dies, none of the first, which hold no more than their share.
 				var alive []*simNode
