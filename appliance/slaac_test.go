@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"strconv"
 	"testing"
 	"time"
 
@@ -81,7 +82,8 @@ func advertise(name string, prefix netip.Prefix) (err error) {
 			from = ip.IP.String()
 		}
 	}
-	conn, err := net.ListenPacket("ip6:ipv6-icmp", from+"%"+name)
+	zone := strconv.Itoa(nic.Index) // package net keeps for a minute which index a name has, also that of another namespace
+	conn, err := net.ListenPacket("ip6:ipv6-icmp", from+"%"+zone)
 	if err != nil {
 		return err
 	}
@@ -96,6 +98,6 @@ func advertise(name string, prefix netip.Prefix) (err error) {
 	ra = binary.BigEndian.AppendUint32(ra, 86400)    // valid, seconds
 	ra = binary.BigEndian.AppendUint32(ra, 14400)    // preferred
 	ra = append(append(ra, 0, 0, 0, 0), prefix.Addr().AsSlice()...)
-	_, err = conn.WriteTo(ra, &net.IPAddr{IP: net.ParseIP("ff02::1"), Zone: name})
+	_, err = conn.WriteTo(ra, &net.IPAddr{IP: net.ParseIP("ff02::1"), Zone: zone})
 	return err
 }
