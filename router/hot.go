@@ -321,6 +321,7 @@ func (n *Node) forgetItem(key ID) {
 // forgetPeers ends that anybody is told the peers of an infohash that were found, because there is another one.
 func (n *Node) forgetPeers(infohash ID) {
 	n.recursor.peers.forget(infohash, time.Now())
+	n.recursor.outdate(infohash)
 	n.publishing.Lock()
 	defer n.publishing.Unlock()
 	if n.hot.forgetFetched(infohash) {
@@ -703,12 +704,21 @@ func (h *hot) refused(key ID) bool {
 	return was
 }
 
-// coolIdle looks at which keys were asked for. Those that nobody asks for, and those that have expired, are taken from the
-// kernel; swarms of which it has a part are mixed anew.
+// coolIdle looks at which keys were asked for, and at which of their queries can be answered here now that other nodes are known.
 func (n *Node) coolIdle() {
+	now := time.Now()
+	n.coolCold(now)
+	for key, e := range n.hot.unsure(now) { // takes long, with a lookup in the table for each: no put waits for that
+		if n.hotFor(key, &e) != e.queries {
+			n.hot.again(key)
+		}
+	}
+}
+
+// coolCold takes from the kernel the keys that nobody asks for and those that have expired; swarms of which it has a part are mixed anew.
+func (n *Node) coolCold(now time.Time) {
 	n.publishing.Lock()
 	defer n.publishing.Unlock()
-	now := time.Now()
 	if n.kernel != nil && n.hot.len() > 0 {
 		hot := make(map[ID]bool, n.hot.len())
 		if err := n.kernel.HotHits(func(key [20]byte, hits uint64) { hot[key] = true; n.hot.hit(key, hits, now) }); err != nil {
@@ -719,11 +729,6 @@ func (n *Node) coolIdle() {
 	}
 	for _, key := range n.hot.idle(now) {
 		n.cool(key)
-	}
-	for key, e := range n.hot.unsure(now) {
-		if n.hotFor(key, &e) != e.queries {
-			n.hot.again(key)
-		}
 	}
 }
 

@@ -71,6 +71,7 @@ type recursion struct {
 	n       *Node
 	key     recursionKey
 	q       krpc.Message // of the first client
+	first   *job
 	client  netip.AddrPort
 	host    netip.Addr // as which the client counts; guarded by the mutex of the recursor
 	begun   time.Time
@@ -304,7 +305,7 @@ func (rs *recursor) admit(j *job, begun time.Time, known *headStart) (admitted, 
 		rs.await(own)
 		return true, rs.doubts(rec, own, host)
 	}
-	rec = &recursion{n: n, key: key, q: own.m, client: own.from, host: host, begun: begun, known: known, waiters: []*job{own}, held: queued}
+	rec = &recursion{n: n, key: key, q: own.m, first: own, client: own.from, host: host, begun: begun, known: known, waiters: []*job{own}, held: queued}
 	if known != nil {
 		known.inUse = true
 	}

@@ -35,7 +35,7 @@ type answers struct {
 type answer struct {
 	datagram []byte
 	at       time.Time
-	target   ID // that a get or find_node asked for
+	target   ID // that was asked for, or the infohash of a get_peers
 }
 
 func newAnswers() answers { return answers{of: make(map[answerKey]answer)} }
@@ -55,19 +55,22 @@ func (a *answers) find(j *job, key recursionKey, now time.Time) []byte {
 
 // add keeps the answer to a query.
 func (a *answers) add(j *job, key recursionKey, b []byte, now time.Time) {
-	k := answerKeyOf(j, key)
+	k, kept := answerKeyOf(j, key), answer{b, now, j.m.Target}
+	if j.m.Method == krpc.MethodGetPeers {
+		kept.target = j.m.InfoHash
+	}
 	if _, known := a.of[k]; known {
-		a.of[k] = answer{b, now, j.m.Target} // its place in the ring is that of before
+		a.of[k] = kept // its place in the ring is that of before
 		return
 	}
 	delete(a.of, a.ring[a.next])
 	a.ring[a.next] = k
-	a.of[k] = answer{b, now, j.m.Target}
+	a.of[k] = kept
 	a.next = (a.next + 1) % maxAnswers
 }
 
-// outdate drops the answers to gets of an item, because there is a newer version: whoever asks again under the same transaction ID
-// may have heard of it.
+// outdate drops the answers to gets of an item, because there is a newer version, or to get_peers of an infohash, because there is another peer: whoever asks
+// again under the same transaction ID may have heard of it.
 func (rs *recursor) outdate(target ID) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()

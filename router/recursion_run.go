@@ -104,6 +104,9 @@ func (rec *recursion) get() {
 		return
 	}
 	rec.join(l)
+	if found.item == nil {
+		found.item = n.localItem(target) // who joined later may know of its put
+	}
 	if found.item != nil {
 		found.item = n.keepFetched(found.item, time.Now())
 	}
@@ -163,6 +166,7 @@ func (rec *recursion) getPeers() {
 		return
 	}
 	rec.join(l)
+	n.addHeld(found, rec.q.InfoHash, maxPeers, rec.q.NoSeed) // who joined later may have announced one
 	peers := found.mixed()
 	n.recursor.peers.add(&rec.q, peers, rec.begun, time.Now())
 	rec.answer(l, func(c *composer, q *krpc.Message) {

@@ -193,3 +193,78 @@ func programGet(t *testing.T, n *simNode, it router.Item, opts ...router.Option)
 	}()
 	return got
 }
+
+// Who asks after a put or an announce that was acknowledged is told of it, also where he joins a lookup that somebody had asked for before.
+func TestStoredIsThereForWhoJoins(t *testing.T) {
+	it := signedItem(ed25519.NewKeyFromSeed(append(make([]byte, 31), 77)), "", "3:one", 1)
+	for _, c := range []struct {
+		name  string
+		key   func(infohash router.ID) router.ID
+		store func(token []byte, infohash router.ID) krpc.Message
+		get   func(infohash router.ID) krpc.Message
+		has   func(r *krpc.Message, from netip.Addr) bool
+	}{
+		{
+			"item", func(router.ID) router.ID { return it.Target }, func(token []byte, _ router.ID) krpc.Message { return putItem(it, token) },
+			func(router.ID) krpc.Message { return getItem(it.Target) },
+			func(r *krpc.Message, _ netip.Addr) bool { return string(r.V) == string(it.V) },
+		},
+		{
+			"peer", func(infohash router.ID) router.ID { return infohash }, func(token []byte, infohash router.ID) krpc.Message { return announce(infohash, token, 999) }, getPeers,
+			func(r *krpc.Message, from netip.Addr) bool {
+				return slices.Contains(slices.Collect(krpc.Peers(r.Values)), netip.AddrPortFrom(from, 999))
+			},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			sim(t, func(t *testing.T, s *simNet) {
+				n, infohash, _, fleet := s.startAnnounced(t)
+				far := ranked(fleet, router.IPv4, c.key(infohash))
+				for _, m := range fleet[1:] {
+					if slices.Contains(far[len(far)-2:], m.ID(router.IPv4)) {
+						n = m
+					}
+				}
+				first, second := s.client(t, clientAddr(router.IPv4, 0), n.addr), s.client(t, clientAddr(router.IPv4, 1), n.addr)
+				s.setLatency(100*time.Millisecond, 101*time.Millisecond)
+				q := c.get(infohash)
+				q.Recursive = true
+				first.send(first.datagram(q))
+				time.Sleep(110 * time.Millisecond) // its queries are on their way
+				s.setLatency(time.Millisecond, 2*time.Millisecond)
+				token := n.View().Token(second.conn.local.Addr())
+				second.send(second.datagram(c.store(token[:], infohash)))
+				if r, _ := second.receive(answerTime); r == nil || r.Type != krpc.TypeResponse {
+					t.Fatal(brief(r))
+				}
+				r := second.ask(q)
+				if got := counted(n, "joined one under way"); got != 1 {
+					t.Errorf("%d joined a lookup", got)
+				}
+				if !c.has(r, second.conn.local.Addr()) {
+					t.Errorf("after it was stored: %s, peers %v", brief(r), slices.Collect(krpc.Peers(r.Values)))
+				}
+				stopAll(fleet)
+			})
+		})
+	}
+}
+
+// Who asks for peers again under the same transaction ID, after an announce, is told of it, and not what he was told before.
+func TestAnswersAreNotRepeatedAfterAnnounce(t *testing.T) {
+	sim(t, func(t *testing.T, s *simNet) {
+		n, infohash, _, fleet := s.startAnnounced(t)
+		c := s.client(t, clientAddr(router.IPv4, 0), n.addr)
+		c.n = 0
+		c.ask(getPeers(infohash))
+		if r := c.ask(announce(infohash, nil, 999)); r.Type != krpc.TypeResponse {
+			t.Fatal(brief(r))
+		}
+		c.n = 0
+		r := c.ask(getPeers(infohash))
+		if all := slices.Collect(krpc.Peers(r.Values)); !slices.Contains(all, netip.AddrPortFrom(c.conn.local.Addr(), 999)) {
+			t.Errorf("after the announce: %v", all)
+		}
+		stopAll(fleet)
+	})
+}

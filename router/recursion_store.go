@@ -55,7 +55,7 @@ func (rec *recursion) put() {
 	rec.acknowledge(l, res, err)
 }
 
-// announcePeer tells the closest nodes of a client's peer, for a client that others see at our address. Nodes take the
+// announcePeer tells the closest nodes of a client's peer, for a client that others see at our address, in the families where they do. Nodes take the
 // peer's address from the announce (BEP 5), so for other clients there is nobody to tell but ourselves.
 func (rec *recursion) announcePeer() {
 	n, m := rec.n, &rec.q
@@ -64,14 +64,15 @@ func (rec *recursion) announcePeer() {
 		rec.refuse(krpc.ErrArgPort)
 		return
 	}
-	if !n.speaksFor(rec.waiters[0]) {
+	families := n.speaksFor(rec.first)
+	if len(families) == 0 {
 		res := &StoreResult{Target: m.InfoHash}
 		err := n.keepPeer(m.InfoHash, peer, m.Seed, rec.client.Addr())
 		res.Local = err == nil
 		rec.acknowledge(nil, res, err)
 		return
 	}
-	l, _ := n.peersLookup(m.InfoHash, nil)
+	l, _ := n.peersLookup(m.InfoHash, []Option{WithFamilies(families...)})
 	rec.prepare(l, min(rec.left(), recursionSearch))
 	if l.run(context.Background()) != nil {
 		rec.drop()
@@ -90,16 +91,22 @@ func (rec *recursion) announcePeer() {
 	rec.acknowledge(l, res, err)
 }
 
-// speaksFor reports whether other nodes see a client at this node's address: it is on the same host, or behind the
-// same NAT.
-func (n *Node) speaksFor(j *job) bool {
+// speaksFor returns the families in which other nodes see a client at this node's address: all if it is on the same host, and IPv4 if it is behind
+// the same NAT, which IPv6 does without.
+func (n *Node) speaksFor(j *job) []Family {
 	a, local := j.from.Addr(), j.local
 	if !local.IsValid() {
 		local = j.s.conn.LocalAddr().Addr()
 	}
 	external := n.external[j.s.family].address()
 	private := func(a netip.Addr) bool { return !Usable(netip.AddrPortFrom(a, 1), false) }
-	return a.IsLoopback() || a == local || a == external || private(a) && external.IsValid() && !private(external)
+	switch {
+	case a.IsLoopback(), a == local, a == external && j.s.family == IPv6:
+		return []Family{IPv4, IPv6}
+	case j.s.family == IPv4 && (a == external || private(a) && external.IsValid() && !private(external)):
+		return []Family{IPv4}
+	}
+	return nil
 }
 
 // acknowledge answers a put or announce_peer.

@@ -2,6 +2,7 @@ package router_test
 
 import (
 	"crypto/ed25519"
+	"maps"
 	"net/netip"
 	"slices"
 	"testing"
@@ -191,5 +192,32 @@ func TestRecursionWithoutNetwork(t *testing.T) {
 			t.Errorf("the only node: %s", brief(r))
 		}
 		alone.stop()
+	})
+}
+
+// A client behind the NAT of a node with both families is announced at the address that the NAT gives it, and not at the node's own in IPv6,
+// where it has another one.
+func TestAnnounceBehindNAT(t *testing.T) {
+	sim(t, func(t *testing.T, s *simNet) {
+		s.config.Recursion = recursion
+		s.config.Recursion.Allow = append(slices.Clone(recursion.Allow), netip.MustParsePrefix("192.168.0.0/16"))
+		fleet := s.startSim(t, 30, router.IPv4, router.IPv6)
+		time.Sleep(time.Minute)
+		n, infohash := fleet[5], router.ID{7}
+		if r := s.client(t, netip.MustParseAddrPort("192.168.1.20:4000"), n.addr).ask(announce(infohash, nil, 51413)); r.Stored < 8 {
+			t.Error(brief(r))
+		}
+		peers := map[netip.AddrPort]bool{}
+		for _, m := range fleet {
+			m.store.mu.Lock()
+			for p := range m.store.peers[infohash] {
+				peers[p] = true
+			}
+			m.store.mu.Unlock()
+		}
+		if want := map[netip.AddrPort]bool{netip.AddrPortFrom(n.addr.Addr(), 51413): true}; !maps.Equal(peers, want) {
+			t.Errorf("announced are %v, want %v", peers, want)
+		}
+		stopAll(fleet)
 	})
 }

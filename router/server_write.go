@@ -155,6 +155,7 @@ func (n *Node) keepPeer(infohash ID, peer netip.AddrPort, seed bool, from netip.
 		return err
 	}
 	n.recursor.peers.forget(infohash, time.Now())
+	n.recursor.outdate(infohash)
 	if !n.hot.changedPeers(infohash) {
 		n.hold(infohash)
 	}
