@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"kdht/appliance/buildinfo"
@@ -31,8 +32,8 @@ type process struct {
 	node  *router.Node
 	half  *kernel.Half
 	past  *history.Recorder
-	tasks []Task
-	host  Host // what extensions have added
+	tasks atomic.Pointer[[]Task] // nil before they run
+	host  Host                   // what extensions have added
 	watch *healthWatch
 	// tracker remembers since when all is as it is.
 	tracker health.Tracker
@@ -139,7 +140,11 @@ func familyName(f router.Family) string {
 
 // taskReport tells how the tasks fare. One that may not fail runs as long as the process does.
 func (p *process) taskReport() (all []status.Task) {
-	for _, t := range p.tasks {
+	tasks := p.tasks.Load()
+	if tasks == nil {
+		return nil
+	}
+	for _, t := range *tasks {
 		s := status.Task{Name: t.String(), Running: true}
 		if r, ok := t.(*restarting); ok {
 			var err error

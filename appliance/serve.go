@@ -116,20 +116,21 @@ func Serve(ctx context.Context, cfg config.Config, log *slog.Logger, extensions 
 	}
 	// The kernel half comes before the node and goes after it, so that while the node stores anything, whatever is
 	// attached, also by a process before or after this one, knows what is held here.
-	p.tasks = []Task{Restarting(halfTask{p.half}, log), &nodeTask{p.node, make(chan struct{})}}
+	tasks := []Task{Restarting(halfTask{p.half}, log), &nodeTask{p.node, make(chan struct{})}}
 	if p.host.web, err = p.handler(); err != nil {
 		return errors.Join(err, closeAll(conns))
 	}
 	page := onlyOurNames(cfg.Gateway.Hosts, p.host.underAnyName, p.host.web)
 	if web != nil {
-		p.tasks = append(p.tasks, Restarting(newWebTask(web, page, log), log))
+		tasks = append(tasks, Restarting(newWebTask(web, page, log), log))
 	}
 	for _, addr := range p.host.webAlso {
-		p.tasks = append(p.tasks, Restarting(newOtherWebTask(addr, page, log), log))
+		tasks = append(tasks, Restarting(newOtherWebTask(addr, page, log), log))
 	}
-	p.tasks = append(p.tasks, Restarting(p.watch, log), Restarting(flood, log), Restarting(p.past, log))
-	p.tasks = append(p.tasks, p.host.tasks...)
-	err = Supervise(ctx, log, append(p.tasks, &greeting{p: p, web: web, ready: make(chan struct{})})...)
+	tasks = append(tasks, Restarting(p.watch, log), Restarting(flood, log), Restarting(p.past, log))
+	tasks = append(tasks, p.host.tasks...)
+	p.tasks.Store(&tasks)
+	err = Supervise(ctx, log, append(tasks, &greeting{p: p, web: web, ready: make(chan struct{})})...)
 	log.Info("stopped", "after", time.Since(p.started).Round(time.Second))
 	return err
 }

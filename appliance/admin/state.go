@@ -144,7 +144,8 @@ func (s *state) report() *status.Tailnet {
 		}
 	}
 	if !s.place.expiry.IsZero() {
-		r.Expiry = &s.place.expiry
+		expiry := s.place.expiry // reports are read without the mutex
+		r.Expiry = &expiry
 	}
 	return r
 }

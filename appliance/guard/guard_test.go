@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -71,10 +72,9 @@ func newStage(t *testing.T, answer func(n int) any) *stage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := 0
+	var n atomic.Int64
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		n++
-		switch a := answer(n).(type) {
+		switch a := answer(int(n.Add(1))).(type) {
 		case nil:
 			panic(http.ErrAbortHandler)
 		case string:

@@ -54,7 +54,7 @@ func serve(t *testing.T, state string, args ...string) *server {
 	ready := make(chan struct{})
 	go func() {
 		defer close(s.lines)
-		isReady, in := false, bufio.NewScanner(stderr)
+		isReady, said, in := false, false, bufio.NewScanner(stderr)
 		for in.Scan() {
 			var l struct {
 				Msg  string `json:"msg"`
@@ -71,9 +71,9 @@ func serve(t *testing.T, state string, args ...string) *server {
 			if l.Msg == "ready" {
 				isReady = true
 			}
-			if isReady && s.udp != "" && ready != nil {
+			if isReady && s.udp != "" && !said {
 				close(ready)
-				ready = nil
+				said = true
 			}
 		}
 	}()
