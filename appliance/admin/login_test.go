@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -95,7 +96,8 @@ func TestAuthKey(t *testing.T) {
 	n := newTailnet(t, func(c *testcontrol.Server) {
 		c.RequireAuthKey = good
 		// It asks for the key even of nodes that have logged in, as no control server does.
-		c.ModifyFirstMapResponse = func(*tailcfg.MapResponse, *tailcfg.MapRequest) { c.RequireAuthKey = "" }
+		forget := sync.OnceFunc(func() { c.RequireAuthKey = "" })
+		c.ModifyFirstMapResponse = func(*tailcfg.MapResponse, *tailcfg.MapRequest) { forget() }
 	})
 	state := t.TempDir()
 	file := filepath.Join(state, "tailnet.key")
