@@ -14,6 +14,7 @@ import (
 
 	"kdht/appliance"
 	"kdht/appliance/status"
+	"kdht/bpf/testenv"
 )
 
 // announcer is a task that says when it runs.
@@ -34,7 +35,7 @@ func (a announcer) Run(ctx context.Context) error {
 
 // TestExtension adds one of everything to a node and looks for it where the owner would.
 func TestExtension(t *testing.T) {
-	cfg := local(t, "http", freeAddress(t))
+	cfg := local(t, "http", testenv.FreeAddress(t))
 	a := announcer{make(chan struct{}), make(chan struct{})}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -99,7 +100,7 @@ func TestWebAlsoAt(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer other.Close()
-	cfg := local(t, "http", freeAddress(t))
+	cfg := local(t, "http", testenv.FreeAddress(t))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	served := make(chan error, 1)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"kdht/appliance"
+	"kdht/bpf/testenv"
 )
 
 // clientFrom is a client with an address of its own on the loopback interface.
@@ -21,7 +22,7 @@ func clientFrom(address string) *http.Client {
 // TestCrowd shows the page to somebody else while others hold as many connections as they get, and lets an upload of a known
 // client through.
 func TestCrowd(t *testing.T) {
-	cfg := local(t, "http", freeAddress(t))
+	cfg := local(t, "http", testenv.FreeAddress(t))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	served, begun := make(chan error, 1), make(chan struct{})

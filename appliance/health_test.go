@@ -56,7 +56,7 @@ func TestReadyMeansThatTheDHTAnswers(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cfg := local(t, "http", freeAddress(t), "bootstrap", c.bootstrap)
+			cfg := local(t, "http", testenv.FreeAddress(t), "bootstrap", c.bootstrap)
 			ctx, cancel := context.WithCancel(t.Context())
 			done := make(chan error, 1)
 			go func() {

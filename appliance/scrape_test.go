@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kdht/appliance"
+	"kdht/bpf/testenv"
 )
 
 // scrapeEvery is how often Prometheus asks, if nobody says otherwise.
@@ -17,7 +18,7 @@ const scrapeEvery = 15 * time.Second
 
 // scraped runs a node and returns what scrapes its metrics, over HTTP, and gives the length of what came.
 func scraped(t testing.TB, values ...string) func() int {
-	cfg := local(t, append([]string{"http", freeAddress(t)}, values...)...)
+	cfg := local(t, append([]string{"http", testenv.FreeAddress(t)}, values...)...)
 	ctx, cancel := context.WithCancel(context.Background())
 	done, ready := make(chan error, 1), make(chan *appliance.Host, 1)
 	go func() {

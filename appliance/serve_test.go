@@ -19,19 +19,6 @@ import (
 	"kdht/store"
 )
 
-// freeAddress is an address of this machine with a TCP port that is free.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return l.Addr().String()
-}
-
 // local is a configuration that needs no rights and meets nobody.
 func local(t testing.TB, values ...string) config.Config {
 	t.Helper()

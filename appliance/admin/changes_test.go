@@ -21,6 +21,7 @@ import (
 	"kdht/appliance/admin"
 	"kdht/appliance/admin/change"
 	"kdht/appliance/health"
+	"kdht/bpf/testenv"
 	"kdht/store"
 )
 
@@ -318,7 +319,7 @@ func TestOutageInATrial(t *testing.T) {
 				t.Fatal(err)
 			}
 			_ = l.Close()
-			other, outside := freePort(t), l.Addr().String()
+			other, outside := testenv.FreeAddress(t), l.Addr().String()
 			cfg := configure(t)
 			text := `{ "network": "private", "discovery": "off", "bootstrap": ["` + other + `"] }`
 			h, check := fileOf(t, &cfg, text)

@@ -3,7 +3,6 @@ package admin_test
 import (
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,18 +14,8 @@ import (
 
 	"kdht/appliance/admin/change"
 	"kdht/appliance/status"
+	"kdht/bpf/testenv"
 )
-
-// freePort is a UDP address of this machine with a port that is free.
-func freePort(t *testing.T) string {
-	t.Helper()
-	c, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	return c.LocalAddr().String()
-}
 
 // build builds the program, once for all tests.
 var build = sync.OnceValues(func() (path string, err error) {
@@ -135,7 +124,7 @@ func TestProgram(t *testing.T) {
 	t.Parallel()
 	n := newTailnet(t, nil)
 	text := `{
-	"listen": "` + freePort(t) + `", "http": "off", "network": "private", "discovery": "off", "bootstrap": "none", "xdp": { "mode": "off" },
+	"listen": "` + testenv.FreeAddress(t) + `", "http": "off", "network": "private", "discovery": "off", "bootstrap": "none", "xdp": { "mode": "off" },
 	"tailnet": { "mode": "on", "controlURL": "` + n.url + `", "hostname": "box", "operators": ["user-2@fake-control.example.net"] },
 }`
 	x, p := n.run(t, text)
@@ -174,7 +163,7 @@ func TestProgramTakesBack(t *testing.T) {
 			other := start(t, options{}) // so that there is a network
 			n := newTailnet(t, nil)
 			text := `{
-	"listen": "` + freePort(t) + `", "http": "off", "network": "private", "discovery": "off", "xdp": { "mode": "off" },
+	"listen": "` + testenv.FreeAddress(t) + `", "http": "off", "network": "private", "discovery": "off", "xdp": { "mode": "off" },
 	"bootstrap": ["` + other.host.Report().Families[0].Listen[0].String() + `"],
 	"tailnet": { "mode": "on", "controlURL": "` + n.url + `", "hostname": "box", "operators": ["user-2@fake-control.example.net"], "updaters": ["user-2@fake-control.example.net"] },
 }`
