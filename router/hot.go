@@ -320,8 +320,7 @@ func (n *Node) forgetItem(key ID) {
 
 // forgetPeers ends that anybody is told the peers of an infohash that were found, because there is another one.
 func (n *Node) forgetPeers(infohash ID) {
-	n.recursor.peers.forget(infohash, time.Now())
-	n.recursor.outdate(infohash)
+	n.recursor.outdatePeers(infohash)
 	n.publishing.Lock()
 	defer n.publishing.Unlock()
 	if n.hot.forgetFetched(infohash) {

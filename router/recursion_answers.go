@@ -69,6 +69,12 @@ func (a *answers) add(j *job, key recursionKey, b []byte, now time.Time) {
 	a.next = (a.next + 1) % maxAnswers
 }
 
+// outdatePeers drops the peers of an infohash that were found, and the answers with them, because there is another one.
+func (rs *recursor) outdatePeers(infohash ID) {
+	rs.peers.forget(infohash, time.Now())
+	rs.outdate(infohash)
+}
+
 // outdate drops the answers to gets of an item, because there is a newer version, or to get_peers of an infohash, because there is another peer: whoever asks
 // again under the same transaction ID may have heard of it.
 func (rs *recursor) outdate(target ID) {

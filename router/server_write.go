@@ -154,8 +154,7 @@ func (n *Node) keepPeer(infohash ID, peer netip.AddrPort, seed bool, from netip.
 	if err := n.store.Announce(infohash, peer, seed, from); err != nil {
 		return err
 	}
-	n.recursor.peers.forget(infohash, time.Now())
-	n.recursor.outdate(infohash)
+	n.recursor.outdatePeers(infohash)
 	if !n.hot.changedPeers(infohash) {
 		n.hold(infohash)
 	}
