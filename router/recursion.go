@@ -71,9 +71,8 @@ type recursion struct {
 	n       *Node
 	key     recursionKey
 	q       krpc.Message // of the first client
-	first   *job
-	client  netip.AddrPort
-	host    netip.Addr // as which the client counts; guarded by the mutex of the recursor
+	first   *job         // of the client that asked first
+	host    netip.Addr   // as which the client counts; guarded by the mutex of the recursor
 	begun   time.Time
 	known   *headStart
 	waiters []*job // guarded by the mutex of the recursor
@@ -305,7 +304,7 @@ func (rs *recursor) admit(j *job, begun time.Time, known *headStart) (admitted, 
 		rs.await(own)
 		return true, rs.doubts(rec, own, host)
 	}
-	rec = &recursion{n: n, key: key, q: own.m, first: own, client: own.from, host: host, begun: begun, known: known, waiters: []*job{own}, held: queued}
+	rec = &recursion{n: n, key: key, q: own.m, first: own, host: host, begun: begun, known: known, waiters: []*job{own}, held: queued}
 	if known != nil {
 		known.inUse = true
 	}
@@ -338,7 +337,7 @@ func (rs *recursor) start(rec *recursion) bool {
 	}
 	rs.n.count(eventRecursionBegun)
 	rs.active[rec.host]++
-	rs.begun[hostOf(rec.client.Addr())]++
+	rs.begun[hostOf(rec.first.from.Addr())]++
 	rs.sum++
 	rs.budget.join(rec.host)
 	return true
@@ -349,7 +348,7 @@ func (rs *recursor) stop(rec *recursion) {
 	rs.budget.leave(rec.host)
 	rs.sum--
 	uncount(rs.active, rec.host)
-	uncount(rs.begun, hostOf(rec.client.Addr()))
+	uncount(rs.begun, hostOf(rec.first.from.Addr()))
 	rs.pump()
 }
 
@@ -473,7 +472,7 @@ func (rs *recursor) makeRoom(host netip.Addr) bool {
 func (rs *recursor) displace(client netip.Addr) bool {
 	last, most := -1, rs.each[client]+2
 	for i, q := range rs.queue {
-		if q.host != unprovenClients || rs.hostOf(q.client.Addr()) != unprovenClients {
+		if q.host != unprovenClients || rs.hostOf(q.first.from.Addr()) != unprovenClients {
 			continue
 		}
 		least := rs.total
@@ -547,7 +546,7 @@ func (rs *recursor) startNext() bool {
 func (rs *recursor) hasLess(a, b *recursion) bool {
 	return cmp.Or(
 		cmp.Compare(rs.active[a.host], rs.active[b.host]),
-		cmp.Compare(rs.begun[hostOf(a.client.Addr())], rs.begun[hostOf(b.client.Addr())]),
+		cmp.Compare(rs.begun[hostOf(a.first.from.Addr())], rs.begun[hostOf(b.first.from.Addr())]),
 	) < 0
 }
 

@@ -48,7 +48,7 @@ func (rec *recursion) put() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), rec.left())
 	defer cancel()
-	res, err := l.putItem(ctx, it, cas, rec.client.Addr())
+	res, err := l.putItem(ctx, it, cas, rec.first.from.Addr())
 	if err == nil && it.Mutable {
 		n.recursor.cache.add(&it, n.localItem, time.Now())
 	}
@@ -59,7 +59,7 @@ func (rec *recursion) put() {
 // peer's address from the announce (BEP 5), so for other clients there is nobody to tell but ourselves.
 func (rec *recursion) announcePeer() {
 	n, m := rec.n, &rec.q
-	peer, ok := peerOf(m, rec.client)
+	peer, ok := peerOf(m, rec.first.from)
 	if !ok {
 		rec.refuse(krpc.ErrArgPort)
 		return
@@ -67,7 +67,7 @@ func (rec *recursion) announcePeer() {
 	families := n.speaksFor(rec.first)
 	if len(families) == 0 {
 		res := &StoreResult{Target: m.InfoHash}
-		err := n.keepPeer(m.InfoHash, peer, m.Seed, rec.client.Addr())
+		err := n.keepPeer(m.InfoHash, peer, m.Seed, rec.first.from.Addr())
 		res.Local = err == nil
 		rec.acknowledge(nil, res, err)
 		return
@@ -85,7 +85,7 @@ func (rec *recursion) announcePeer() {
 		if !addr.IsValid() {
 			return errNoAddress
 		}
-		return n.keepPeer(m.InfoHash, netip.AddrPortFrom(addr, peer.Port()), m.Seed, rec.client.Addr())
+		return n.keepPeer(m.InfoHash, netip.AddrPortFrom(addr, peer.Port()), m.Seed, rec.first.from.Addr())
 	})
 	n.forgetPeers(m.InfoHash)
 	rec.acknowledge(l, res, err)
