@@ -17,8 +17,10 @@ const (
 	// the newest at once.
 	settleCopies = 3
 	// peersSources is how many hosts must have named peers of a family for others to be waited for no longer than usual, and not at
-	// all when the answer is full.
-	peersSources = 3
+	// all when the answer is full. Until then a lookup goes on to its end, but for no longer than maxSettle if so many have named peers of
+	// the other family, else than peersPatience: the holders may be several slow hops away from who made peers up at once.
+	peersSources  = 3
+	peersPatience = 2 * time.Second
 )
 
 // run carries a recursion out and answers who waits for it.
@@ -136,7 +138,7 @@ func verified(target ID, salt []byte, r *krpc.Message) *Item {
 }
 
 // getPeers looks up peers: those that are found within a short time after several nodes have named some, or as many as fit in an
-// answer. Nobody can check them, and one node may make them up, so if few nodes name any others have the longest time for it.
+// answer. Nobody can check them, and one node may make them up, so if few nodes name any, the lookup goes on to its end, or for peersPatience.
 func (rec *recursion) getPeers() {
 	n := rec.n
 	var opts []Option
@@ -156,8 +158,10 @@ func (rec *recursion) getPeers() {
 			return false
 		case l.settled(found):
 			l.endWithin(n.settle())
-		default:
+		case max(found.sources(IPv4), found.sources(IPv6)) >= peersSources:
 			l.endWithin(maxSettle)
+		default:
+			l.endWithin(peersPatience)
 		}
 		return r.Values != nil && found.adders() >= peersSources && len(found.list) >= krpc.MaxPayload/len("6:"+"aaaapp")
 	}
