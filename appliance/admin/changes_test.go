@@ -314,12 +314,7 @@ func TestOutageInATrial(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			_ = l.Close()
-			other, outside := testenv.FreeAddress(t), l.Addr().String()
+			other, outside := testenv.FreeAddress(t), testenv.FreeAddress(t)
 			cfg := configure(t)
 			text := `{ "network": "private", "discovery": "off", "bootstrap": ["` + other + `"] }`
 			h, check := fileOf(t, &cfg, text)

@@ -22,6 +22,7 @@ import (
 
 	"kdht/appliance"
 	"kdht/appliance/update"
+	"kdht/bpf/testenv"
 	"kdht/config"
 )
 
@@ -198,13 +199,8 @@ func TestMoveByKeyOverRestart(t *testing.T) {
 
 // TestControlServerGone makes sure that the node neither waits for the plane nor fails with it.
 func TestControlServerGone(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = l.Close()
 	began := time.Now()
-	b := start(t, options{values: []string{"tailnet.controlURL", "http://" + l.Addr().String(), "tailnet.authKey", "tskey-auth-secret"}})
+	b := start(t, options{values: []string{"tailnet.controlURL", "http://" + testenv.FreeAddress(t), "tailnet.authKey", "tskey-auth-secret"}})
 	b.ready()
 	if d := time.Since(began); d > patience/4 {
 		t.Errorf("the node was ready after %s", d)

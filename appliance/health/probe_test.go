@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"kdht/appliance/health"
+	"kdht/bpf/testenv"
 )
 
 // answerer listens on an address of this machine and answers each datagram with what f makes of it.
@@ -52,12 +53,7 @@ func TestAsk(t *testing.T) {
 		return bytes.Replace(node(q), []byte("1:rd2:id20:01234567890123456789e"), []byte("1:eli201e1:xe"), 1)
 	})
 	noise := answerer(t, func([]byte) []byte { return []byte("noise") })
-	l, err := net.ListenPacket("udp", "127.0.0.1:0") // a port that is not in use
-	if err != nil {
-		t.Fatal(err)
-	}
-	gone := l.LocalAddr().(*net.UDPAddr).AddrPort()
-	_ = l.Close()
+	gone := netip.MustParseAddrPort(testenv.FreeAddress(t))
 	for name, c := range map[string]struct {
 		listen []netip.AddrPort
 		some   bool
@@ -86,20 +82,15 @@ func TestAsk(t *testing.T) {
 
 // A prober goes on when the node has gone and comes again.
 func TestProberOutlivesTheNode(t *testing.T) {
-	c, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := c.LocalAddr().(*net.UDPAddr).AddrPort()
-	_ = c.Close()
+	addr := netip.MustParseAddrPort(testenv.FreeAddress(t))
 	p := health.NewProber([]netip.AddrPort{addr})
 	defer p.Close()
 	if r := p.Ask(t.Context()); r.Err() == nil {
 		t.Fatal("nobody answers, and it is well")
 	}
-	c, err = net.ListenPacket("udp", addr.String())
+	c, err := net.ListenPacket("udp", addr.String())
 	if err != nil {
-		t.Skip("somebody else has the port now") // another test on this machine
+		t.Fatal(err)
 	}
 	defer c.Close()
 	go func() {

@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"kdht/bpf/testenv"
 	"kdht/router/krpc"
 )
 
@@ -238,12 +239,7 @@ func TestViaTrouble(t *testing.T) {
 			t.Errorf("%s: %+v", name, r)
 		}
 	}
-	gone, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := gone.LocalAddr().String()
-	_ = gone.Close()
+	addr := testenv.FreeAddress(t)
 	if r := kdht(t, "get", id40, "--via", addr); r.code != exitUnreachable || !strings.HasPrefix(r.stderr, "kdht: no node at "+addr+": connection refused\n") {
 		t.Errorf("%+v", r)
 	}
