@@ -109,8 +109,7 @@ func (b *batch) release() {
 		return
 	}
 	for k := range b.gone {
-		_, item := b.s.index.items[k]
-		if !item && b.s.index.swarms[k] == nil {
+		if !b.s.index.has(k) {
 			(*fn)(k)
 		}
 	}

@@ -209,9 +209,7 @@ func (s *Store) run(batch []*request) {
 	}
 	// The outcome on disk is unknown: bbolt may have written its meta page before an
 	// fsync failed. The file as it is now is the truth.
-	if err := guarded(func() error { return s.load(db) }); err != nil {
-		_ = s.renew(db, err)
-	}
+	s.reload(db)
 }
 
 // transact runs a batch in one transaction. An error means that none of it was

@@ -47,9 +47,7 @@ func (s *Store) inspect(db *bbolt.DB, cause error) {
 		stack = f.stack
 	}
 	s.log.Error("store: the file seemed damaged and is sound", "error", cause, "stack", string(stack))
-	if err := guarded(func() error { return s.load(db) }); err != nil {
-		_ = s.renew(db, err)
-	}
+	s.reload(db)
 }
 
 // verifyFile checks a file for as long as it takes.
@@ -95,22 +93,35 @@ func (s *Store) renew(db *bbolt.DB, cause error) error {
 		return err
 	}
 	s.db.Store(next)
-	s.releaseAll(old)
+	s.releaseLost(old)
 	return nil
 }
 
-// releaseAll reports every key of a lost index as released.
-func (s *Store) releaseAll(old index) {
+// releaseLost reports every key as released that was in an index, and is in that of now no more. What was announced counted before it was
+// committed, so a commit that fails loses it as a file that is lost does.
+func (s *Store) releaseLost(old index) {
 	fn := s.onRelease.Load()
 	if fn == nil {
 		return
 	}
 	for k := range old.items {
-		(*fn)(k)
-	}
-	for k := range old.swarms {
-		if _, ok := old.items[k]; !ok {
+		if !s.index.has(k) {
 			(*fn)(k)
 		}
 	}
+	for k := range old.swarms {
+		if _, ok := old.items[k]; !ok && !s.index.has(k) {
+			(*fn)(k)
+		}
+	}
+}
+
+// reload has the index say what is in the file, and begins a new file if there is no sense in that.
+func (s *Store) reload(db *bbolt.DB) {
+	old := s.index
+	if err := guarded(func() error { return s.load(db) }); err != nil {
+		_ = s.renew(db, err)
+		return
+	}
+	s.releaseLost(old)
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -45,11 +46,20 @@ func TestFullDisk(t *testing.T) {
 	must(t, syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit))
 	full := syscall.Rlimit{Cur: 4096, Max: limit.Max}
 	must(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &full))
+	lost := key(1)
+	var released []store.Key
+	s.OnRelease(func(k store.Key) { released = append(released, k) })
 	var errs []error
+	if err := s.Announce(lost, netip.AddrPortFrom(source, 1), false, source); !errors.Is(err, syscall.EFBIG) {
+		t.Errorf("announce: %v", err)
+	}
 	for range 3 {
 		errs = append(errs, s.PutItem(during, nil, source))
 	}
 	failing := s.Stats()
+	if !slices.Equal(released, []store.Key{lost}) { // it counted until it failed
+		t.Errorf("released %x", released)
+	}
 	must(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit))
 
 	for _, err := range errs {

@@ -31,6 +31,12 @@ func newIndex() index {
 	}
 }
 
+// has reports whether there is an item or a peer for a key, be it expired.
+func (x *index) has(k Key) bool {
+	_, item := x.items[k]
+	return item || x.swarms[k] != nil
+}
+
 // charge adds cost, which may be negative, to the total and to a source.
 func (x *index) charge(src source, cost int64) {
 	x.bytes += cost
