@@ -19,18 +19,27 @@
 		return chosen && !chosen.isCollapsed && part.contains(chosen.anchorNode);
 	};
 
+	// How to find what takes the place of an element: by its name, else by what it is, and leads to, within the nearest that has one.
+	const likeness = (e) => {
+		if (e.id) return () => document.getElementById(e.id);
+		const within = e.parentElement.closest("[id]");
+		const kind = e.localName + (e.hasAttribute("href") ? `[href="${CSS.escape(e.getAttribute("href"))}"]` : "");
+		const n = [...within.querySelectorAll(kind)].indexOf(e);
+		return () => document.getElementById(within.id)?.querySelectorAll(kind)[n];
+	};
+
 	const replace = (id, html) => {
 		const part = document.getElementById(id);
 		if (!part || inUse(part)) return false;
 		const open = new Set();
 		for (const d of part.querySelectorAll("details[open]")) open.add(d.id);
-		const focused = part.contains(document.activeElement) ? document.activeElement.id : "";
+		const focused = part !== document.activeElement && part.contains(document.activeElement) && likeness(document.activeElement);
 		const scrolled = new Map();
 		for (const s of part.querySelectorAll(".scroll[id]")) scrolled.set(s.id, s.scrollLeft);
 		part.innerHTML = html;
 		for (const d of part.querySelectorAll("details")) if (open.has(d.id)) d.open = true;
 		for (const [k, x] of scrolled) { const s = document.getElementById(k); if (s) s.scrollLeft = x; }
-		if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+		if (focused) focused()?.focus({ preventScroll: true });
 		return true;
 	};
 
