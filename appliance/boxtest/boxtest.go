@@ -4,7 +4,6 @@ package boxtest
 import (
 	"context"
 	"log/slog"
-	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -12,6 +11,7 @@ import (
 
 	"kdht/appliance"
 	"kdht/bpf/netns"
+	"kdht/bpf/testenv"
 	"kdht/config"
 )
 
@@ -44,12 +44,7 @@ func Start(t *testing.T, o Options, address, bootstrap string) *Box {
 	t.Helper()
 	web := o.HTTP
 	if web == "" {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = l.Close()
-		web = l.Addr().String()
+		web = testenv.FreeAddress(t)
 	}
 	b := &Box{URL: "http://" + web}
 	c := config.New()

@@ -16,6 +16,7 @@ import (
 	"kdht/appliance"
 	"kdht/appliance/update"
 	"kdht/appliance/update/testdisk"
+	"kdht/bpf/testenv"
 	"kdht/config"
 )
 
@@ -66,14 +67,7 @@ func TestTwoClients(t *testing.T) {
 func (b *bench) serve() (addr string) {
 	t := b.t
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Close(); err != nil { // the appliance opens it
-		t.Fatal(err)
-	}
-	addr = l.Addr().String()
+	addr = testenv.FreeAddress(t)
 	settings := config.New()
 	for key, value := range map[string]string{"state": t.TempDir(), "http": addr, "network": "private", "bootstrap": "none", "xdp.mode": "off"} {
 		if err := settings.Set(key, key, value); err != nil {
