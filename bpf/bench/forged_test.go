@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"encoding/binary"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"testing"
 	"time"
 )
 
@@ -145,17 +147,44 @@ func (f *flood) queue(batch int) {
 }
 
 // collect counts what has come back.
-func (f *flood) collect() {
-	f.sock.receive(func(frame []byte) {
-		udp := headersLen - udpLen
-		if len(frame) > ethLen && frame[ethLen]>>4 == 6 {
-			udp = ethLen + 40
-		}
-		if len(frame) < udp+udpLen {
-			return
-		}
-		f.got++
-		f.gotBytes += int(binary.BigEndian.Uint16(frame[udp+4:])) - udpLen
+func (f *flood) collect() { f.sock.receive(f.count) }
+
+func (f *flood) count(frame []byte) {
+	udp := headersLen - udpLen
+	if len(frame) > ethLen && frame[ethLen]>>4 == 6 {
+		udp = ethLen + 40
+	}
+	if len(frame) < udp+udpLen {
+		return
+	}
+	f.got++
+	f.gotBytes += int(binary.BigEndian.Uint16(frame[udp+4:])) - udpLen
+}
+
+// end counts what comes back until the last datagram has been looked at. On a busy machine hundreds wait at the link, in both directions, which
+// keep their order: a ping behind them, from an address of its own, is answered after them. It may be lost, and is sent again.
+func (f *flood) end(t testing.TB, way route, from netip.Addr) {
+	t.Helper()
+	waitFor(t, "what is left of a flood", func() bool {
+		must(t, f.sock.kick())
+		f.collect()
+		return f.sock.pending() == 0
+	})
+	ping := newFlood(f.sock, []forgery{forge("ping", "d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe", false)}, way)
+	ping.source = func(bool) netip.Addr { return from }
+	to := from.AsSlice()
+	waitFor(t, "the answer to a ping behind a flood", func() (answered bool) {
+		ping.queue(1)
+		must(t, f.sock.kick())
+		f.sock.wait(50 * time.Millisecond)
+		f.sock.receive(func(frame []byte) {
+			if len(frame) >= headersLen && bytes.Equal(frame[ethLen+16:ethLen+20], to) {
+				answered = true
+				return
+			}
+			f.count(frame)
+		})
+		return answered
 	})
 }
 
