@@ -18,5 +18,6 @@ func (s *Store) Snapshot(fn func(*Snapshot) error) error {
 // Size is how many bytes WriteTo writes.
 func (x *Snapshot) Size() int64 { return x.tx.Size() }
 
-// WriteTo writes the snapshot as a file that [Open] opens. Each call writes the same bytes.
+// WriteTo writes the snapshot as a file that [Open] opens. Each call writes the same records; pages that hold none may differ, because others
+// write to them.
 func (x *Snapshot) WriteTo(w io.Writer) (int64, error) { return x.tx.WriteTo(w) }
