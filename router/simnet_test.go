@@ -59,6 +59,19 @@ func (s *simNet) queriesDuring(f func()) map[netip.AddrPort]int {
 	return queries
 }
 
+// queriesFor returns how many queries about a key every address sends while f runs.
+func (s *simNet) queriesFor(key router.ID, f func()) map[netip.AddrPort]int {
+	queries := make(map[netip.AddrPort]int)
+	s.tapQueries(func(from, _ netip.AddrPort, q *krpc.Message) {
+		if q.HasTarget && q.Target == key || q.HasInfoHash && q.InfoHash == key {
+			queries[from]++
+		}
+	})
+	f()
+	s.untap()
+	return queries
+}
+
 // untap ends what counts what is sent: from now on it can be read.
 func (s *simNet) untap() {
 	s.mu.Lock()
