@@ -15,10 +15,12 @@ import (
 // TestNewFails starts a fleet of nodes that end at once: the error has what they said, and nothing is left.
 func TestNewFails(t *testing.T) {
 	testenv.NeedXDP(t)
+	binary, err := fleet.Build(t.Context(), t.TempDir()) // of the minute that the nodes have, a compiler takes nothing
+	must(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	before := namespaces(t)
-	_, err := fleet.New(ctx, fleet.Options{Nodes: 2, Dir: t.TempDir(), Args: []string{"--no-such-flag"}})
+	_, err = fleet.New(ctx, fleet.Options{Nodes: 2, Dir: t.TempDir(), Binary: binary, Args: []string{"--no-such-flag"}})
 	if err == nil || !strings.Contains(err.Error(), "--no-such-flag") {
 		t.Errorf("error %v, want one that quotes the node's complaint", err)
 	}
@@ -32,9 +34,11 @@ func TestNewFails(t *testing.T) {
 // TestRestart restarts a node: its ID, which is in its state, stays, and the other one still finds it.
 func TestRestart(t *testing.T) {
 	testenv.NeedXDP(t)
+	binary, err := fleet.Build(t.Context(), t.TempDir()) // of the minute that the nodes have, a compiler takes nothing
+	must(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	f, err := fleet.New(ctx, fleet.Options{Nodes: 2, Dir: t.TempDir()})
+	f, err := fleet.New(ctx, fleet.Options{Nodes: 2, Dir: t.TempDir(), Binary: binary})
 	must(t, err)
 	t.Cleanup(func() {
 		if err := f.Close(); err != nil {

@@ -20,17 +20,17 @@ import (
 // TestDemo runs the demo as a user does and reads what it shows, then sees that nothing is left of it.
 func TestDemo(t *testing.T) {
 	testenv.NeedXDP(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
 	dir := t.TempDir()
-	binary, err := fleet.Build(ctx, dir)
+	binary, err := fleet.Build(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	demo := filepath.Join(dir, "demo")
-	if out, err := exec.CommandContext(ctx, "go", "build", "-o", demo, ".").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", demo, ".").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute) // of which a compiler takes nothing
+	defer cancel()
 	cmd := exec.CommandContext(ctx, demo, "--binary", binary, "--nodes", "5", "--duration", "20s")
 	cmd.Env = append(os.Environ(), "TMPDIR="+dir)
 	out, err := cmd.Output()
