@@ -29,11 +29,15 @@ func TestHintsMergeNetworks(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Minute)
-		put, err := groups[1][3].PutImmutable(t.Context(), []byte("3:abc"))
-		if err != nil {
-			t.Fatal(err)
+		put := func(v string) router.ID {
+			t.Helper()
+			put, err := groups[1][3].PutImmutable(t.Context(), []byte(v))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return put.Target
 		}
-		if _, err := groups[0][5].GetImmutable(t.Context(), put.Target); err == nil {
+		if _, err := groups[0][5].GetImmutable(t.Context(), put("3:abc")); err == nil {
 			t.Fatal("the networks are one already")
 		}
 		for g := range groups {
@@ -46,8 +50,9 @@ func TestHintsMergeNetworks(t *testing.T) {
 			}
 		}
 		time.Sleep(30 * time.Second)
+		target := put("3:def") // what was put before need not be at the nodes that are the closest to it now
 		for _, n := range groups[0] {
-			if _, err := n.GetImmutable(t.Context(), put.Target); err != nil {
+			if _, err := n.GetImmutable(t.Context(), target); err != nil {
 				t.Errorf("%v: %v", n.addr, err)
 			}
 		}
