@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"kdht/appliance"
+	"kdht/appliance/status"
 	"kdht/bpf/netns"
 	"kdht/bpf/testenv"
 	"kdht/config"
@@ -219,7 +220,7 @@ func TestPages(t *testing.T) {
 			t.Error(wrong)
 		}
 	}
-	r := running.report()
+	r := running.until("ready", func(r status.Report) bool { return r.Ready })
 	for path, want := range map[string][]string{
 		"/":        {"The node answers", r.Families[0].ID, r.Families[1].ID, "generic", "198.18.3.1:6881", r.Host.Kernel},
 		"/status":  {`"ready": true`, `"mode": "generic"`},
