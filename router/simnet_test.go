@@ -52,18 +52,21 @@ func (s *simNet) tapQueries(f func(from, to netip.AddrPort, q *krpc.Message)) {
 
 // queriesDuring returns how many queries every address sends while f runs.
 func (s *simNet) queriesDuring(f func()) map[netip.AddrPort]int {
-	queries := make(map[netip.AddrPort]int)
-	s.tapQueries(func(from, _ netip.AddrPort, _ *krpc.Message) { queries[from]++ })
-	f()
-	s.untap()
-	return queries
+	return s.queriesThat(func(*krpc.Message) bool { return true }, f)
 }
 
 // queriesFor returns how many queries about a key every address sends while f runs.
 func (s *simNet) queriesFor(key router.ID, f func()) map[netip.AddrPort]int {
+	return s.queriesThat(func(q *krpc.Message) bool {
+		return q.HasTarget && q.Target == key || q.HasInfoHash && q.InfoHash == key
+	}, f)
+}
+
+// queriesThat returns how many queries that count every address sends while f runs.
+func (s *simNet) queriesThat(count func(*krpc.Message) bool, f func()) map[netip.AddrPort]int {
 	queries := make(map[netip.AddrPort]int)
 	s.tapQueries(func(from, _ netip.AddrPort, q *krpc.Message) {
-		if q.HasTarget && q.Target == key || q.HasInfoHash && q.InfoHash == key {
+		if count(q) {
 			queries[from]++
 		}
 	})

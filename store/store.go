@@ -75,9 +75,10 @@ func (s *Store) SetAside() (path, reason string) {
 }
 
 // OnRelease sets the function to call when a key no longer has an item nor peers,
-// once that is durable, and when it has lost what a failed write showed. It is called by the writer, before any later write returns:
-// so a caller that marks a key as held after PutItem or Announce returned, and as not
-// held in fn, ends with the truth. fn must not write to the store.
+// once that is durable, and when it has lost what a failed write showed. It is called
+// by the writer, before any later write returns: so a caller that marks a key as held
+// after PutItem or Announce returned, and as not held in fn, ends with the truth. fn
+// must not write to the store.
 func (s *Store) OnRelease(fn func(key Key)) { s.onRelease.Store(&fn) }
 
 // view runs fn in a read transaction. Values in it are gone when fn returns.

@@ -188,7 +188,7 @@ func (r *floodRig) clients(t *testing.T) {
 		c.reset()
 	}
 	// What the clients have user space do costs more on busy cores: so much, in a flood that never gets there.
-	pings := newFlood(r.sock, []forgery{forge("ping", "d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe", false)}, r.routes...)
+	pings := newFlood(r.sock, []forgery{plainPing}, r.routes...)
 	elapsed, used := r.under(t, pings, clients, func(elapsed time.Duration) bool { return elapsed >= 4*time.Second })
 	for _, c := range clients {
 		c.reset()

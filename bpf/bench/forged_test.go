@@ -38,6 +38,9 @@ func forge(name, payload string, private bool) forgery {
 	return forgery{name: where + " " + name, payload: []byte(payload), random: max(0, strings.Index(payload, anyTarget)), private: private}
 }
 
+// plainPing is a ping from a public address.
+var plainPing = forge("ping", "d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe", false)
+
 // forgeries are all kinds, with each kind of source. cold and hot are targets of items at the node.
 func forgeries(cold, hot string) (all []forgery) {
 	const begin, end = "d1:ad2:id20:abcdefghij0123456789", "1:t2:aa1:y1:qe"
@@ -170,7 +173,7 @@ func (f *flood) end(t testing.TB, way route, from netip.Addr) {
 		f.collect()
 		return f.sock.pending() == 0
 	})
-	ping := newFlood(f.sock, []forgery{forge("ping", "d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe", false)}, way)
+	ping := newFlood(f.sock, []forgery{plainPing}, way)
 	ping.source = func(bool) netip.Addr { return from }
 	to := from.AsSlice()
 	waitFor(t, "the answer to a ping behind a flood", func() (answered bool) {
